@@ -1,0 +1,313 @@
+"""What is wrong with a pair, or with data for it, and how to mend it, before anything is trained or measured."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from pyro import poutine
+from pyro.infer import Trace_ELBO
+from torch import Tensor, nn
+from torch.distributions import constraints
+
+from pyro_vae.pairs.pair import OwnParameters
+from pyro_vae.traces import latents, log_prob, quietly, refusals, samples, terms, trace, unvalidated
+
+
+class Report(NamedTuple):
+    """What `check` found.
+
+    Attributes:
+        sites: A row per site: name, side, kind, plates, batch_shape, event_shape, support, reparametrised.
+        gradients: The norm of the gradient of one ELBO estimate by part of the pair, in nats per unit.
+        problems: What is wrong, each with how to mend it; empty if nothing is.
+    """
+
+    sites: list[tuple[str, ...]]
+    gradients: dict[str, float]
+    problems: list[str]
+
+    def __str__(self) -> str:
+        header = ("site", "side", "kind", "plates", "batch", "event", "support", "reparametrised")
+        rows = [header, *self.sites]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
+        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+        lines += ["", *(f"gradient norm of {part}: {norm:.4g}" for part, norm in self.gradients.items()), ""]
+        lines += [f"problem: {problem}" for problem in self.problems] or ["no problem found"]
+        return "\n".join(lines)
+
+
+def check(pair: nn.Module, *data: Tensor) -> Report:
+    """Run the model and guide of a pair once, print what they are made of, and say what to mend.
+
+    Besides shapes, supports and plates it compares draws that are scored together with the same draws scored one
+    by one, which finds a network that normalises over the wrong axis or mixes draws.
+
+    Arguments:
+        pair: The pair.
+        data: What its model is called with, x first; a few rows are enough.
+
+    Returns:
+        The report that it printed.
+
+    Raises:
+        ValueError: if the data are empty or do not fit the likelihood.
+
+    Example:
+        >>> import pyro_vae as pv
+        >>> vae = pv.VAE(
+        ...     prior=pv.StandardNormal(2),
+        ...     likelihood=pv.Normal(3, given=2),
+        ...     variational=pv.Normal(2, given=3),
+        ... )
+        >>> report = pv.check(vae, torch.zeros(5, 3))
+        site  side   kind      plates    batch   event  support  reparametrised
+        z     guide  latent    data[-1]  (5,)    (2,)   real     yes
+        z     model  latent    data[-1]  (5,)    (2,)   real     yes
+        x     model  observed  data[-1]  (5,)    (3,)   real     yes
+        ...
+        no problem found
+    """
+    data = check_data(pair, data)
+    with torch.no_grad(), OwnParameters(), unvalidated():
+        guide_trace = trace(pair.guide, data)
+        model_trace = trace(pair.model, data, latents=latents(guide_trace))
+    rows = [_row(name, site, "guide") for name, site in samples(guide_trace).items()]
+    rows += [_row(name, site, "model") for name, site in samples(model_trace).items()]
+
+    problems = refusals(model_trace, guide_trace)
+    for name, site in samples(guide_trace).items():
+        other = samples(model_trace).get(name)
+        if other is not None and not same_support(site["fn"].support, other["fn"].support):
+            problems.append(
+                f"latent {name!r} has support {describe(other['fn'].support)} in the model and "
+                f"{describe(site['fn'].support)} in the guide; take a variational with the prior's support"
+            )
+        if other is not None and site["fn"].event_shape != other["fn"].event_shape:
+            problems.append(
+                f"latent {name!r} has event_shape {tuple(other['fn'].event_shape)} in the model and "
+                f"{tuple(site['fn'].event_shape)} in the guide; they must be equal, see .to_event(...)"
+            )
+    if not problems:
+        problems += _draws_apart(pair, data)
+
+    gradients = {}
+    if not problems:
+        gradients, more = _gradients(pair, data)
+        problems += more
+    report = Report(rows, gradients, problems)
+    print(report)
+    return report
+
+
+def _row(name: str, site: dict, side: str) -> tuple[str, ...]:
+    plates = ", ".join(f"{frame.name}[{frame.dim}]" for frame in site["cond_indep_stack"]) or "none"
+    fn = site["fn"]
+    kind = "observed" if site["is_observed"] else "latent"
+    shapes = str(tuple(fn.batch_shape)), str(tuple(fn.event_shape))
+    return (name, side, kind, plates, *shapes, describe(fn.support), "yes" if fn.has_rsample else "no")
+
+
+def _draws_apart(pair: nn.Module, data: tuple, draws: int = 3) -> list[str]:
+    """Compare draws scored under a plate with the same draws scored one by one."""
+    problems = []
+    try:
+        with quietly(pair):
+            together = trace(pair.guide, data, draws=draws)
+            z = latents(together)
+            both = {"guide": together, "model": trace(pair.model, data, draws=draws, latents=z)}
+    except Exception as error:
+        return [
+            f"under a plate of {draws} draws the pair fails, {type(error).__name__}: {error}. Networks get z as "
+            "[k, n, ...] there: fold the leading dimensions, as pyro_vae.networks.Network does"
+        ]
+    for j in range(draws):
+        for side, run in both.items():
+            with quietly(pair):
+                alone = trace(getattr(pair, side), data, latents={name: value[j] for name, value in z.items()})
+            for name, site in samples(run).items():
+                one = log_prob(samples(alone)[name])
+                shape = (draws, data[0].shape[0])
+                try:
+                    many = log_prob(site).expand(shape)[j]
+                except RuntimeError:
+                    many = log_prob(site)
+                if many.shape != one.shape or not torch.allclose(many, one, rtol=1e-3, atol=1e-3):
+                    problems.append(
+                        f"site {name!r} of the {side} is scored otherwise when several draws are scored together: "
+                        "something in it normalises or mixes over a leading dimension; name dimensions from the "
+                        "right (dim=-1), and keep batch normalisation out"
+                    )
+    return list(dict.fromkeys(problems))
+
+
+def _gradients(pair: nn.Module, data: tuple) -> tuple[dict[str, float], list[str]]:
+    parts: dict[str, list] = {}
+    for name, p in pair.named_parameters():
+        parts.setdefault(name.split(".")[0], []).append(p)
+    learned = {part: [p for p in ps if p.requires_grad] for part, ps in parts.items()}
+    learned = {part: ps for part, ps in learned.items() if ps}
+    if not learned:
+        return {}, []
+    with OwnParameters(), unvalidated():
+        loss = Trace_ELBO().differentiable_loss(pair.model, pair.guide, *data) / data[0].shape[0]
+    problems = [] if loss.isfinite() else [f"the loss is {loss.item()}; look for a log-probability that is not finite"]
+    norms = {}
+    for part, ps in learned.items():
+        grads = torch.autograd.grad(loss, ps, retain_graph=True, allow_unused=True) if loss.requires_grad else []
+        norms[part] = float(torch.stack([g.norm() for g in grads if g is not None] or [torch.zeros(())]).norm())
+        if not norms[part]:
+            problems.append(f"{part} gets no gradient: its parameters do not reach the ELBO; is its output used?")
+        elif norms[part] != norms[part] or norms[part] == float("inf"):
+            problems.append(f"the gradient of {part} is {norms[part]}; look for a division by zero or a log of it")
+    return norms, problems
+
+
+def as_tensors(pair: nn.Module, data: tuple) -> tuple[Tensor, ...]:
+    """The data as tensors of equal length, floating ones in the precision of the pair.
+
+    Raises:
+        TypeError: if something is neither a tensor nor an array of numbers.
+        ValueError: if there are none, or their lengths differ, or they hold NaN or infinity.
+    """
+    if not data:
+        raise ValueError("x: expected data, got none")
+    like = next((p for p in pair.parameters() if p.is_floating_point()), torch.zeros(()))
+    tensors = []
+    for i, d in enumerate(data):
+        name = "x" if i == 0 else f"data[{i}]"
+        if isinstance(d, np.ndarray) and d.dtype.kind in "biuf":
+            d = torch.from_numpy(d)
+        if not isinstance(d, Tensor):
+            raise TypeError(f"{name}: expected a tensor [n, *event], got {type(d).__name__}; see pyro_vae.data.load")
+        if d.dim() == 0 or d.shape[0] == 0:
+            raise ValueError(f"{name} is empty: expected at least one row, got shape {list(d.shape)}")
+        if d.shape[0] != tensors[0].shape[0] if tensors else False:
+            raise ValueError(f"{name}: expected as many rows as x, {tensors[0].shape[0]}, got {d.shape[0]}")
+        bad = ~d.isfinite()
+        if bad.any():
+            rows = (
+                bad.flatten(1).any(1).nonzero().flatten().tolist() if d.dim() > 1 else bad.nonzero().flatten().tolist()
+            )
+            raise ValueError(
+                f"{name} holds {int(bad.sum())} values that are NaN or infinite, in rows {rows[:5]}"
+                f"{' and more' if len(rows) > 5 else ''}. Remove those rows, or fill the values in."
+            )
+        tensors.append(d.to(like.dtype) if d.is_floating_point() else d)
+    return tuple(tensors)
+
+
+def check_data(pair: nn.Module, data: tuple) -> tuple[Tensor, ...]:
+    """Check data for a pair: finite, of the likelihood's event shape, within its support, and log p(x | z) finite.
+
+    The support is compared for all of the data; log p(x | z) is computed for the rows that hold the least and the
+    largest value of each number of x, for a density can be infinite only at the edge of its support.
+
+    Returns:
+        The data, as `as_tensors` gives them.
+
+    Raises:
+        TypeError: if x is made of integers and the likelihood's support is continuous.
+        ValueError: if the data do not fit, with what to do.
+    """
+    data = as_tensors(pair, data)
+    few = tuple(d[:2] for d in data)
+    with quietly(pair):
+        sites = samples(trace(poutine.uncondition(pair.model), few))
+        for name, site in sites.items():
+            if site["infer"].get("was_observed"):
+                _check_observed(name, site, few, data)
+        trace(pair.guide, few)
+
+    x = data[0]
+    if x.dim() > 1 and x[0].numel():
+        flat = x.flatten(1)
+        edge = torch.cat([torch.arange(min(2, len(x)), device=x.device), flat.argmin(0), flat.argmax(0)]).unique()
+    else:
+        edge = torch.stack([x.argmin(), x.argmax()])
+    edge = edge[:2000]
+    part = tuple(d[edge] for d in data)
+    try:
+        with quietly(pair):
+            log_p = terms(pair, part, 1).log_likelihood[0]
+    except ValueError as error:
+        if "no weight per datum" in str(error):
+            return data
+        raise
+    bad = ~log_p.isfinite()
+    if bad.any():
+        row = int(edge[bad.nonzero()[0, 0]])
+        raise ValueError(
+            f"log p(x | z) is {log_p[bad][0].item()} at row {row} of x: its values touch the edge of the "
+            "likelihood's support, where its density is zero or infinite. Move them off it, x.clamp(1e-3, 1 - 1e-3) "
+            "for values between 0 and 1, or use a family that is finite there (pv.ContinuousBernoulli, pv.Normal)."
+        )
+    return data
+
+
+def _check_observed(name: str, site: dict, few: tuple, data: tuple) -> None:
+    fn, obs = site["fn"], site["infer"]["obs"]
+    event = tuple(fn.event_shape)
+    if tuple(obs.shape[1:]) != event:
+        hint = ""
+        if obs[0].numel() == torch.Size(event).numel():
+            hint = f" Reshape it: {name}.reshape(-1, {', '.join(map(str, event))})." if event else f" Use {name}[:, 0]."
+        raise ValueError(
+            f"{name}: expected [n, *event] with the event shape of the likelihood, {event}, got {list(obs.shape[1:])}.{hint}"
+        )
+    whole = next((d for d, f in zip(data, few, strict=True) if obs is f), obs)
+    support, family = fn.support, type(getattr(fn, "base_dist", fn)).__name__
+    base = support
+    while isinstance(base, constraints.independent):
+        base = base.base_constraint
+    if not whole.is_floating_point() and not base.is_discrete:
+        raise TypeError(
+            f"{name} is made of integers ({whole.dtype}), and the support of {family} is continuous. Convert it, "
+            f"{name}.float(), and scale it as you mean it; or use a family of counts or classes (pv.Poisson, pv.Categorical)."
+        )
+    inside = torch.cat([base.check(part).flatten() for part in whole.split(4096)])
+    if not inside.all():
+        raise ValueError(f"{name} lies outside the support of {family}: " + _advice(base, whole, inside))
+
+
+def _advice(base: constraints.Constraint, x: Tensor, inside: Tensor) -> str:
+    low, high = x.min().item(), x.max().item()
+    share = 100 * (~inside).float().mean().item()
+    said = f"{share:.3g} % of its values are not {describe(base)}; they run from {low:g} to {high:g}. "
+    if base is constraints.boolean:
+        if low >= 0 and high <= 1:
+            return (
+                f"{share:.3g} % of its values are strictly between 0 and 1. Binarise it (transform=torch.bernoulli) "
+                "or use pv.ContinuousBernoulli."
+            )
+        return said + "Scale it to [0, 1] and binarise it, or use pv.Normal."
+    if isinstance(base, constraints.integer_interval):
+        return said + f"Number the classes from 0 and ask for classes={int(high) + 1}, if they are classes."
+    if base.is_discrete:
+        return said + "Round it to counts, or use a continuous family such as pv.Normal or pv.Gamma."
+    if isinstance(base, constraints.interval):
+        return said + f"Scale it, (x - {low:g}) / {high - low:g}, or use pv.Normal."
+    if isinstance(base, constraints.greater_than | constraints.greater_than_eq):
+        return said + "Shift or transform it to be positive, or use pv.Normal."
+    return said + "Transform it, or use a family with another support."
+
+
+def describe(constraint: constraints.Constraint) -> str:
+    """A support in words."""
+    while isinstance(constraint, constraints.independent):
+        constraint = constraint.base_constraint
+    if constraint is constraints.boolean:
+        return "0 or 1"
+    if isinstance(constraint, constraints.integer_interval):
+        return f"integer from {int(constraint.lower_bound)} to {int(constraint.upper_bound)}"
+    if constraint is constraints.nonnegative_integer:
+        return "a count"
+    if isinstance(constraint, constraints.interval):
+        return f"in [{float(constraint.lower_bound):g}, {float(constraint.upper_bound):g}]"
+    if isinstance(constraint, constraints.greater_than | constraints.greater_than_eq):
+        return f"above {float(constraint.lower_bound):g}"
+    return str(constraint).removesuffix("()").lower()
+
+
+def same_support(a: constraints.Constraint, b: constraints.Constraint) -> bool:
+    """Whether two supports are the same set of events, compared by structure."""
+    return (describe(a), a.event_dim) == (describe(b), b.event_dim)

@@ -1,0 +1,500 @@
+"""Conditional distributions p(a | b): modules whose call returns a Pyro distribution.
+
+Prior, likelihood and variational are three uses of the same thing, so every family serves in all three roles.
+"""
+
+import inspect
+import math
+import sys
+from collections.abc import Callable, Sequence
+
+import pyro.distributions as dist
+import torch
+import zuko
+from torch import Tensor, nn
+from torch.distributions import constraints, transform_to
+
+from pyro_vae.distributions import ContinuousBernoulli as _ContinuousBernoulli
+from pyro_vae.distributions import FlowDistribution
+from pyro_vae.distributions import Mixture as _Mixture
+from pyro_vae.networks import Builder, Shape, build, leading_shape, mlp
+
+REAL_MAX = 1e7
+POSITIVE_MIN, POSITIVE_MAX = 1e-6, 1e6
+GROWTH_MAX = 1e3
+
+ShapeLike = int | Sequence[int]
+GivenLike = ShapeLike | list
+
+
+class Conditional(nn.Module):
+    """p(a | b): a module whose call, on the given variables, returns a Pyro distribution over a.
+
+    Arguments:
+        event_shape: The shape of a; an int is a vector.
+        given: The shape of b: an int is a vector, a tuple one shape, a *list* of shapes several variables, which
+            the call then takes in that order. None: nothing is given, the parameters are free.
+
+    Attributes:
+        event_shape: The shape of a, a tuple.
+        given_shapes: The shapes of what is given, a list of tuples.
+    """
+
+    def __init__(self, event_shape: ShapeLike, given: GivenLike | None = None):
+        super().__init__()
+
+        self.event_shape = _shape(event_shape, "event_shape")
+        if given is None:
+            self.given_shapes: list[Shape] = []
+        elif isinstance(given, list):
+            self.given_shapes = [_shape(shape, "given") for shape in given]
+        else:
+            self.given_shapes = [_shape(given, "given")]
+
+    def forward(self, *given: Tensor) -> dist.TorchDistribution:
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        bar = " | " + ", ".join(map(str, self.given_shapes)) if self.given_shapes else ""
+        options = "".join(f", {key}={value}" for key, value in self.options().items())
+        return f"{type(self).__name__}({self.event_shape}{bar}{options})"
+
+    def options(self) -> dict[str, object]:
+        """What `repr` shows beside the shapes."""
+        return {}
+
+    def _checked(self, p: dist.TorchDistribution, given: Sequence[Tensor]) -> dist.TorchDistribution:
+        lead = leading_shape(given, self.given_shapes)
+        if tuple(p.batch_shape) != lead or tuple(p.event_shape) != self.event_shape:
+            raise ValueError(
+                f"{self}: expected a distribution of batch_shape {lead} and event_shape {self.event_shape}, got "
+                f"{tuple(p.batch_shape)} and {tuple(p.event_shape)}. A parameter whose shape is not the event's "
+                "is named with its shape: family(cls, logits=lambda event, classes: (*event, classes))."
+            )
+        return p
+
+
+class Family(Conditional):
+    """A conditional of one family of distributions, its parameters computed by a network; see `family`."""
+
+    distribution: Callable[..., dist.TorchDistribution]
+    specification: dict[str, Callable[..., Shape] | None]
+
+    def __init__(
+        self,
+        event_shape: ShapeLike,
+        given: GivenLike | None = None,
+        net: Builder | nn.Module = mlp,
+        **options: float | Tensor,
+    ):
+        super().__init__(event_shape, given)
+
+        structural = _structural(self.specification)
+        unknown = options.keys() - structural.keys() - self.specification.keys()
+        if unknown:
+            raise TypeError(
+                f"{type(self).__name__} has no parameter or option {', '.join(sorted(unknown))}; parameters that "
+                f"can be fixed: {', '.join(self.specification)}; options: {', '.join(structural) or 'none'}"
+            )
+        self.structure = {key: options.get(key, default) for key, default in structural.items()}
+        for key, value in self.structure.items():
+            if not isinstance(value, int) or value < 1:
+                raise TypeError(f"{type(self).__name__} needs {key}=, a positive whole number, got {value!r}")
+
+        self.fixed, self.shapes = {}, {}
+        for key, shape in self.specification.items():
+            chosen = {name: self.structure[name] for name in _structural({key: shape})}
+            try:
+                self.shapes[key] = self.event_shape if shape is None else tuple(shape(self.event_shape, **chosen))
+            except IndexError:
+                raise ValueError(
+                    f"{type(self).__name__}: event_shape () has too few dimensions, an event of it is a vector"
+                ) from None
+            if key in options:
+                self.fixed[key] = options[key]
+                self.register_buffer(f"fixed_{key}", self._fix(key, options[key]))
+
+        numbers = sum(math.prod(shape) for key, shape in self.shapes.items() if key not in self.fixed)
+        if self.given_shapes and not numbers:
+            raise ValueError(f"{type(self).__name__}: every parameter is fixed, so nothing depends on given={given}")
+        self.raw = nn.Parameter(torch.zeros(numbers)) if numbers and not self.given_shapes else None
+        self.net = None
+        if self.given_shapes:
+            image = len(self.event_shape) == 3 and numbers % math.prod(self.event_shape[1:]) == 0
+            out_shape = (numbers,)
+            if image:
+                out_shape = (numbers // math.prod(self.event_shape[1:]), *self.event_shape[1:])
+            self.net = build(net, self.given_shapes, out_shape)
+
+    def forward(self, *given: Tensor) -> dist.TorchDistribution:
+        leading_shape(given, self.given_shapes)
+        raw = torch.empty(0) if self.raw is None else self.raw
+        if self.net is not None:
+            raw = self.net(*given).flatten(-len(self.net.out_shape))
+
+        p = self.distribution(**self.parametrise(raw))
+
+        return self._checked(p.to_event(len(self.event_shape) - p.event_dim), given)
+
+    def parametrise(self, raw: Tensor) -> dict[str, Tensor]:
+        """The parameters, from the numbers `[..., numbers]` that the network returns."""
+        lead = raw.shape[:-1]
+        learned = [key for key in self.shapes if key not in self.fixed]
+        chunks = raw.split([math.prod(self.shapes[key]) for key in learned], dim=-1)
+        values = {key: getattr(self, f"fixed_{key}") for key in self.fixed}
+        for key, chunk in zip(learned, chunks, strict=True):
+            shape, m = self.shapes[key], len(self.event_shape)
+            if shape[:m] == self.event_shape and len(shape) > m:
+                # numbers of one pixel lie as channels do, leading, so that a convolution's output fits
+                chunk = chunk.reshape(lead + shape[m:] + self.event_shape)
+                chunk = chunk.movedim(
+                    tuple(range(len(lead), len(lead) + len(shape) - m)), tuple(range(m - len(shape), 0))
+                )
+            else:
+                chunk = chunk.reshape(lead + shape)
+            values[key] = _constrain(self.distribution.arg_constraints[key], chunk)
+        return values
+
+    def options(self) -> dict[str, object]:
+        return {**self.structure, **{k: v if isinstance(v, float | int) else "tensor" for k, v in self.fixed.items()}}
+
+    def _fix(self, key: str, value: float | Tensor) -> Tensor:
+        value = torch.as_tensor(value, dtype=torch.get_default_dtype())
+        constraint = self.distribution.arg_constraints[key]
+        try:
+            value = value.expand(self.shapes[key]).clone()
+        except RuntimeError:
+            raise ValueError(
+                f"{key}: expected a number or a tensor of shape {self.shapes[key]}, got shape {tuple(value.shape)}"
+            ) from None
+        if not value.isfinite().all() or not constraint.check(value).all():
+            raise ValueError(f"{key}: expected finite values within {constraint}, got {_brief(value)}")
+        return value
+
+
+def family(
+    cls: Callable[..., dist.TorchDistribution],
+    *parameters: str,
+    name: str | None = None,
+    **shapes: Callable[..., Shape],
+) -> type[Family]:
+    """A conditional family from any torch or Pyro distribution, in one line.
+
+    Arguments:
+        cls: A class of `pyro.distributions`, or one that has `to_event` and `arg_constraints` as those do.
+        parameters: The names of the parameters that have the shape of the event.
+        name: The name of the class, by default that of `cls`.
+        shapes: The parameters of another shape: a function of the event's shape, whose further arguments are
+            options that the family then takes, `classes` in the example.
+
+    Returns:
+        A class `Family(event_shape, given=None, net=mlp, **fixed)`. `net` is a builder or a module (`networks`). A
+        keyword that is a parameter of the family fixes it, as a buffer. Positive parameters pass through a
+        softplus held within [1e-6, 1e6], real ones are held within ±1e7, and a `scale_tril` is kept
+        well-conditioned, so that log p and its gradient stay finite whatever the network returns; any other
+        constraint uses `torch.distributions.transform_to`.
+
+    Raises:
+        ValueError: if the class has no such parameter, or a fixed one lies outside its constraint.
+        TypeError: if an option is missing or unknown.
+
+    Example:
+        >>> Logistic = family(dist.Logistic, "loc", "scale")
+        >>> Logistic(3, given=20)
+        Logistic((3,) | (20,))
+        >>> Labels = family(dist.Categorical, logits=lambda event, classes: (*event, classes))
+        >>> p = Labels((2, 3), given=[20, (4, 5)], classes=10)
+        >>> p(torch.zeros(7, 1, 20), torch.zeros(6, 4, 5)).batch_shape
+        torch.Size([7, 6])
+    """
+    specification = dict.fromkeys(parameters) | shapes
+    unknown = specification.keys() - cls.arg_constraints.keys()
+    if unknown:
+        raise ValueError(
+            f"{cls.__name__} has no parameter {', '.join(sorted(unknown))}; it has {', '.join(cls.arg_constraints)}"
+        )
+    for key in specification:
+        if getattr(cls.arg_constraints[key], "is_discrete", False) or _is_dependent(cls.arg_constraints[key]):
+            raise ValueError(
+                f"{cls.__name__}: no network can compute {key}, its constraint is {cls.arg_constraints[key]}"
+            )
+
+    title = name or cls.__name__
+    rows = "\n".join(
+        f"        {key}: {cls.arg_constraints[key]}"
+        + (", of the event's shape" if shape is None else ", of a shape of its own")
+        for key, shape in specification.items()
+    )
+    options = ", ".join(_structural(specification))
+    doc = (
+        f"p(a | b), a `{cls.__name__}` whose parameters a network computes from b; see `family`.\n\n"
+        f"    Arguments:\n        event_shape, given: The shapes of a and b, see `Conditional`.\n"
+        f"        net: Builds the network, see `networks`.\n"
+        + (f"        {options}: The size of an event's parameters, a whole number.\n" if options else "")
+        + f"{rows}\n"
+        "            (each computed by the network, or fixed by giving it)\n"
+    )
+    module = sys._getframe(1).f_globals.get("__name__", __name__)
+    namespace = {"distribution": cls, "specification": specification, "__doc__": doc, "__module__": module}
+    return type(title, (Family,), namespace)
+
+
+def _shape(value: ShapeLike, name: str) -> Shape:
+    shape = (value,) if isinstance(value, int) else value
+    if not isinstance(shape, Sequence) or not all(isinstance(s, int) and s > 0 for s in shape):
+        raise ValueError(f"{name}: expected a positive whole number or a tuple of them, got {value!r}")
+    return tuple(shape)
+
+
+def _brief(value: Tensor) -> str:
+    low, high = value.min().item(), value.max().item()
+    return f"{low:g}" if low == high else f"values from {low:g} to {high:g}"
+
+
+def _structural(specification: dict) -> dict[str, int | None]:
+    """The options that the shapes of a specification take, with their defaults."""
+    options = {}
+    for shape in specification.values():
+        for argument in [] if shape is None else list(inspect.signature(shape).parameters.values())[1:]:
+            options[argument.name] = None if argument.default is argument.empty else argument.default
+    return options
+
+
+def _is_dependent(constraint: constraints.Constraint) -> bool:
+    return constraint is constraints.dependent or isinstance(constraint, type(constraints.dependent))
+
+
+def _positive(raw: Tensor) -> Tensor:
+    """A softplus with f(0) = 1, within bounds that a float's arithmetic survives."""
+    return nn.functional.softplus(raw + math.log(math.e - 1)).clamp(POSITIVE_MIN, POSITIVE_MAX)
+
+
+def _shrunk(a: Tensor, norm: float, dims: int) -> Tensor:
+    """The tensor, scaled down over its last dimensions where its norm is above the one given."""
+    total = a.square().sum(tuple(range(-dims, 0)), keepdim=True).clamp(min=1e-30).sqrt()
+    return a * (norm / total).clamp(max=1.0)
+
+
+def _lower_cholesky(raw: Tensor) -> Tensor:
+    """A lower triangle with a positive diagonal, whose inverse does not overflow.
+
+    diag(s) (I + N), N strictly lower: any such factor, as long as the inverse of I + N stays below `GROWTH_MAX`.
+    Beyond, N is scaled down to a norm of 6, at which that holds for any N: the product of k entries with sum of
+    squares 6² is at most exp(6² / 2e) < 1e3.
+    """
+    eye = torch.eye(raw.shape[-1], dtype=raw.dtype, device=raw.device)
+    scale = _positive(raw.diagonal(dim1=-2, dim2=-1))
+    n = raw.clamp(-REAL_MAX, REAL_MAX).tril(-1)
+    with torch.no_grad():
+        inverse = torch.linalg.solve_triangular(eye + n, eye.expand_as(n), upper=False, unitriangular=True)
+        tame = (inverse.abs().amax((-2, -1), keepdim=True) <= GROWTH_MAX) & inverse.isfinite().all(-1, True).all(
+            -2, True
+        )
+    return scale.unsqueeze(-1) * (eye + torch.where(tame, n, _shrunk(n, 6.0, dims=2)))
+
+
+def _constrain(constraint: constraints.Constraint, raw: Tensor) -> Tensor:
+    """Numbers that a network returned, mapped into a constraint; finite, with finite gradients, for any float."""
+    if constraint is constraints.lower_cholesky:
+        return _lower_cholesky(raw)
+    base = constraint
+    while isinstance(base, constraints.independent):
+        base = base.base_constraint
+    if isinstance(base, constraints.greater_than | constraints.greater_than_eq):
+        return base.lower_bound + _positive(raw)
+    raw = raw.clamp(-REAL_MAX, REAL_MAX)
+    return raw if base is constraints.real else transform_to(constraint)(raw)
+
+
+Normal = family(dist.Normal, "loc", "scale")
+Laplace = family(dist.Laplace, "loc", "scale")
+StudentT = family(dist.StudentT, "df", "loc", "scale")
+Gamma = family(dist.Gamma, "concentration", "rate")
+Beta = family(dist.Beta, "concentration1", "concentration0")
+Bernoulli = family(dist.Bernoulli, "logits")
+ContinuousBernoulli = family(_ContinuousBernoulli, "logits")
+Categorical = family(dist.Categorical, logits=lambda event, classes: (*event, classes))
+Poisson = family(dist.Poisson, "rate")
+NegativeBinomial = family(dist.NegativeBinomial, "total_count", "logits")
+MultivariateNormal = family(dist.MultivariateNormal, "loc", scale_tril=lambda event: (*event, event[-1]))
+
+
+class LowRankNormal(
+    family(
+        dist.LowRankMultivariateNormal,
+        "loc",
+        "cov_diag",
+        cov_factor=lambda event, rank: (*event[:-1], event[-1], rank),
+    )
+):
+    """p(a | b), a `LowRankMultivariateNormal`: covariance W Wᵀ + D, W of `rank` columns; see `family`.
+
+    A learned W is held to 300 times √D in norm: beyond, float32 no longer tells D from zero.
+
+    Example:
+        >>> LowRankNormal(20, given=(1, 28, 28), rank=2)
+        LowRankNormal((20,) | (1, 28, 28), rank=2)
+    """
+
+    def parametrise(self, raw: Tensor) -> dict[str, Tensor]:
+        values = super().parametrise(raw)
+        if "cov_factor" not in self.fixed:
+            w = _shrunk(values["cov_factor"], 300.0, dims=2)
+            values["cov_factor"] = values["cov_diag"].sqrt().unsqueeze(-1) * w
+        return values
+
+
+class StandardNormal(Normal):
+    """N(0, I), with nothing to learn; its numbers are buffers and follow the module to a device.
+
+    Arguments:
+        event_shape: The shape of an event; an int is a vector.
+
+    Example:
+        >>> StandardNormal(20)().event_shape
+        torch.Size([20])
+    """
+
+    def __init__(self, event_shape: ShapeLike):
+        super().__init__(event_shape, loc=0.0, scale=1.0)
+
+    def options(self) -> dict[str, object]:
+        return {}
+
+
+class Mixture(Conditional):
+    r"""A mixture of any family, with learned weights and components.
+
+    .. math:: p(a \mid b) = \sum_c w_c(b) \, p_c(a \mid b)
+
+    It has no reparametrised draws: as a variational it is for score-function objectives, to which `Trace_ELBO`
+    turns by itself. Free components start at random, for equal ones would have equal gradients for ever.
+
+    Arguments:
+        family: The family of the components, `Normal` for one.
+        event_shape, given: The shapes of a and b, see `Conditional`.
+        net: Builds the two networks, of the weights and of the components.
+        components: How many.
+        options: Options and fixed parameters of the family.
+
+    Example:
+        >>> Mixture(Normal, 2, components=10)
+        Mixture((2,), family=Normal, components=10)
+        >>> Mixture(Normal, 2, components=10)().sample((5,)).shape
+        torch.Size([5, 2])
+    """
+
+    def __init__(
+        self,
+        family: type[Family],
+        event_shape: ShapeLike,
+        given: GivenLike | None = None,
+        net: Builder = mlp,
+        *,
+        components: int,
+        **options: float | Tensor,
+    ):
+        super().__init__(event_shape, given)
+
+        if not isinstance(components, int) or components < 1:
+            raise ValueError(f"components: expected a positive whole number, got {components!r}")
+        self.weights = Categorical((), given, net, classes=components)
+        self.components = family((components, *self.event_shape), given, net, **options)
+        if self.components.raw is not None:
+            nn.init.normal_(self.components.raw)
+
+    def forward(self, *given: Tensor) -> dist.TorchDistribution:
+        w, p = self.weights(*given), self.components(*given)
+
+        return self._checked(_Mixture(w, p.to_event(-1)), given)
+
+    def options(self) -> dict[str, object]:
+        inner = self.components
+        return {"family": type(inner).__name__, "components": inner.event_shape[0], **inner.options()}
+
+
+class Vamp(Conditional):
+    r"""The variational mixture of posteriors prior (VampPrior): the variational's own average over pseudo-inputs.
+
+    .. math:: p(z) = \frac{1}{K} \sum_k q(z \mid u_k)
+
+    The pseudo-inputs u are learned with the rest; start them at data. (Tomczak & Welling, 2018)
+
+    Arguments:
+        variational: The q(z | x) of the pair, the same object.
+        pseudo_inputs: Where u starts, `[K, *event_shape of x]`.
+
+    Raises:
+        ValueError: if the pseudo-inputs have another shape than that q is given, or there are none.
+
+    Example:
+        >>> q = Normal(2, given=(1, 8, 8))
+        >>> Vamp(q, torch.rand(50, 1, 8, 8))
+        Vamp((2,), pseudo_inputs=50)
+    """
+
+    def __init__(self, variational: Conditional, pseudo_inputs: Tensor):
+        super().__init__(variational.event_shape)
+
+        expected = variational.given_shapes
+        if len(expected) != 1 or tuple(pseudo_inputs.shape[1:]) != expected[0] or not len(pseudo_inputs):
+            raise ValueError(
+                f"pseudo_inputs: expected a tensor [K, *x] for a variational given {expected}, "
+                f"got shape {list(pseudo_inputs.shape)}"
+            )
+        self.variational = variational
+        self.pseudo_inputs = nn.Parameter(pseudo_inputs.detach().clone().to(torch.get_default_dtype()))
+
+    def forward(self) -> dist.TorchDistribution:
+        q = self.variational(self.pseudo_inputs)
+        w = dist.Categorical(logits=self.pseudo_inputs.new_zeros(len(self.pseudo_inputs)))
+
+        return self._checked(_Mixture(w, q), ())
+
+    def options(self) -> dict[str, object]:
+        return {"pseudo_inputs": len(self.pseudo_inputs)}
+
+
+class Flow(Conditional):
+    """A normalising flow from Zuko, over the reals.
+
+    Arguments:
+        event_shape, given: The shapes of a and b, see `Conditional`.
+        flow: A class of `zuko.flows` (NSF, MAF, ...), or any callable `(features, context, **options)` that
+            returns a module whose call, on the context or None, returns a distribution over vectors.
+        net: Builds the network that turns what is given into the flow's context.
+        context: How many numbers that is.
+        options: Further arguments of `flow`, `transforms=3` or `hidden_features=(64, 64)` for two.
+
+    Example:
+        >>> q = Flow(2, given=(1, 8, 8), flow=zuko.flows.MAF, transforms=2)
+        >>> q
+        Flow((2,) | (1, 8, 8), flow=MAF, transforms=2)
+        >>> q(torch.zeros(5, 1, 8, 8)).sample().shape
+        torch.Size([5, 2])
+    """
+
+    def __init__(
+        self,
+        event_shape: ShapeLike,
+        given: GivenLike | None = None,
+        flow: Callable[..., nn.Module] = zuko.flows.NSF,
+        net: Builder | nn.Module = mlp,
+        *,
+        context: int = 64,
+        **options,
+    ):
+        super().__init__(event_shape, given)
+
+        self._options = {"flow": getattr(flow, "__name__", repr(flow)), **options}
+        self.net = build(net, self.given_shapes, (context,)) if self.given_shapes else None
+        self.flow = flow(math.prod(self.event_shape), context if self.given_shapes else 0, **options)
+
+    def forward(self, *given: Tensor) -> dist.TorchDistribution:
+        leading_shape(given, self.given_shapes)
+        context = self.net(*given) if self.net is not None else None
+
+        return self._checked(FlowDistribution(self.flow(context), self.event_shape), given)
+
+    def options(self) -> dict[str, object]:
+        return self._options

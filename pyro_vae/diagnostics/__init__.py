@@ -1,0 +1,19 @@
+"""The measured picture: functions (pair, x) to small named tuples, per datum, with Monte Carlo standard errors."""
+
+from pyro_vae.diagnostics.elbo import Elbo, elbo
+from pyro_vae.diagnostics.evidence import Evidence, log_evidence
+from pyro_vae.diagnostics.grid import GridPosterior, grid_posterior
+from pyro_vae.diagnostics.picture import Picture, picture
+from pyro_vae.diagnostics.weights import log_weights
+
+__all__ = [
+    "Elbo",
+    "Evidence",
+    "GridPosterior",
+    "Picture",
+    "elbo",
+    "grid_posterior",
+    "log_evidence",
+    "log_weights",
+    "picture",
+]

@@ -1,0 +1,123 @@
+"""Objectives: bounds on log p(x) as losses, and wrappers that weigh their terms; the pair is left alone."""
+
+from collections.abc import Callable
+
+import torch
+from pyro.infer import ELBO, Trace_ELBO
+from pyro.poutine.messenger import Messenger
+from torch import Tensor, nn
+
+from pyro_vae.pairs.pair import OwnParameters
+
+
+class Objective(nn.Module):
+    r"""The mean loss per datum, in nats, as a module: the seam at which any engine takes hold.
+
+    .. math:: -\frac{1}{n} \sum_i \mathrm{ELBO}(x_i)
+
+    A mean, so that the gradients of several processes, averaged, are those of one. It uses the pair's own
+    parameters, never those of the global store. (Kingma & Welling, 2014)
+
+    Arguments:
+        pair: The pair.
+        elbo: Any of Pyro's, or with the same `differentiable_loss(model, guide, *data)`; by default `Trace_ELBO()`.
+
+    Example:
+        >>> import pyro_vae as pv
+        >>> vae = pv.VAE(
+        ...     prior=pv.StandardNormal(2),
+        ...     likelihood=pv.Bernoulli(3, given=2),
+        ...     variational=pv.Normal(2, given=3),
+        ... )
+        >>> pv.Objective(vae)(torch.ones(5, 3)).shape
+        torch.Size([])
+    """
+
+    def __init__(self, pair: nn.Module, elbo: ELBO | None = None):
+        super().__init__()
+
+        for method in ("model", "guide"):
+            if not callable(getattr(pair, method, None)):
+                raise TypeError(f"pair: expected a module with methods model and guide, got {type(pair).__name__}")
+        self.pair = pair
+        self.elbo = Trace_ELBO() if elbo is None else elbo
+        if not hasattr(self.elbo, "differentiable_loss"):
+            raise TypeError(f"elbo: expected an object such as Trace_ELBO(), got {self.elbo!r}")
+
+    def forward(self, *data: Tensor) -> Tensor:
+        with OwnParameters():
+            return self.elbo.differentiable_loss(self.pair.model, self.pair.guide, *data) / data[0].shape[0]
+
+
+class KLWeight(nn.Module):
+    r"""An objective whose KL term is weighted, constantly (beta-VAE) or by a schedule (KL annealing).
+
+    .. math:: -E_q[\log p(x|z)] + \beta \, KL(q(z|x) \,\|\, p(z))
+
+    For beta above 1 it is still a bound on log p(x), a looser one; below 1 it is none. What `fit` and
+    `diagnostics` report is always the ELBO at beta = 1. (Higgins et al., 2017; Bowman et al., 2016)
+
+    Arguments:
+        objective: An `Objective`.
+        beta: The weight, or a function of the number of training steps done so far, `linear(1000)` for one.
+
+    Raises:
+        ValueError: if beta is negative or not finite.
+
+    Example:
+        >>> import pyro_vae as pv
+        >>> vae = pv.VAE(
+        ...     prior=pv.StandardNormal(2),
+        ...     likelihood=pv.Bernoulli(3, given=2),
+        ...     variational=pv.Normal(2, given=3),
+        ... )
+        >>> annealed = pv.KLWeight(pv.Objective(vae), pv.linear(1000))
+        >>> _ = annealed(torch.ones(5, 3))
+        >>> int(annealed.steps)
+        1
+    """
+
+    steps: Tensor
+
+    def __init__(self, objective: nn.Module, beta: float | Callable[[int], float]):
+        super().__init__()
+
+        self.objective = objective
+        self.beta = beta if callable(beta) else lambda step: beta
+        self.register_buffer("steps", torch.tensor(0))
+        self._weight()
+
+    def forward(self, *data: Tensor) -> Tensor:
+        with _ScaleLatents(self._weight()):
+            loss = self.objective(*data)
+        if self.training:
+            self.steps += 1
+        return loss
+
+    def _weight(self) -> float:
+        beta = float(self.beta(int(self.steps)))
+        if not 0 <= beta < float("inf"):
+            raise ValueError(f"beta: expected a finite weight of at least 0, got {beta}")
+        return beta
+
+
+def linear(steps: int, to: float = 1.0) -> Callable[[int], float]:
+    """A schedule for `KLWeight`: from 0, linearly, to its last value after so many training steps.
+
+    Example:
+        >>> [linear(4)(step) for step in (0, 1, 4, 9)]
+        [0.0, 0.25, 1.0, 1.0]
+    """
+    if steps < 1:
+        raise ValueError(f"steps: expected at least 1, got {steps}")
+    return lambda step: to * min(1.0, step / steps)
+
+
+class _ScaleLatents(Messenger):
+    def __init__(self, scale: float):
+        super().__init__()
+        self.scale = scale
+
+    def _pyro_sample(self, msg: dict) -> None:
+        if not msg["is_observed"]:
+            msg["scale"] = msg["scale"] * self.scale

@@ -1,0 +1,551 @@
+"""Training: batches, steps, progress, early stopping, checkpoint and exact resume; it knows no VAE."""
+
+import inspect
+import json
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from pyro_vae.checks import as_tensors, check_data
+from pyro_vae.objectives import Objective
+from pyro_vae.pairs.pair import OwnParameters
+from pyro_vae.progress import progress_bar
+from pyro_vae.traces import blocks, latents, log_prob, samples, trace, unvalidated
+
+WATCHED = 1000  # rows of the training data that are measured after each epoch when there are no validation data
+
+
+class History(NamedTuple):
+    """What happened, a number per epoch; all in nats per datum but the seconds.
+
+    Attributes:
+        loss: The mean training loss, what the objective says it is.
+        elbo: The plain ELBO (beta = 1) of the validation data, one draw per datum; without validation data, of
+            the first 1,000 training data.
+        reconstruction: Its first term, E_q log p(x | z).
+        kl: Its second term, KL(q(z | x) ‖ p(z)): elbo = reconstruction - kl.
+        seconds: The time the epoch took, measuring included.
+    """
+
+    loss: list[float]
+    elbo: list[float]
+    reconstruction: list[float]
+    kl: list[float]
+    seconds: list[float]
+
+    def __repr__(self) -> str:
+        if not self.loss:
+            return "History(no epoch)"
+        return f"History({len(self.loss)} epochs, loss {self.loss[-1]:.3f}, elbo {self.elbo[-1]:.3f})"
+
+
+class _State:
+    """Where a run is: all that must be kept, beside weights, optimiser and random state, to go on exactly."""
+
+    def __init__(self) -> None:
+        self.history = History([], [], [], [], [])
+        self.batches_done, self.loss_sum, self.rows_done, self.seconds = 0, 0.0, 0, 0.0
+        self.best_epoch, self.best = -1, {}
+        self.epoch_rng = torch.get_rng_state()
+
+
+def fit(
+    pair: nn.Module,
+    *data: Tensor | DataLoader,
+    epochs: int,
+    batch_size: int = 128,
+    learning_rate: float = 1e-3,
+    optimizer: Callable[..., torch.optim.Optimizer] | None = None,
+    schedule: Callable[[torch.optim.Optimizer], Any] | None = None,
+    objective: nn.Module | None = None,
+    validation: Tensor | Sequence[Tensor] | None = None,
+    patience: int | None = None,
+    transform: Callable[[Tensor], Tensor] | None = None,
+    device: torch.device | str | None = None,
+    checkpoint: str | os.PathLike | None = None,
+    checkpoint_every: float = 30.0,
+    resume: bool = False,
+    seed: int | None = None,
+    progress: bool = True,
+    callback: Callable[[History], object] | None = None,
+) -> History:
+    """Train a pair: minimise an objective over the data, in place.
+
+    The data are checked once; then batches are gathered from memory by index, Pyro's and torch's validation is off,
+    and everything global (random state, validation, parameter store) is afterwards as it was. Integers in x (counts,
+    classes) are kept for the likelihood and cast to floats for the encoder.
+
+    Arguments:
+        pair: Any module with methods `model` and `guide`.
+        data: x, `[n, *event]`, and what else the model takes; or one `DataLoader`, for data that do not fit in
+            memory, whose batches are a tensor or begin with what the model takes.
+        epochs: How many times to go through the data; when resuming, in all.
+        batch_size: Rows per step.
+        learning_rate: Of Adam; not used when `optimizer` is given.
+        optimizer: Makes a torch optimiser from the parameters, `partial(torch.optim.RMSprop, lr=1e-3)` for one.
+        schedule: Makes a learning-rate schedule from the optimiser, stepped after each epoch.
+        objective: A module made of the same pair whose `forward(*batch)` is the loss; by default `Objective(pair)`.
+        validation: x, or a sequence beginning with x, measured after each epoch.
+        patience: Stop after so many epochs without a better validation ELBO, and keep the best weights.
+        transform: Applied to x of each batch anew; `torch.bernoulli` binarises dynamically. The validation data get
+            it once.
+        device: Where to train; the pair is moved there.
+        checkpoint: A file that always holds a state from which the run can go on.
+        checkpoint_every: Seconds between two writings of it; 0 writes after every step.
+        resume: Go on from the checkpoint, if it is there, to weights equal bit for bit to those of a run that was
+            never interrupted. Arguments must be those of that run.
+        seed: Of everything that is random here; by default drawn from torch's.
+        progress: Show a progress bar, in a terminal or notebook.
+        callback: Called with the history after each epoch; the run stops if it returns True.
+
+    Returns:
+        The `History`.
+
+    Raises:
+        TypeError, ValueError: if an argument, the data or the checkpoint does not fit; it says which and why.
+        FloatingPointError: if the loss or a weight becomes NaN or infinite, with the epoch, the step, the site or
+            parameter at fault, and the last good checkpoint.
+        KeyboardInterrupt: on Ctrl-C, after the step under way, with the checkpoint written.
+
+    Example:
+        >>> import pyro_vae as pv
+        >>> vae = pv.VAE(
+        ...     prior=pv.StandardNormal(2),
+        ...     likelihood=pv.Normal(3, given=2),
+        ...     variational=pv.Normal(2, given=3),
+        ... )
+        >>> history = pv.fit(vae, torch.randn(100, 3), epochs=2, seed=0)
+        >>> len(history.loss)
+        2
+    """
+    for name, value, whole in (
+        ("epochs", epochs, True),
+        ("batch_size", batch_size, True),
+        ("learning_rate", learning_rate, False),
+        ("patience", 1 if patience is None else patience, True),
+    ):
+        if not isinstance(value, int | (int if whole else float)) or not 0 < value < math.inf:
+            raise ValueError(f"{name}: expected a positive {'whole ' if whole else ''}number, got {value!r}")
+    if patience is not None and validation is None:
+        raise ValueError("patience: early stopping compares the ELBO of validation data; pass validation=")
+    if resume and checkpoint is None:
+        raise ValueError("resume: pass the checkpoint= to resume from")
+    path = None if checkpoint is None else Path(checkpoint)
+    if path is not None and path.exists() and not resume:
+        raise ValueError(f"checkpoint: {path} already holds a run; go on with resume=True, or choose another path")
+    if path is not None and not os.access(path.parent, os.W_OK):
+        raise ValueError(f"checkpoint: cannot write to the folder {path.parent}; does it exist, with permission?")
+
+    if device is not None:
+        pair.to(device)
+    here = next((p.device for p in pair.parameters()), torch.device(device or "cpu"))
+    if seed is None:
+        seed = int(torch.randint(2**31, ()))
+    cuda = [here] if here.type == "cuda" else []
+    with torch.random.fork_rng(devices=cuda):
+        torch.manual_seed(seed)
+        if data and isinstance(data[0], DataLoader):
+            batches = _Loaded(pair, data[0], here, transform)
+        else:
+            batches = _Gathered(pair, data, here, transform, batch_size)
+        if validation is not None:
+            validation = (validation,) if isinstance(validation, Tensor) or hasattr(validation, "dtype") else validation
+            held_out = tuple(d.to(here) for d in as_tensors(pair, tuple(validation)))
+            held_out = check_data(pair, _transformed(held_out, transform))
+        else:
+            held_out = batches.watched()
+
+        objective = Objective(pair) if objective is None else objective
+        if not any(module is pair for module in objective.modules()):
+            raise ValueError("objective: it was made of another pair than the one to be trained")
+        objective.to(here)
+        parameters = [p for p in objective.parameters() if p.requires_grad]
+        if not parameters:
+            raise ValueError("pair: it has no parameters to train")
+        if optimizer is None:
+            # only the fused step keeps up with networks as small as these
+            opt = torch.optim.Adam(parameters, lr=learning_rate, fused=True)
+        else:
+            opt = optimizer(parameters)
+        plan = None if schedule is None else schedule(opt)
+
+        torch.manual_seed(seed)
+        run = _Run(pair, objective, opt, plan, batches, held_out, patience, path, checkpoint_every, seed)
+        if resume and path is not None and path.exists():
+            run.load()
+        modes = [(module, module.training) for module in objective.modules()]
+        with unvalidated():
+            try:
+                run.train(epochs, progress, callback)
+            finally:
+                for module, mode in modes:
+                    module.training = mode
+    return run.state.history
+
+
+class _Run:
+    """One call of `fit`, after its arguments are known to be good."""
+
+    def __init__(self, pair, objective, optimizer, schedule, batches, held_out, patience, path, every, seed):
+        self.pair, self.objective, self.optimizer, self.schedule = pair, objective, optimizer, schedule
+        self.batches, self.held_out, self.patience, self.seed = batches, held_out, patience, seed
+        self.path, self.every, self.saved_at = path, every, time.monotonic()
+        self.state = _State()
+
+    def train(self, epochs: int, progress: bool, callback: Callable | None) -> None:
+        s, length = self.state, len(self.batches)
+        bar = progress_bar(epochs * length, "epoch 1", show=progress)
+        bar.update(len(s.history.loss) * length + s.batches_done)
+        with _interruptions() as interrupted, bar:
+            while len(s.history.loss) < epochs and not self._out_of_patience():
+                self._epoch(bar, interrupted)
+                self._measure()
+                self.save_if_due()
+                h = s.history
+                bar.set_description(f"epoch {len(h.loss) + 1}")
+                bar.set_postfix_str(f"loss {h.loss[-1]:.2f}, elbo {h.elbo[-1]:.2f}")
+                if callback is not None:
+                    with torch.random.fork_rng(devices=self._cuda()):
+                        if callback(h) is True:
+                            break
+        self._check_weights()
+        if self.patience is not None and s.best:
+            _copy_into(_tensors_of(self.objective), s.best, "the best weights")
+        if self.path is not None:
+            self.save()
+
+    def _epoch(self, bar, interrupted: threading.Event) -> None:
+        s, start, before = self.state, time.monotonic(), self.state.seconds
+        self.objective.train()
+        resumed = torch.get_rng_state()
+        if s.batches_done:
+            torch.set_rng_state(s.epoch_rng)
+        else:
+            s.epoch_rng = resumed
+        batches = iter(self.batches)
+        for _ in range(s.batches_done):
+            next(batches)
+        if s.batches_done:
+            torch.set_rng_state(resumed)
+
+        for batch in batches:
+            rng = torch.get_rng_state()
+            loss = self.objective(*batch)
+            value = loss.item()
+            if not math.isfinite(value):
+                self._stop(f"the loss is {value}", batch, rng)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            self.optimizer.step()
+            s.batches_done += 1
+            s.loss_sum += value * batch[0].shape[0]
+            s.rows_done += batch[0].shape[0]
+            s.seconds = before + time.monotonic() - start
+            bar.update()
+            self.save_if_due()
+            if interrupted.is_set():
+                self._interrupt()
+        if not s.rows_done:
+            raise ValueError("data: the loader gave no batch")
+
+    def _measure(self) -> None:
+        s, start = self.state, time.monotonic()
+        epoch = len(s.history.loss)
+        with torch.random.fork_rng(devices=self._cuda()):
+            torch.manual_seed(self.seed + 1)
+            pieces = [t for _, t in blocks(self.pair, self.held_out, 1)]
+        reconstruction = torch.cat([t.log_likelihood[0] for t in pieces]).double().mean().item()
+        kl = torch.cat([(t.log_variational - t.log_prior)[0] for t in pieces]).double().mean().item()
+        row = (s.loss_sum / s.rows_done, reconstruction - kl, reconstruction, kl, s.seconds + time.monotonic() - start)
+        for column, value in zip(s.history, row, strict=True):
+            column.append(value)
+        if self.patience is not None and (s.best_epoch < 0 or row[1] > s.history.elbo[s.best_epoch]):
+            s.best_epoch, s.best = epoch, {k: v.clone() for k, v in _tensors_of(self.objective).items()}
+        s.batches_done, s.loss_sum, s.rows_done, s.seconds = 0, 0.0, 0, 0.0
+        if self.schedule is not None:
+            self.schedule.step()
+
+    def _out_of_patience(self) -> bool:
+        s = self.state
+        return (
+            self.patience is not None and len(s.history.elbo) - 1 - s.best_epoch >= self.patience and s.best_epoch >= 0
+        )
+
+    def save_if_due(self) -> None:
+        if self.path is not None and time.monotonic() - self.saved_at >= self.every:
+            self._check_weights()
+            self.save()
+
+    def save(self) -> None:
+        s = self.state
+        tensors = {f"weights/{k}": v for k, v in _tensors_of(self.objective).items()}
+        tensors |= {f"best/{k}": v for k, v in s.best.items()}
+        optimiser = self.optimizer.state_dict()
+        rest: dict[str, dict] = {}
+        for i, slots in optimiser["state"].items():
+            for key, value in slots.items():
+                if isinstance(value, Tensor):
+                    tensors[f"optimizer/{i}/{key}"] = value
+                else:
+                    rest.setdefault(str(i), {})[key] = value
+        tensors["rng"], tensors["epoch_rng"] = torch.get_rng_state(), s.epoch_rng
+        for i, device in enumerate(self._cuda()):
+            tensors[f"cuda_rng/{i}"] = torch.cuda.get_rng_state(device)
+        notes = {
+            "data": self.batches.signature(),
+            "history": s.history._asdict(),
+            "position": [s.batches_done, s.loss_sum, s.rows_done, s.seconds],
+            "best_epoch": s.best_epoch,
+            "optimizer": {"state": rest, "param_groups": optimiser["param_groups"]},
+            "schedule": None if self.schedule is None else self.schedule.state_dict(),
+        }
+        save_tensors(self.path, tensors, notes)
+        self.saved_at = time.monotonic()
+
+    def load(self) -> None:
+        tensors, notes = load_tensors(self.path)
+        s = self.state
+        if "position" not in notes:
+            raise ValueError(f"checkpoint: {self.path} holds weights, but no state of a run to resume")
+        if notes["data"] != self.batches.signature():
+            raise ValueError(
+                f"checkpoint: {self.path} is of a run on other data or batches, {notes['data']}; got "
+                f"{self.batches.signature()}. Resume with the arguments of that run."
+            )
+        _copy_into(_tensors_of(self.objective), _under("weights/", tensors), str(self.path))
+        s.best, s.best_epoch = _under("best/", tensors), notes["best_epoch"]
+        state: dict[int, dict] = {int(i): dict(slots) for i, slots in notes["optimizer"]["state"].items()}
+        for name, value in _under("optimizer/", tensors).items():
+            i, key = name.split("/", 1)
+            state.setdefault(int(i), {})[key] = value
+        try:
+            self.optimizer.load_state_dict({"state": state, "param_groups": notes["optimizer"]["param_groups"]})
+        except (ValueError, KeyError) as error:
+            raise ValueError(f"checkpoint: {self.path} is of a run with another optimizer: {error}") from None
+        if self.schedule is not None:
+            self.schedule.load_state_dict(notes["schedule"])
+        s.history = History(**notes["history"])
+        s.batches_done, s.loss_sum, s.rows_done, s.seconds = notes["position"]
+        s.epoch_rng = tensors["epoch_rng"]
+        torch.set_rng_state(tensors["rng"])
+        for i, device in enumerate(self._cuda()):
+            torch.cuda.set_rng_state(tensors[f"cuda_rng/{i}"], device)
+
+    def _interrupt(self) -> None:
+        how = "no checkpoint= was given, so only the pair in memory has what was learned"
+        if self.path is not None:
+            self.save()
+            how = f"go on with fit(..., checkpoint={str(self.path)!r}, resume=True)"
+        raise KeyboardInterrupt(f"stopped in {self._where()}; {how}")
+
+    def _stop(self, what: str, batch: tuple | None, rng: Tensor | None) -> None:
+        fault = _fault(self.pair, self.objective, batch, rng)
+        last = "no checkpoint= was given"
+        if self.path is not None:
+            last = f"the last good checkpoint is {self.path}" if self.path.exists() else "no checkpoint was written yet"
+        raise FloatingPointError(
+            f"{what} in {self._where()}: {fault}; {last}. A lower learning rate, data of order one, or clipped "
+            "gradients usually mend it."
+        )
+
+    def _check_weights(self) -> None:
+        if not all(torch.stack([p.isfinite().all() for p in self.objective.parameters()]).tolist()):
+            self._stop("weights are not finite", None, None)
+
+    def _where(self) -> str:
+        return f"epoch {len(self.state.history.loss) + 1}, step {self.state.batches_done + 1}"
+
+    def _cuda(self) -> list:
+        return [self.batches.device] if self.batches.device.type == "cuda" else []
+
+
+class _Gathered:
+    """Batches of data in memory, gathered by index in a new random order at each pass."""
+
+    def __init__(self, pair, data, device, transform, batch_size):
+        self.data = tuple(d.to(device) for d in as_tensors(pair, data))
+        self.device, self.transform, self.batch_size = device, transform, batch_size
+        check_data(pair, _transformed(self.data, transform))
+
+    def __len__(self) -> int:
+        return math.ceil(self.data[0].shape[0] / self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        for index in torch.randperm(self.data[0].shape[0]).to(self.device).split(self.batch_size):
+            yield _transformed(tuple(d[index] for d in self.data), self.transform)
+
+    def watched(self) -> tuple[Tensor, ...]:
+        return _transformed(tuple(d[:WATCHED] for d in self.data), self.transform)
+
+    def signature(self) -> dict:
+        return {"rows": self.data[0].shape[0], "batch_size": self.batch_size}
+
+
+class _Loaded:
+    """Batches from a `DataLoader`, cut to what the model takes."""
+
+    def __init__(self, pair, loader, device, transform):
+        self.loader, self.device, self.transform = loader, device, transform
+        taken = inspect.signature(pair.model).parameters.values()
+        open_ended = any(p.kind is p.VAR_POSITIONAL for p in taken)
+        self.count = None if open_ended else sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in taken)
+        self.pair = pair
+        self.first = next(iter(self), None)
+        if self.first is None:
+            raise ValueError("data is empty: the loader gave no batch")
+        check_data(pair, self.first)
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        for batch in self.loader:
+            batch = tuple(batch) if isinstance(batch, list | tuple) else (batch,)
+            batch = tuple(d.to(self.device) for d in as_tensors(self.pair, batch[: self.count]))
+            yield _transformed(batch, self.transform)
+
+    def watched(self) -> tuple[Tensor, ...]:
+        return tuple(d[:WATCHED] for d in self.first)
+
+    def signature(self) -> dict:
+        return {"batches": len(self.loader), "batch_size": self.loader.batch_size}
+
+
+def _transformed(data: tuple, transform: Callable | None) -> tuple:
+    return data if transform is None else (transform(data[0]), *data[1:])
+
+
+def _fault(pair: nn.Module, objective: nn.Module, batch: tuple | None, rng: Tensor | None) -> str:
+    """The parameter or site that is not finite, found by running the step again."""
+    for name, p in objective.named_parameters():
+        bad = int((~p.isfinite()).sum())
+        if bad:
+            return f"{bad} of {p.numel()} values of the parameter {name} are not finite, since the step before"
+    if batch is None:
+        return "no parameter is at fault"
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad(), OwnParameters():
+            torch.set_rng_state(rng)
+            guide_trace = trace(pair.guide, batch)
+            model_trace = trace(pair.model, batch, latents=latents(guide_trace))
+    except Exception as error:
+        return f"running the step again fails, {type(error).__name__}: {error}"
+    for side, run in (("guide", guide_trace), ("model", model_trace)):
+        for name, site in samples(run).items():
+            if not site["value"].isfinite().all():
+                return f"the value of site {name!r} of the {side} is not finite"
+            bad = ~log_prob(site).isfinite()
+            if bad.any():
+                row = int(bad.flatten().nonzero()[0])
+                return f"the log-probability of site {name!r} of the {side} is not finite, first for row {row} of the batch"
+    return "each site is finite by itself, so a term that the objective adds is at fault"
+
+
+@contextmanager
+def _interruptions() -> Iterator[threading.Event]:
+    """Turn Ctrl-C into a flag, so that a step is never left half done; a second one stops at once."""
+    flag = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield flag
+        return
+    previous = signal.getsignal(signal.SIGINT)
+
+    def note(signum, frame):
+        flag.set()
+        signal.signal(signal.SIGINT, previous)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield flag
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _tensors_of(module: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by name, each object once however many names it has."""
+    return {k: v.detach() for k, v in [*module.named_parameters(), *module.named_buffers()]}
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _copy_into(own: dict[str, Tensor], other: dict[str, Tensor], source: str) -> None:
+    differing = [k for k in own if k not in other or other[k].shape != own[k].shape] + [
+        k for k in other if k not in own
+    ]
+    if differing:
+        k = differing[0]
+        said = [tuple(t[k].shape) if k in t else "nothing" for t in (own, other)]
+        raise ValueError(
+            f"{source} is of another pair: {len(differing)} tensors differ, the first is {k}, "
+            f"expected {said[0]}, got {said[1]}"
+        )
+    for k, v in own.items():
+        v.copy_(other[k])
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], notes: dict) -> None:
+    """Write tensors and JSON notes to one safetensors file, which is either there whole or not at all."""
+    half = path.with_name(path.name + ".part")
+    whole = {k: v.detach().to("cpu", copy=True).contiguous() for k, v in tensors.items()}
+    save_file(whole, half, metadata={"pyro_vae": json.dumps(notes)})
+    os.replace(half, path)
+
+
+def load_tensors(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict]:
+    """Read what `save_tensors` wrote; nothing in such a file can run code.
+
+    Raises:
+        ValueError: if the file is missing, truncated, corrupted or of another kind.
+    """
+    try:
+        with safe_open(path, framework="pt") as f:
+            tensors = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118
+            notes = json.loads((f.metadata() or {}).get("pyro_vae", "{}"))
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise ValueError(f"checkpoint: there is no file {path}") from error
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ValueError(
+            f"checkpoint: {path} is not a whole safetensors file ({error}); it is truncated, corrupted or of another "
+            "kind (pickles are never opened)"
+        ) from error
+    return tensors, notes
+
+
+def save_weights(pair: nn.Module, path: str | os.PathLike) -> None:
+    """Write the weights of a pair to a safetensors file.
+
+    Arguments:
+        pair: The pair, or a part of it, the encoder alone for one.
+        path: The file.
+    """
+    save_tensors(Path(path), _tensors_of(pair), {})
+
+
+def load_weights(pair: nn.Module, path: str | os.PathLike) -> None:
+    """Read the weights of a pair from a file that `save_weights`, or the checkpoint of `fit`, wrote.
+
+    Raises:
+        ValueError: if the file is missing, truncated, or of another pair; it says where they differ.
+    """
+    tensors, _ = load_tensors(path)
+    inner = _under("weights/", tensors)
+    if inner:
+        found = [
+            {k.removeprefix(p): v for k, v in inner.items() if k.startswith(p)} for p in ("pair.", "objective.pair.")
+        ]
+        tensors = next((f for f in found if f), inner)
+    _copy_into(_tensors_of(pair), tensors, str(path))
