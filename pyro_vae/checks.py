@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from pyro_vae.pairs.pair import OwnParameters
-from pyro_vae.traces import latents, log_prob, quietly, refusals, samples, terms, trace, unvalidated
+from pyro_vae.traces import latents, log_prob, quietly, refusals, samples, trace, unvalidated
 
 
 class Report(NamedTuple):
@@ -143,7 +143,7 @@ def _draws_apart(pair: nn.Module, data: tuple, draws: int = 3) -> list[str]:
 def _gradients(pair: nn.Module, data: tuple) -> tuple[dict[str, float], list[str]]:
     parts: dict[str, list] = {}
     for name, p in pair.named_parameters():
-        parts.setdefault(name.split(".")[0], []).append(p)
+        parts.setdefault(name.removeprefix("parts.").split(".")[0], []).append(p)
     learned = {part: [p for p in ps if p.requires_grad] for part, ps in parts.items()}
     learned = {part: ps for part, ps in learned.items() if ps}
     if not learned:
@@ -224,18 +224,14 @@ def check_data(pair: nn.Module, data: tuple) -> tuple[Tensor, ...]:
         edge = torch.cat([torch.arange(min(2, len(x)), device=x.device), flat.argmin(0), flat.argmax(0)]).unique()
     else:
         edge = torch.stack([x.argmin(), x.argmax()])
-    edge = edge[:2000]
-    part = tuple(d[edge] for d in data)
-    try:
-        with quietly(pair):
-            log_p = terms(pair, part, 1).log_likelihood[0]
-    except ValueError as error:
-        if "no weight per datum" in str(error):
-            return data
-        raise
+    part = tuple(d[edge[:2000]] for d in data)
+    with quietly(pair):
+        z = latents(trace(pair.guide, part))
+        observed = [site for site in samples(trace(pair.model, part, latents=z)).values() if site["is_observed"]]
+        log_p = sum((log_prob(site) for site in observed), torch.zeros(len(part[0]), device=x.device))
     bad = ~log_p.isfinite()
     if bad.any():
-        row = int(edge[bad.nonzero()[0, 0]])
+        row = int(edge[bad.flatten().nonzero()[0, 0]])
         raise ValueError(
             f"log p(x | z) is {log_p[bad][0].item()} at row {row} of x: its values touch the edge of the "
             "likelihood's support, where its density is zero or infinite. Move them off it, x.clamp(1e-3, 1 - 1e-3) "
@@ -252,7 +248,8 @@ def _check_observed(name: str, site: dict, few: tuple, data: tuple) -> None:
         if obs[0].numel() == torch.Size(event).numel():
             hint = f" Reshape it: {name}.reshape(-1, {', '.join(map(str, event))})." if event else f" Use {name}[:, 0]."
         raise ValueError(
-            f"{name}: expected [n, *event] with the event shape of the likelihood, {event}, got {list(obs.shape[1:])}.{hint}"
+            f"{name}: expected [n, *event] with the event shape of the likelihood, {event}, "
+            f"got {list(obs.shape[1:])}.{hint}"
         )
     whole = next((d for d, f in zip(data, few, strict=True) if obs is f), obs)
     support, family = fn.support, type(getattr(fn, "base_dist", fn)).__name__
@@ -262,7 +259,8 @@ def _check_observed(name: str, site: dict, few: tuple, data: tuple) -> None:
     if not whole.is_floating_point() and not base.is_discrete:
         raise TypeError(
             f"{name} is made of integers ({whole.dtype}), and the support of {family} is continuous. Convert it, "
-            f"{name}.float(), and scale it as you mean it; or use a family of counts or classes (pv.Poisson, pv.Categorical)."
+            f"{name}.float(), and scale it as you mean it; or use a family of counts or classes (pv.Poisson, "
+            "pv.Categorical)."
         )
     inside = torch.cat([base.check(part).flatten() for part in whole.split(4096)])
     if not inside.all():

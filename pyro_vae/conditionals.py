@@ -159,7 +159,8 @@ class Family(Conditional):
         return {**self.structure, **{k: v if isinstance(v, float | int) else "tensor" for k, v in self.fixed.items()}}
 
     def _fix(self, key: str, value: float | Tensor) -> Tensor:
-        value = torch.as_tensor(value, dtype=torch.get_default_dtype())
+        exact = isinstance(value, Tensor) and value.is_floating_point()
+        value = value.detach() if exact else torch.as_tensor(value, dtype=torch.get_default_dtype())
         constraint = self.distribution.arg_constraints[key]
         try:
             value = value.expand(self.shapes[key]).clone()
@@ -196,7 +197,7 @@ def family(
 
     Raises:
         ValueError: if the class has no such parameter, or a fixed one lies outside its constraint.
-        TypeError: if an option is missing or unknown.
+        TypeError: if an option is missing or unknown, or `cls` is no such class.
 
     Example:
         >>> Logistic = family(dist.Logistic, "loc", "scale")
@@ -207,6 +208,11 @@ def family(
         >>> p(torch.zeros(7, 1, 20), torch.zeros(6, 4, 5)).batch_shape
         torch.Size([7, 6])
     """
+    if not isinstance(getattr(cls, "arg_constraints", None), dict) or not hasattr(cls, "to_event"):
+        raise TypeError(
+            f"{getattr(cls, '__name__', cls)}: expected a class of pyro.distributions, or one with to_event and "
+            "arg_constraints as those have, which do not depend on its other parameters"
+        )
     specification = dict.fromkeys(parameters) | shapes
     unknown = specification.keys() - cls.arg_constraints.keys()
     if unknown:
@@ -329,12 +335,19 @@ class LowRankNormal(
 ):
     """p(a | b), a `LowRankMultivariateNormal`: covariance W Wᵀ + D, W of `rank` columns; see `family`.
 
-    A learned W is held to 300 times √D in norm: beyond, float32 no longer tells D from zero.
+    A learned W is held to 300 times √D in norm: beyond, float32 no longer tells D from zero. Free parameters
+    start at random, for at W = 0 its gradient is zero for ever.
 
     Example:
         >>> LowRankNormal(20, given=(1, 28, 28), rank=2)
         LowRankNormal((20,) | (1, 28, 28), rank=2)
     """
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+
+        if self.raw is not None:
+            nn.init.normal_(self.raw)
 
     def parametrise(self, raw: Tensor) -> dict[str, Tensor]:
         values = super().parametrise(raw)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+WHITE = {"1": 1, "L": 255, "LA": 255, "RGB": 255, "RGBA": 255, "I;16": 65535, "I": 65535}  # by mode of Pillow
 
 
 class Dataset(NamedTuple):
@@ -38,14 +39,14 @@ def load(name: str | os.PathLike) -> Dataset:
     | name | what | split |
     |---|---|---|
     | `digits` | scikit-learn's 1,797 grey 8×8 digits, embedded | 1,297 / 200 / 300, a fixed permutation |
-    | `mnist`, `fashion-mnist` | 70,000 grey 28×28 images | the first 50,000 of the training file, its last 10,000, the test file |
+    | `mnist`, `fashion-mnist` | 70,000 grey 28×28 images | training file: first 50,000, last 10,000; test file |
     | `static-mnist` | MNIST, binarised once (Larochelle & Murray, 2011) | 50,000 / 10,000 / 10,000, the files' own |
-    | `omniglot` | grey 28×28 characters, ink is 1 | the background set but every tenth image, those, the evaluation set |
+    | `omniglot` | grey 28×28 characters, ink is 1 | background set, every tenth image held out; evaluation set |
 
     What is not a name is a path: `.npy`, `.npz`, `.csv` (with or without a header), `.pt` (a tensor, or a dict of
-    tensors), or a folder of images (subfolders are labels). Arrays named `train`, `validation` (or `valid`) and `test` are the
-    splits; otherwise `x`, or the only array, is split 80 / 10 / 10 by a fixed permutation, and `y` are its labels.
-    Bytes are scaled to [0, 1]. Nothing that is loaded can run code.
+    tensors), or a folder of images (subfolders are labels). Arrays named `train`, `validation` (or `valid`) and
+    `test` are the splits; otherwise `x`, or the only array, is split 80 / 10 / 10 by a fixed permutation, and `y`
+    are its labels. Bytes are scaled to [0, 1]. Nothing that is loaded can run code.
 
     Data sets are looked for, and downloaded to, the folder that the environment variable `PYRO_VAE_DATA` names,
     else the user's cache.
@@ -166,11 +167,16 @@ def _static_mnist() -> Dataset:
             "arrays train [50000, 98], valid and test [10000, 98] of bytes, each row the np.packbits of 784 pixels, "
             "or set PYRO_VAE_DATA to a folder that has it. --data digits needs nothing."
         )
-    with np.load(path, allow_pickle=False) as packed:
-        x = [
-            torch.from_numpy(np.unpackbits(packed[key], axis=1).reshape(-1, 1, 28, 28)).float()
-            for key in ("train", "valid", "test")
-        ]
+    try:
+        with np.load(path, allow_pickle=False) as packed:
+            x = [
+                torch.from_numpy(np.unpackbits(packed[key], axis=1).reshape(-1, 1, 28, 28)).float()
+                for key in ("train", "valid", "test")
+            ]
+    except Exception as error:
+        raise ValueError(
+            f"data: cannot read {path} ({type(error).__name__}: {error}); it is truncated or another file"
+        ) from error
     return Dataset(*x, None, "MNIST, static binarisation of Larochelle & Murray (2011), the files' own split")
 
 
@@ -201,7 +207,7 @@ def _csv(path: Path) -> dict:
 
 def _pt(path: Path) -> dict:
     held = torch.load(path, map_location="cpu", weights_only=True)
-    return held if isinstance(held, dict) else {"x": held}
+    return {str(key): value for key, value in held.items()} if isinstance(held, dict) else {"x": held}
 
 
 READERS: dict[str, Callable[[Path], dict]] = {
@@ -219,13 +225,15 @@ def _from_arrays(arrays: dict, path: Path) -> Dataset:
             isinstance(value, np.ndarray) and value.dtype.kind not in "biuf"
         ):
             raise ValueError(f"data: {key!r} in {path} is not an array of numbers")
+        if isinstance(value, np.ndarray):  # torch knows neither foreign byte orders nor long doubles
+            value = value.astype(np.float32 if value.dtype.kind == "f" else value.dtype.newbyteorder("="))
         value = torch.as_tensor(value)
-        if key.endswith("y"):
+        if key == "y" or key.endswith("_y"):
             tensors[key] = value
         elif value.dtype == torch.uint8:
             tensors[key] = value.float() / 255
         else:
-            tensors[key] = value.float() if value.is_floating_point() or value.dtype == torch.bool else value
+            tensors[key] = value.float() if value.is_floating_point() or value.dtype == torch.bool else value.long()
     tensors["validation"] = tensors.pop("valid", tensors.get("validation"))
     named = [tensors.get(key) for key in ("train", "validation", "test")]
     if all(t is not None for t in named):
@@ -245,7 +253,7 @@ def _from_arrays(arrays: dict, path: Path) -> Dataset:
 
 
 def _folder(path: Path) -> tuple[Tensor, Tensor | None]:
-    from torchvision.io import ImageReadMode, decode_image
+    from PIL import Image
 
     files = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGES)
     if not files:
@@ -253,9 +261,12 @@ def _folder(path: Path) -> tuple[Tensor, Tensor | None]:
     images = []
     for file in files:
         try:
-            images.append(decode_image(str(file), mode=ImageReadMode.UNCHANGED).float() / 255)
-        except RuntimeError as error:
-            raise ValueError(f"data: cannot read the image {file} ({str(error).splitlines()[0]})") from error
+            with Image.open(file) as held:
+                image = held if held.mode in WHITE else held.convert("RGB")
+                pixels = torch.from_numpy(np.array(image, dtype=np.float32)) / WHITE[image.mode]
+        except Exception as error:
+            raise ValueError(f"data: cannot read the image {file} ({type(error).__name__}: {error})") from error
+        images.append(pixels[None] if pixels.dim() == 2 else pixels.movedim(-1, 0))
         if images[-1].shape != images[0].shape:
             raise ValueError(
                 f"data: {file} has shape {tuple(images[-1].shape)}, {files[0]} has {tuple(images[0].shape)}; "

@@ -1,12 +1,13 @@
 """The few densities that Pyro lacks, as ordinary Pyro distributions."""
 
 import math
+from typing import ClassVar
 
 import pyro.distributions as dist
 import torch
 from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Size, Tensor
-from torch.distributions import constraints
+from torch.distributions import constraints, register_kl
 
 
 class ContinuousBernoulli(dist.ContinuousBernoulli):
@@ -33,9 +34,12 @@ class ContinuousBernoulli(dist.ContinuousBernoulli):
 
     @property
     def mean(self) -> Tensor:
-        small = self.logits.abs() < 0.1
-        eta = torch.where(small, torch.ones_like(self.logits), self.logits)
-        return torch.where(small, 0.5 + self.logits / 12 - self.logits**3 / 720, -1 / torch.expm1(-eta) - 1 / eta)
+        a = self.logits.abs()
+        small = a < 0.1
+        a_ = torch.where(small, torch.ones_like(a), a)
+        low = 1 / a_ + torch.exp(-a_) / torch.expm1(-a_)
+        exact = torch.where(self.logits > 0, 1 - low, low)
+        return torch.where(small, 0.5 + self.logits / 12 - self.logits**3 / 720, exact)
 
     @property
     def variance(self) -> Tensor:
@@ -45,13 +49,32 @@ class ContinuousBernoulli(dist.ContinuousBernoulli):
         exact = a_**-2 - (2 * torch.sinh(a_.clamp(max=80.0) / 2)) ** -2
         return torch.where(small, 1 / 12 - a**2 / 240 + a**4 / 6048, exact)
 
+    def entropy(self) -> Tensor:
+        return -self.log_prob(self.mean)
+
+    def cdf(self, value: Tensor) -> Tensor:
+        a = self.logits.abs()
+        small = a < 1e-3
+        a_ = torch.where(small, torch.ones_like(a), a)
+        value = value.clamp(0, 1)
+        x = torch.where(self.logits > 0, 1 - value, value)
+        u = torch.expm1(-a_ * x) / torch.expm1(-a_)
+        exact = torch.where(self.logits > 0, 1 - u, u)
+        return torch.where(small, value - self.logits * value * (1 - value) / 2, exact)
+
     def icdf(self, value: Tensor) -> Tensor:
         a = self.logits.abs()
         small = a < 1e-3
         a_ = torch.where(small, torch.ones_like(a), a)
         u = torch.where(self.logits > 0, 1 - value, value)
-        x = torch.where(small, u, -torch.log1p(u * torch.expm1(-a_)) / a_)
-        return torch.where(self.logits > 0, 1 - x, x).clamp(0, 1)
+        x = -torch.log1p(u * torch.expm1(-a_)) / a_
+        exact = torch.where(self.logits > 0, 1 - x, x)
+        return torch.where(small, value + self.logits * value * (1 - value) / 2, exact).clamp(0, 1)
+
+
+@register_kl(ContinuousBernoulli, ContinuousBernoulli)
+def _kl_continuous_bernoulli(p: ContinuousBernoulli, q: ContinuousBernoulli) -> Tensor:
+    return p.log_prob(p.mean) - q.log_prob(p.mean)
 
 
 class Mixture(dist.MixtureSameFamily):
@@ -75,7 +98,7 @@ class FlowDistribution(TorchDistribution):
         event_shape: The shape of an event, of as many numbers as the vector.
     """
 
-    arg_constraints: dict = {}
+    arg_constraints: ClassVar[dict] = {}
     has_rsample = True
 
     def __init__(self, flow: torch.distributions.Distribution, event_shape: Size, validate_args: bool | None = None):

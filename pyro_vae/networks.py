@@ -6,8 +6,9 @@ of what goes in, `out_shape` is `(numbers,)`, or `(numbers per pixel, height, wi
 module of your own stands in their place.
 """
 
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -55,12 +56,12 @@ class Network(nn.Module):
 
         out = self.body(*inputs)
 
-        if out.shape[0] != inputs[0].shape[0] or out.shape[1:].numel() != math.prod(self.out_shape):
+        batch, numbers = len(inputs[0]), math.prod(self.out_shape)
+        if not isinstance(out, Tensor) or out.shape[:1] != (batch,) or out.shape[1:].numel() != numbers:
             raise ValueError(
-                f"net returns the wrong shape: expected [batch, {math.prod(self.out_shape)}] "
-                f"(or [batch, {', '.join(map(str, self.out_shape))}]), got [batch, "
-                f"{', '.join(map(str, out.shape[1:]))}] with batch {out.shape[0]} for an input batch "
-                f"of {inputs[0].shape[0]}. Build it from the out_shape that the builder is called with."
+                f"net returns the wrong shape: expected [{batch}, {numbers}] (or {[batch, *self.out_shape]}), got "
+                f"{list(out.shape) if isinstance(out, Tensor) else type(out).__name__}, for a batch of {batch}. "
+                "Build it from the out_shape that the builder is called with."
             )
 
         return out.reshape(lead + self.out_shape)
@@ -94,9 +95,13 @@ def build(net: Builder | nn.Module, given_shapes: list[Shape], out_shape: Shape)
     return net if isinstance(net, Network) else Network(net, given_shapes, out_shape)
 
 
+def _concatenate(given: Iterable[Tensor]) -> Tensor:
+    return torch.cat([g.unsqueeze(-1).flatten(1) for g in given], dim=-1)
+
+
 class _Concatenate(nn.Module):
     def forward(self, *given: Tensor) -> Tensor:
-        return torch.cat([g.flatten(1) for g in given], dim=-1)
+        return _concatenate(given)
 
 
 class _Chain(nn.Sequential):
@@ -132,7 +137,7 @@ def mlp(
     """
     widths = [sum(map(math.prod, given_shapes)), *hidden, math.prod(out_shape)]
     layers: list[nn.Module] = [_Concatenate()]
-    for a, b in zip(widths[:-1], widths[1:], strict=True):
+    for a, b in itertools.pairwise(widths):
         layers += [nn.Linear(a, b), activation()]
     return Network(_Chain(*layers[:-1]), given_shapes, out_shape)
 
@@ -153,7 +158,7 @@ class _Convolutions(nn.Module):
                     layers += [nn.Conv2d(c, width_out, 3, stride=2, padding=1), activation()]
                     c, size = width_out, [(s + 1) // 2 for s in size]
                 shape = (c, *size)
-            self.encoders.append(nn.Sequential(*layers, nn.Flatten()))
+            self.encoders.append(nn.Sequential(*layers))
             width += math.prod(shape)
 
         if len(out_shape) != 3:
@@ -175,7 +180,7 @@ class _Convolutions(nn.Module):
         self.head = nn.Sequential(*layers)
 
     def forward(self, *given: Tensor) -> Tensor:
-        return self.head(torch.cat([encode(g) for encode, g in zip(self.encoders, given, strict=True)], dim=-1))
+        return self.head(_concatenate(encode(g) for encode, g in zip(self.encoders, given, strict=True)))
 
 
 def conv(

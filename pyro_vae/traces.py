@@ -200,19 +200,32 @@ def simulate(pair: nn.Module, *data: Tensor | int, mean: bool = False) -> dict[s
         return _values(trace(poutine.uncondition(pair.model), data), mean)
 
 
-def reconstruct(pair: nn.Module, *data: Tensor, mean: bool = True) -> dict[str, Tensor]:
+def reconstruct(
+    pair: nn.Module, *data: Tensor, mean: bool = True, at: dict[str, Tensor] | None = None
+) -> dict[str, Tensor]:
     """Draw z ~ q(z | x), then x ~ p(x | z), or its mean.
 
     Arguments:
         pair: The pair.
         data: The data, x first.
         mean: The mean of p(x | z) in place of a draw of x, where the family has one.
+        at: Values of z by site, `[n, *event]`, to decode those instead of draws of q(z | x).
 
     Returns:
         The value of every site by name, `[n, *event]`.
+
+    Example:
+        >>> import pyro_vae as pv
+        >>> vae = pv.VAE(
+        ...     prior=pv.StandardNormal(2),
+        ...     likelihood=pv.Bernoulli(3, given=2),
+        ...     variational=pv.Normal(2, given=3),
+        ... )
+        >>> pv.reconstruct(vae, torch.ones(5, 3))["x"].shape
+        torch.Size([5, 3])
     """
     with quietly(pair):
-        z = latents(trace(pair.guide, data))
+        z = latents(trace(pair.guide, data)) if at is None else at
         return _values(trace(poutine.uncondition(pair.model), data, latents=z), mean)
 
 

@@ -58,7 +58,7 @@ class _State:
         self.history = History([], [], [], [], [])
         self.batches_done, self.loss_sum, self.rows_done, self.seconds = 0, 0.0, 0, 0.0
         self.best_epoch, self.best = -1, {}
-        self.epoch_rng = torch.get_rng_state()
+        self.epoch_rng, self.epoch_order = torch.get_rng_state(), None
 
 
 def fit(
@@ -145,18 +145,23 @@ def fit(
     path = None if checkpoint is None else Path(checkpoint)
     if path is not None and path.exists() and not resume:
         raise ValueError(f"checkpoint: {path} already holds a run; go on with resume=True, or choose another path")
-    if path is not None and not os.access(path.parent, os.W_OK):
+    if path is not None and not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
         raise ValueError(f"checkpoint: cannot write to the folder {path.parent}; does it exist, with permission?")
 
+    objective = Objective(pair) if objective is None else objective
     if device is not None:
         pair.to(device)
     here = next((p.device for p in pair.parameters()), torch.device(device or "cpu"))
+    resuming = resume and path is not None and path.exists()
     if seed is None:
-        seed = int(torch.randint(2**31, ()))
+        seed = load_tensors(path)[1].get("seed") if resuming else None
+        seed = int(torch.randint(2**31, ())) if seed is None else seed
     cuda = [here] if here.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
         torch.manual_seed(seed)
         if data and isinstance(data[0], DataLoader):
+            if len(data) > 1:
+                raise ValueError("data: the batches of a DataLoader hold all that the model takes; got more beside it")
             batches = _Loaded(pair, data[0], here, transform)
         else:
             batches = _Gathered(pair, data, here, transform, batch_size)
@@ -167,7 +172,6 @@ def fit(
         else:
             held_out = batches.watched()
 
-        objective = Objective(pair) if objective is None else objective
         if not any(module is pair for module in objective.modules()):
             raise ValueError("objective: it was made of another pair than the one to be trained")
         objective.to(here)
@@ -183,7 +187,7 @@ def fit(
 
         torch.manual_seed(seed)
         run = _Run(pair, objective, opt, plan, batches, held_out, patience, path, checkpoint_every, seed)
-        if resume and path is not None and path.exists():
+        if resuming:
             run.load()
         modes = [(module, module.training) for module in objective.modules()]
         with unvalidated():
@@ -220,25 +224,25 @@ class _Run:
                     with torch.random.fork_rng(devices=self._cuda()):
                         if callback(h) is True:
                             break
+                if interrupted.is_set():
+                    self._interrupt()
         self._check_weights()
-        if self.patience is not None and s.best:
-            _copy_into(_tensors_of(self.objective), s.best, "the best weights")
         if self.path is not None:
             self.save()
+        if self.patience is not None and s.best:
+            _copy_into(_tensors_of(self.objective), s.best, "the best weights")
 
     def _epoch(self, bar, interrupted: threading.Event) -> None:
         s, start, before = self.state, time.monotonic(), self.state.seconds
         self.objective.train()
-        resumed = torch.get_rng_state()
-        if s.batches_done:
-            torch.set_rng_state(s.epoch_rng)
-        else:
-            s.epoch_rng = resumed
         batches = iter(self.batches)
-        for _ in range(s.batches_done):
-            next(batches)
         if s.batches_done:
-            torch.set_rng_state(resumed)
+            with torch.random.fork_rng(devices=self._cuda()):
+                torch.set_rng_state(s.epoch_rng)
+                for _ in range(s.batches_done):
+                    next(batches)
+        else:
+            s.epoch_rng, s.epoch_order = torch.get_rng_state(), self._order()
 
         for batch in batches:
             rng = torch.get_rng_state()
@@ -301,13 +305,17 @@ class _Run:
                 else:
                     rest.setdefault(str(i), {})[key] = value
         tensors["rng"], tensors["epoch_rng"] = torch.get_rng_state(), s.epoch_rng
+        if self.batches.generator is not None:
+            tensors["order"] = s.epoch_order if s.batches_done else self._order()
         for i, device in enumerate(self._cuda()):
             tensors[f"cuda_rng/{i}"] = torch.cuda.get_rng_state(device)
         notes = {
             "data": self.batches.signature(),
+            "seed": self.seed,
             "history": s.history._asdict(),
             "position": [s.batches_done, s.loss_sum, s.rows_done, s.seconds],
             "best_epoch": s.best_epoch,
+            "made_with": self._made_with(),
             "optimizer": {"state": rest, "param_groups": optimiser["param_groups"]},
             "schedule": None if self.schedule is None else self.schedule.state_dict(),
         }
@@ -324,6 +332,11 @@ class _Run:
                 f"checkpoint: {self.path} is of a run on other data or batches, {notes['data']}; got "
                 f"{self.batches.signature()}. Resume with the arguments of that run."
             )
+        if notes["made_with"] != self._made_with():
+            raise ValueError(
+                f"checkpoint: {self.path} is of a run with another optimizer or schedule, {notes['made_with']}; got "
+                f"{self._made_with()}. Resume with the arguments of that run."
+            )
         _copy_into(_tensors_of(self.objective), _under("weights/", tensors), str(self.path))
         s.best, s.best_epoch = _under("best/", tensors), notes["best_epoch"]
         state: dict[int, dict] = {int(i): dict(slots) for i, slots in notes["optimizer"]["state"].items()}
@@ -335,15 +348,25 @@ class _Run:
         except (ValueError, KeyError) as error:
             raise ValueError(f"checkpoint: {self.path} is of a run with another optimizer: {error}") from None
         if self.schedule is not None:
-            self.schedule.load_state_dict(notes["schedule"])
+            self.schedule.load_state_dict(_keyed(notes["schedule"], self.schedule.state_dict()))
         s.history = History(**notes["history"])
         s.batches_done, s.loss_sum, s.rows_done, s.seconds = notes["position"]
-        s.epoch_rng = tensors["epoch_rng"]
+        s.epoch_rng, s.epoch_order = tensors["epoch_rng"], tensors.get("order")
+        if s.epoch_order is not None and self.batches.generator is not None:
+            self.batches.generator.set_state(s.epoch_order)
         torch.set_rng_state(tensors["rng"])
         for i, device in enumerate(self._cuda()):
             torch.cuda.set_rng_state(tensors[f"cuda_rng/{i}"], device)
 
+    def _order(self) -> Tensor | None:
+        """The state of a generator that a loader has for itself."""
+        return None if self.batches.generator is None else self.batches.generator.get_state()
+
+    def _made_with(self) -> list[str]:
+        return [type(part).__name__ for part in (self.optimizer, self.schedule)]
+
     def _interrupt(self) -> None:
+        self._check_weights()
         how = "no checkpoint= was given, so only the pair in memory has what was learned"
         if self.path is not None:
             self.save()
@@ -374,6 +397,8 @@ class _Run:
 class _Gathered:
     """Batches of data in memory, gathered by index in a new random order at each pass."""
 
+    generator = None
+
     def __init__(self, pair, data, device, transform, batch_size):
         self.data = tuple(d.to(device) for d in as_tensors(pair, data))
         self.device, self.transform, self.batch_size = device, transform, batch_size
@@ -397,8 +422,8 @@ class _Loaded:
     """Batches from a `DataLoader`, cut to what the model takes."""
 
     def __init__(self, pair, loader, device, transform):
-        self.loader, self.device, self.transform = loader, device, transform
-        taken = inspect.signature(pair.model).parameters.values()
+        self.loader, self.device, self.transform, self.generator = loader, device, transform, loader.generator
+        taken = inspect.signature(getattr(pair, "_model", pair.model)).parameters.values()
         open_ended = any(p.kind is p.VAR_POSITIONAL for p in taken)
         self.count = None if open_ended else sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in taken)
         self.pair = pair
@@ -449,7 +474,7 @@ def _fault(pair: nn.Module, objective: nn.Module, batch: tuple | None, rng: Tens
             bad = ~log_prob(site).isfinite()
             if bad.any():
                 row = int(bad.flatten().nonzero()[0])
-                return f"the log-probability of site {name!r} of the {side} is not finite, first for row {row} of the batch"
+                return f"log p of site {name!r} of the {side} is not finite, first for row {row} of the batch"
     return "each site is finite by itself, so a term that the objective adds is at fault"
 
 
@@ -480,6 +505,16 @@ def _tensors_of(module: nn.Module) -> dict[str, Tensor]:
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _keyed(saved, now):
+    """What JSON made of a state: its keys are strings, where those of the state now may be numbers."""
+    if isinstance(saved, dict) and isinstance(now, dict):
+        keys = {str(key): key for key in now}
+        return type(now)({keys.get(k, k): _keyed(v, now.get(keys.get(k, k))) for k, v in saved.items()})
+    if isinstance(saved, list) and isinstance(now, list) and len(saved) == len(now):
+        return [_keyed(a, b) for a, b in zip(saved, now, strict=True)]
+    return saved
 
 
 def _copy_into(own: dict[str, Tensor], other: dict[str, Tensor], source: str) -> None:
@@ -538,11 +573,13 @@ def save_weights(pair: nn.Module, path: str | os.PathLike) -> None:
 def load_weights(pair: nn.Module, path: str | os.PathLike) -> None:
     """Read the weights of a pair from a file that `save_weights`, or the checkpoint of `fit`, wrote.
 
+    Of a checkpoint with `patience` the best weights are read, otherwise the last.
+
     Raises:
         ValueError: if the file is missing, truncated, or of another pair; it says where they differ.
     """
     tensors, _ = load_tensors(path)
-    inner = _under("weights/", tensors)
+    inner = _under("best/", tensors) or _under("weights/", tensors)
     if inner:
         found = [
             {k.removeprefix(p): v for k, v in inner.items() if k.startswith(p)} for p in ("pair.", "objective.pair.")

@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-
 from pyro_vae.diagnostics.elbo import Elbo, elbo_of, gathered
 from pyro_vae.diagnostics.evidence import Evidence, evidence_of, khat_threshold
 from pyro_vae.diagnostics.weights import measured, stderr
@@ -90,7 +89,7 @@ class Picture(NamedTuple):
 
         def cell(name: str) -> str:
             mean, error, _ = rows[name]
-            return f"{mean:9.3f} ± {error:.3f}"
+            return f"{mean:10.4f} ± {error:.4f}"
 
         def equation(*names: str, sign: str) -> list[str]:
             left, a, b = names
@@ -109,8 +108,8 @@ class Picture(NamedTuple):
             "",
             *equation("ELBO", "E_q log p(x|z)", "KL(q(z|x) ‖ p(z))", sign="-"),
             "",
-            f"± is the Monte Carlo standard error. log p(x) by importance sampling, a lower bound in expectation: median "
-            f"effective sample size {e.ess.median().item():.0f}, median k̂ {e.khat.median().item():.2f}.",
+            "± is the Monte Carlo standard error. log p(x) by importance sampling, a lower bound in expectation:",
+            f"median effective sample size {e.ess.median().item():.0f}, median k̂ {e.khat.median().item():.2f}.",
         ]
         return "\n".join(lines + [f"warning: {warning}" for warning in self.warnings()])
 

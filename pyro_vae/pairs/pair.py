@@ -80,7 +80,14 @@ class Pair(nn.Module):
                 raise TypeError(f"{role}: expected a function of the data, got {type(fn).__name__}")
         self.name = name
         self._model, self._guide = model, guide
-        self.parts = nn.ModuleList(dict.fromkeys([*_modules(model), *_modules(guide)]))
+        self.parts = nn.ModuleDict()
+        for role, fn in (("model", model), ("guide", guide)):
+            for key, module in _modules(fn, role).items():
+                if not any(module is part for part in self.parts.values()):
+                    # a name that a ModuleDict has for itself, or another function's, gets an underscore
+                    while hasattr(self.parts, key):
+                        key += "_"
+                    self.parts[key] = module
         self._adopted: dict[str, str] = {}
 
     def model(self, *data, **kwargs):
@@ -141,15 +148,15 @@ def _answer(msg: dict, value: torch.Tensor, unconstrained: nn.Parameter) -> None
     msg["value"], msg["done"] = value, True
 
 
-def _modules(fn: Callable) -> list[nn.Module]:
-    """The modules that a function is, belongs to, or refers to."""
+def _modules(fn: Callable, role: str) -> dict[str, nn.Module]:
+    """The modules that a function is, belongs to, or refers to, by name."""
     while isinstance(fn, functools.partial):
         fn = fn.func
     if isinstance(fn, nn.Module):
-        return [fn]
+        return {role: fn}
     if inspect.ismethod(fn):
-        return [fn.__self__] if isinstance(fn.__self__, nn.Module) else []
+        return {type(fn.__self__).__name__: fn.__self__} if isinstance(fn.__self__, nn.Module) else {}
     if not inspect.isfunction(fn):
-        return []
+        return {}
     seen = inspect.getclosurevars(fn)
-    return [m for m in [*seen.nonlocals.values(), *seen.globals.values()] if isinstance(m, nn.Module)]
+    return {key: m for key, m in {**seen.globals, **seen.nonlocals}.items() if isinstance(m, nn.Module)}

@@ -1,0 +1,332 @@
+"""The command line: strings become objects here and nowhere else."""
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+import zuko
+from torch import Tensor
+
+import pyro_vae as pv
+from pyro_vae import plots
+from pyro_vae.data import Dataset, binarise
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+PRIORS: dict[str, Callable] = {
+    "standard-normal": lambda latent, **_: pv.StandardNormal(latent),
+    "normal": lambda latent, **_: pv.Normal(latent),
+    "laplace": lambda latent, **_: pv.Laplace(latent),
+    "student-t": lambda latent, **_: pv.StudentT(latent),
+    "mixture": lambda latent, components, **_: pv.Mixture(pv.Normal, latent, components=components),
+    "vamp": lambda variational, x, components, **_: pv.Vamp(variational, x[torch.arange(components) % len(x)]),
+    "flow": lambda latent, **_: pv.Flow(latent),
+}
+LIKELIHOODS: dict[str, Callable] = {
+    "bernoulli": pv.Bernoulli,
+    "continuous-bernoulli": pv.ContinuousBernoulli,
+    "normal": pv.Normal,
+    "laplace": pv.Laplace,
+    "student-t": pv.StudentT,
+    "beta": pv.Beta,
+    "gamma": pv.Gamma,
+    "poisson": pv.Poisson,
+    "negative-binomial": pv.NegativeBinomial,
+    "categorical": pv.Categorical,
+}
+VARIATIONALS: dict[str, Callable] = {
+    "normal": pv.Normal,
+    "low-rank-normal": partial(pv.LowRankNormal, rank=2),
+    "full-normal": pv.MultivariateNormal,
+    "laplace": pv.Laplace,
+    "student-t": pv.StudentT,
+    "nsf": partial(pv.Flow, flow=zuko.flows.NSF),
+    "maf": partial(pv.Flow, flow=zuko.flows.MAF),
+}
+NETWORKS: dict[str, Callable] = {"mlp": pv.networks.mlp, "conv": pv.networks.conv}
+
+
+def _known(table: dict) -> str:
+    return ", ".join(table)
+
+
+def _pick(table: dict, role: str, name: str) -> Any:
+    if name not in table:
+        raise ValueError(f"{role}: unknown name {name!r}; known are {_known(table)}")
+    return table[name]
+
+
+def _build(config: dict, data: Dataset) -> pv.VAE:
+    """The pair that a configuration names."""
+    event, latent = tuple(data.train.shape[1:]), config["latent"]
+    if latent < 1:
+        raise ValueError(f"latent: expected a positive whole number, got {latent}")
+    net = _pick(NETWORKS, "network", config["network"])
+    options = {} if config["scale"] is None else {"scale": config["scale"]}
+    if config["likelihood"] == "categorical":
+        options["classes"] = int(data.train.max()) + 1
+    torch.manual_seed(config["seed"])
+    likelihood = _pick(LIKELIHOODS, "likelihood", config["likelihood"])(event, given=latent, net=net, **options)
+    variational = _pick(VARIATIONALS, "variational", config["variational"])(latent, given=event, net=net)
+    prior = _pick(PRIORS, "prior", config["prior"])(
+        latent=latent, variational=variational, x=data.train, components=config["components"]
+    )
+    return pv.VAE(prior=prior, likelihood=likelihood, variational=variational)
+
+
+def _load_data(config: dict) -> tuple[Dataset, str]:
+    """The data, and how they are binarised."""
+    found = pv.data.load(config["data"])
+    grey = config["likelihood"] == "bernoulli" and found.train.is_floating_point()
+    grey = grey and bool(((found.train >= 0) & (found.train <= 1)).all())
+    if not grey or bool(((found.train == 0) | (found.train == 1)).all()):
+        return found, "none"
+    held = {name: binarise(getattr(found, name), seed) for seed, name in enumerate(("validation", "test"))}
+    return found._replace(**held), "dynamic in training, once for validation and test"
+
+
+def _open(run: Path) -> tuple[dict, Dataset, pv.VAE]:
+    """The configuration, data and trained pair of a run folder."""
+    config = _read_config(run)
+    found, _ = _load_data(config)
+    pair = _build(config, found)
+    if not (run / "weights.safetensors").exists():
+        raise ValueError(
+            f"run: {run} has no weights.safetensors, so it was not trained to the end; "
+            f"go on with pyro-vae train --resume --out {run}"
+        )
+    pv.load_weights(pair, run / "weights.safetensors")
+    return config, found, pair.to(config["device"])
+
+
+def _read_config(run: Path) -> dict:
+    try:
+        return json.loads((run / "config.json").read_text())
+    except FileNotFoundError:
+        raise ValueError(f"run: {run} holds no config.json, so it is not the folder of a run") from None
+    except (OSError, ValueError) as error:
+        raise ValueError(f"run: cannot read {run / 'config.json'}: {error}") from error
+
+
+@app.command()
+def train(
+    ctx: typer.Context,
+    data: Annotated[
+        str, typer.Option(help=f"{_known(pv.data.NAMES)}; or a .npy, .npz, .csv, .pt file or a folder of images.")
+    ] = "digits",
+    prior: Annotated[str, typer.Option(help=f"p(z): {_known(PRIORS)}.")] = "standard-normal",
+    likelihood: Annotated[str, typer.Option(help=f"p(x|z): {_known(LIKELIHOODS)}.")] = "bernoulli",
+    variational: Annotated[str, typer.Option(help=f"q(z|x): {_known(VARIATIONALS)}.")] = "normal",
+    network: Annotated[str, typer.Option(help=f"Of p(x|z) and q(z|x): {_known(NETWORKS)}.")] = "mlp",
+    latent: Annotated[int, typer.Option(help="Dimensions of z.")] = 2,
+    components: Annotated[int, typer.Option(help="Of a mixture or vamp prior.")] = 50,
+    scale: Annotated[float | None, typer.Option(help="Fix the scale of p(x|z), for families that have one.")] = None,
+    epochs: Annotated[int, typer.Option(help="Passes through the data.")] = 300,
+    batch_size: Annotated[int, typer.Option(help="Data per step.")] = 128,
+    learning_rate: Annotated[float, typer.Option(help="Of Adam.")] = 1e-3,
+    beta: Annotated[float, typer.Option(help="Weight of the KL term in training; what is measured has 1.")] = 1.0,
+    patience: Annotated[int | None, typer.Option(help="Stop after so many epochs without a better ELBO.")] = None,
+    seed: Annotated[int, typer.Option(help="Of all that is random.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
+    out: Annotated[Path | None, typer.Option(help="The run folder; by default runs/DATA, numbered.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, exactly.")] = False,
+) -> None:
+    """Train a VAE, measure the Bayesian picture on held-out data, and draw it."""
+    given = {key: value for key, value in ctx.params.items() if key not in ("out", "resume")}
+    if resume:
+        if out is None:
+            raise ValueError("resume: say which run, with --out")
+        config = _read_config(out)
+        said = {key for key in given if ctx.get_parameter_source(key).name == "COMMANDLINE"}
+        differing = [key for key in said - {"epochs", "device"} if given[key] != config[key]]
+        if differing:
+            key = differing[0]
+            raise ValueError(f"{key}: the run in {out} has {config[key]!r}, got {given[key]!r}; leave it out to resume")
+        config |= {key: given[key] for key in said}
+    else:
+        config = given
+        if config["data"] not in pv.data.NAMES:
+            config["data"] = os.path.abspath(config["data"])
+        out = _free_folder(config["data"]) if out is None else out
+        if (out / "config.json").exists():
+            raise ValueError(f"out: {out} already holds a run; go on with --resume, or choose another folder")
+
+    found, binarisation = _load_data(config)
+    pair = _build(config, found)
+    config |= {"binarisation": binarisation, "event_shape": list(found.train.shape[1:])}
+    config |= {"pyro_vae": pv.__version__, "torch": str(torch.__version__)}
+    objective = pv.Objective(pair)
+    if config["beta"] != 1:
+        objective = pv.KLWeight(objective, config["beta"])
+    print(f"{pair}\n\n{found.description}; binarisation: {binarisation}")
+    with _writing(out):
+        (out / "figures").mkdir(parents=True, exist_ok=True)
+        (out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    try:
+        history = pv.fit(
+            pair,
+            found.train,
+            epochs=config["epochs"],
+            batch_size=config["batch_size"],
+            learning_rate=config["learning_rate"],
+            objective=objective,
+            validation=found.validation,
+            patience=config["patience"],
+            transform=None if binarisation == "none" else torch.bernoulli,
+            device=config["device"],
+            checkpoint=out / "checkpoint.safetensors",
+            resume=resume,
+            seed=config["seed"],
+        )
+    except KeyboardInterrupt as stop:
+        where = str(stop).partition(";")[0] or "stopped"
+        print(f"\n{where}; go on with: pyro-vae train --resume --out {out}", file=sys.stderr)
+        raise typer.Exit(130) from None
+    except (TypeError, ValueError):
+        if not resume and not (out / "checkpoint.safetensors").exists():
+            # nothing was trained: the folder is free for the next try
+            (out / "config.json").unlink()
+        raise
+    pv.save_weights(pair, out / "weights.safetensors")
+    _write_metrics(history, out / "metrics.csv")
+    print(f"trained {len(history.loss)} epochs in {sum(history.seconds):.0f} s\n")
+    _measure(pair, config, found, out, num_samples=1000)
+    names = _draw(pair, found, out, history)
+    print(f"\nfigures in {out / 'figures'}: {', '.join(names)}")
+
+
+@app.command()
+def measure(
+    run: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    num_samples: Annotated[int, typer.Option(help="Draws of q(z|x) for each datum.")] = 5000,
+) -> None:
+    """Measure the Bayesian picture of a run on its test data; prints it and writes picture.json."""
+    config, found, pair = _open(run)
+    _measure(pair, config, found, run, num_samples)
+
+
+@app.command()
+def plot(run: Annotated[Path, typer.Argument(help="The folder of a run.")]) -> None:
+    """Draw the figures of a run."""
+    _, found, pair = _open(run)
+    names = _draw(pair, found, run, _read_metrics(run / "metrics.csv"))
+    print(f"figures in {run / 'figures'}: {', '.join(names)}")
+
+
+@app.command()
+def sample(
+    run: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    count: Annotated[int, typer.Option(help="How many.")] = 100,
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="A .npz file; by default samples.npz in the run folder.")] = None,
+) -> None:
+    """Draw z ~ p(z) and x ~ p(x|z); writes them as an .npz file, and the means of p(x|z) as a figure."""
+    import numpy as np
+
+    _, _, pair = _open(run)
+    torch.manual_seed(seed)
+    drawn = pv.simulate(pair, count)
+    path = run / "samples.npz" if out is None else out
+    with _writing(path.parent):
+        np.savez(path, **{name: value.cpu().numpy() for name, value in drawn.items()})
+        means = pv.reconstruct(pair, drawn["x"], at={"z": drawn["z"]})["x"]
+        plots.data(means, title="means of p(x|z), z drawn from p(z)").savefig(path.with_suffix(".png"), dpi=150)
+    print(f"{count} draws in {path}, and {path.with_suffix('.png')}")
+
+
+def _measure(pair: pv.VAE, config: dict, found: Dataset, out: Path, num_samples: int) -> None:
+    torch.manual_seed(config["seed"])
+    picture = pv.diagnostics.picture(pair, found.test.to(config["device"]), num_samples=num_samples)
+    protocol = {"data": config["data"], "split": "test", "binarisation": config["binarisation"]}
+    with _writing(out):
+        (out / "picture.json").write_text(json.dumps(protocol | picture.as_dict(), indent=2) + "\n")
+    print(f"test split of {config['data']}, binarisation: {config['binarisation']}\n{picture}")
+
+
+def _draw(pair: pv.VAE, found: Dataset, out: Path, history: pv.History) -> list[str]:
+    """Write the figures of a run, and return their names."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        device = next(pair.parameters()).device
+        x, labels = found.test[:2000].to(device), None if found.labels is None else found.labels[2][:2000]
+        seen = pv.reconstruct(pair, x)
+        z = seen["z"]
+        figures = {
+            "history": plots.history(history),
+            "reconstructions": plots.reconstructions(x[:12], seen["x"][:12]),
+            "samples": plots.data(
+                pv.simulate(pair, 60, mean=True)["x"], title="means of p(x|z), z drawn from p(z)", columns=12
+            ),
+            "latents": plots.latents(z, labels),
+        }
+        if z[0].numel() <= 2:
+            grid = pv.diagnostics.grid_posterior(pair, x[:6])
+            figures["posterior"] = plots.posterior(grid, x[:6])
+        if z[0].numel() == 2 and x.dim() == 4:
+            bounds = (z.min().item(), z.max().item())
+            axis = torch.linspace(*bounds, 17, device=device)
+            at = torch.cartesian_prod(axis, axis).reshape(-1, *z.shape[1:])
+            template: Tensor = x[:1].expand(len(at), *x.shape[1:])
+            figures["decoded_grid"] = plots.decoded_grid(pv.reconstruct(pair, template, at={"z": at})["x"], bounds)
+    with _writing(out):
+        (out / "figures").mkdir(exist_ok=True)
+        for name, figure in figures.items():
+            figure.savefig(out / "figures" / f"{name}.png", dpi=130)
+    return [f"{name}.png" for name in figures]
+
+
+def _write_metrics(history: pv.History, path: Path) -> None:
+    with _writing(path.parent), open(path, "w", newline="") as f:
+        writer = csv.writer(f)
+        writer.writerow(["epoch", *history._fields])
+        writer.writerows((i, *row) for i, row in enumerate(zip(*history, strict=True), start=1))
+
+
+def _read_metrics(path: Path) -> pv.History:
+    try:
+        with open(path, newline="") as f:
+            rows = list(csv.DictReader(f))
+        return pv.History(*([float(row[name]) for row in rows] for name in pv.History._fields))
+    except (OSError, KeyError, ValueError) as error:
+        raise ValueError(f"run: cannot read {path}: {error}") from error
+
+
+def _free_folder(data: str) -> Path:
+    stem, i = Path("runs") / Path(data).stem, 1
+    folder = stem
+    while (folder / "config.json").exists():
+        i += 1
+        folder = stem.with_name(f"{stem.name}-{i}")
+    return folder
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Turn an OSError into a ValueError that names the folder."""
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(f"out: cannot write to {folder} ({error.strerror}); choose another folder") from error
+
+
+def main() -> None:
+    """The console script; errors are one line, and Ctrl-C says what to do."""
+    try:
+        app(prog_name="pyro-vae")
+    except (TypeError, ValueError, FloatingPointError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+import pyro
+import pytest
+import torch
+
+import pyro_vae as pv
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    """Each test starts from one seed and an empty parameter store."""
+    pyro.clear_param_store()
+    torch.manual_seed(0)
+    yield
+    pyro.clear_param_store()
+
+
+@pytest.fixture(scope="session")
+def digits():
+    return pv.data.load("digits")
+
+
+@pytest.fixture(scope="session")
+def trained(digits):
+    """A VAE with a two-dimensional latent, trained on the digits, and 200 binarised test data."""
+    torch.manual_seed(0)
+    vae = pv.VAE(
+        prior=pv.StandardNormal(2),
+        likelihood=pv.Bernoulli((1, 8, 8), given=2),
+        variational=pv.Normal(2, given=(1, 8, 8)),
+    )
+    pv.fit(vae, digits.train, epochs=60, transform=torch.bernoulli, seed=0)
+    return vae, pv.data.binarise(digits.test[:200])

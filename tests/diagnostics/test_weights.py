@@ -1,0 +1,147 @@
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from oracles import linear_gaussian
+from torch import nn
+
+import pyro_vae as pv
+from pyro_vae.diagnostics import log_weights
+
+
+def test_with_the_posterior_as_variational_every_weight_is_the_evidence():
+    world = linear_gaussian()
+    x = world.sample(50)
+    log_w = log_weights(world.pair(), x, num_samples=20)
+    assert log_w.shape == (20, 50)
+    assert (log_w - world.log_evidence(x)).abs().max() < 1e-9
+
+
+def test_modes_validation_and_store_are_put_back():
+    world = linear_gaussian()
+    pair = world.pair()
+    pair.prior.eval()
+    modes = [m.training for m in pair.modules()]
+    pyro.param("kept", torch.tensor(1.0))
+    log_weights(pair, world.sample(3), num_samples=2)
+    assert [m.training for m in pair.modules()] == modes
+    assert list(pyro.get_param_store().keys()) == ["kept"]
+    assert torch.distributions.Distribution._validate_args
+
+
+def test_dropout_is_off():
+    net = nn.Sequential(nn.Linear(2, 32), nn.Dropout(0.5), nn.Linear(32, 3))
+    vae = pv.VAE(
+        prior=pv.StandardNormal(2),
+        likelihood=pv.Bernoulli(3, given=2, net=net),
+        variational=pv.Normal(2, given=3),
+    )
+    x = torch.ones(4, 3)
+    torch.manual_seed(1)
+    first = log_weights(vae, x, num_samples=5)
+    torch.manual_seed(1)
+    assert torch.equal(first, log_weights(vae, x, num_samples=5))
+
+
+def test_a_mask_counts_and_a_scale_does_not():
+    def model(x, scale=1.0, masked=False):
+        mask = x > 0 if masked else True
+        with pyro.plate("data", x.shape[0]), pyro.poutine.scale(scale=scale), pyro.poutine.mask(mask=mask):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("z", dist.Normal(x / 2, 0.5**0.5))
+
+    x = torch.randn(6)
+    plain, scaled, masked = (
+        log_weights(pv.Pair(lambda x, kw=kw: model(x, **kw), guide), x, num_samples=3)
+        for kw in ({}, {"scale": 1000.0}, {"masked": True})
+    )
+    truth = dist.Normal(0.0, 2**0.5).log_prob(x).double().expand(3, 6)
+    assert torch.allclose(plain, truth, atol=1e-5) and torch.allclose(scaled, truth, atol=1e-5)
+    assert torch.allclose(masked[:, x > 0], truth[:, x > 0], atol=1e-5)
+    assert ((masked - truth)[:, x <= 0].abs() > 1e-2).all()
+
+
+def plate(x, **kwargs):
+    return pyro.plate("data", x.shape[0], **kwargs)
+
+
+def good_model(x):
+    with plate(x):
+        z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+
+def good_guide(x):
+    with plate(x):
+        pyro.sample("z", dist.Normal(0.0, 1.0))
+
+
+def global_model(x):
+    mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+    with plate(x):
+        z = pyro.sample("z", dist.Normal(mu, 1.0))
+        pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+
+def global_guide(x):
+    pyro.sample("mu", dist.Normal(0.0, 1.0))
+    good_guide(x)
+
+
+def richer_model(x):
+    with plate(x):
+        z = pyro.sample("z", dist.Normal(0.0, 1.0)) + pyro.sample("w", dist.Normal(0.0, 1.0))
+        pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+
+def richer_guide(x):
+    with plate(x):
+        pyro.sample("z", dist.Normal(0.0, 1.0))
+        pyro.sample("extra", dist.Normal(0.0, 1.0))
+
+
+def subsampling_model(x):
+    with plate(x, subsample_size=2) as i:
+        z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        pyro.sample("x", dist.Normal(z, 1.0), obs=x[i])
+
+
+def subsampling_guide(x):
+    with plate(x, subsample_size=2):
+        pyro.sample("z", dist.Normal(0.0, 1.0))
+
+
+def undeclared_model(x):
+    with plate(x):
+        z = pyro.sample("z", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+    pyro.sample("x", dist.Normal(z.sum(-1), 1.0), obs=x)
+
+
+def vector_guide(x):
+    with plate(x):
+        pyro.sample("z", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+
+
+@pytest.mark.parametrize(
+    "model, guide, said",
+    [
+        (richer_model, good_guide, "guide lacks the latent 'w'"),
+        (good_model, richer_guide, "model lacks the latent 'extra'"),
+        (global_model, global_guide, "'mu' of the model is outside the plate 'data'"),
+        (subsampling_model, subsampling_guide, "subsamples"),
+        (undeclared_model, vector_guide, "'x' of the model is outside the plate 'data'"),
+    ],
+)
+def test_what_has_no_weight_per_datum_is_refused(model, guide, said):
+    with pytest.raises(ValueError, match=said):
+        log_weights(pv.Pair(model, guide), torch.randn(5), num_samples=2)
+
+
+@pytest.mark.parametrize("num_samples", [0, -1, 2.5])
+def test_num_samples_is_a_positive_whole_number(num_samples):
+    with pytest.raises(ValueError, match="num_samples"):
+        log_weights(pv.Pair(good_model, good_guide), torch.randn(5), num_samples=num_samples)

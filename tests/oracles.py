@@ -1,0 +1,74 @@
+"""Worlds in which everything that the library measures is known."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+import pyro_vae as pv
+
+
+def affine(weight: Tensor, bias: Tensor) -> nn.Linear:
+    layer = nn.Linear(weight.shape[1], weight.shape[0], dtype=weight.dtype)
+    layer.weight.data.copy_(weight)
+    layer.bias.data.copy_(bias)
+    return layer
+
+
+class LinearGaussian(NamedTuple):
+    """z ~ N(0, I), x ~ N(Wz + b, s² I), in float64: probabilistic PCA."""
+
+    w: Tensor
+    b: Tensor
+    s: float
+
+    @property
+    def m(self) -> Tensor:
+        return self.w.T @ self.w + self.s**2 * torch.eye(self.w.shape[1], dtype=self.w.dtype)
+
+    @property
+    def to_mean(self) -> Tensor:
+        """The matrix of E[z | x] = M⁻¹ Wᵀ (x - b)."""
+        return torch.linalg.solve(self.m, self.w.T)
+
+    @property
+    def covariance(self) -> Tensor:
+        return self.s**2 * torch.linalg.inv(self.m)
+
+    def sample(self, n: int) -> Tensor:
+        z = torch.randn(n, self.w.shape[1], dtype=self.w.dtype)
+        return z @ self.w.T + self.b + self.s * torch.randn(n, self.w.shape[0], dtype=self.w.dtype)
+
+    def log_evidence(self, x: Tensor) -> Tensor:
+        c = self.w @ self.w.T + self.s**2 * torch.eye(len(self.b), dtype=self.w.dtype)
+        return torch.distributions.MultivariateNormal(self.b, c).log_prob(x)
+
+    def gap(self, x: Tensor, mean: Tensor, covariance: Tensor) -> Tensor:
+        """KL(q ‖ p(z|x)) of normal q."""
+        q = torch.distributions.MultivariateNormal(mean, covariance)
+        p = torch.distributions.MultivariateNormal((x - self.b) @ self.to_mean.T, self.covariance)
+        return torch.distributions.kl_divergence(q, p)
+
+    def pair(self, shift: float = 0.0, stretch: float = 1.0) -> pv.VAE:
+        """A pair whose variational is the posterior, with its mean shifted and its scale stretched."""
+        d, n = self.w.shape[1], self.w.shape[0]
+        scale = torch.full((n,), self.s, dtype=self.w.dtype)
+        tril = stretch * torch.linalg.cholesky(self.covariance)
+        encode = affine(self.to_mean, shift - self.to_mean @ self.b)
+        return pv.VAE(
+            prior=pv.StandardNormal(d),
+            likelihood=pv.Normal(n, given=d, net=affine(self.w, self.b), scale=scale),
+            variational=pv.MultivariateNormal(d, given=n, net=encode, scale_tril=tril),
+        ).double()
+
+
+def linear_gaussian(d: int = 3, n: int = 6, s: float = 0.5) -> LinearGaussian:
+    g = torch.Generator().manual_seed(1)
+    w, b = (torch.randn(shape, generator=g, dtype=torch.float64) for shape in ((n, d), (n,)))
+    return LinearGaussian(w / math.sqrt(d), b, s)
+
+
+def within(value: Tensor, truth: Tensor, stderr: Tensor, errors: float = 5.0) -> bool:
+    """Whether every estimate is within so many of its standard errors of the truth."""
+    return bool(((value - truth).abs() <= errors * stderr + 1e-9).all())

@@ -1,0 +1,184 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+import pyro_vae as pv
+from pyro_vae import cli
+
+
+@pytest.fixture
+def call(monkeypatch, capsys, tmp_path):
+    """Run the command line within an empty folder: the exit code, what it printed, and its error."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["pyro-vae", *map(str, arguments)])
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        out, err = capsys.readouterr()
+        return stop.value.code, out, err
+
+    return run
+
+
+QUICK = ("--epochs", 2, "--batch-size", 256)
+
+
+def test_train_measure_plot_sample(call, tmp_path):
+    code, out, _ = call("train", *QUICK)
+    assert code == 0
+    assert "log p(x)" in out and "KL(q(z|x) ‖ p(z|x))" in out and "q(z|x) = Normal((2,) | (1, 8, 8))" in out
+    run = tmp_path / "runs" / "digits"
+    figures = {"history", "reconstructions", "samples", "latents", "posterior", "decoded_grid"}
+    assert {p.stem for p in (run / "figures").glob("*.png")} == figures
+    config = json.loads((run / "config.json").read_text())
+    assert config["epochs"] == 2 and config["event_shape"] == [1, 8, 8] and config["binarisation"].startswith("dynamic")
+    assert len((run / "metrics.csv").read_text().splitlines()) == 3
+    first = json.loads((run / "picture.json").read_text())
+    assert first["split"] == "test" and first["data"] == 300 and first["num_samples"] == 1000
+
+    code, out, _ = call("measure", "runs/digits", "--num-samples", 200)
+    again = json.loads((run / "picture.json").read_text())
+    assert code == 0 and "200 draws" in out and again["num_samples"] == 200
+    one, two = (seen["terms"]["ELBO"] for seen in (first, again))
+    assert abs(one["mean"] - two["mean"]) < 5 * (one["stderr"] + two["stderr"])
+
+    for png in (run / "figures").glob("*.png"):
+        png.unlink()
+    code, out, _ = call("plot", "runs/digits")
+    assert code == 0 and {p.stem for p in (run / "figures").glob("*.png")} == figures
+
+    code, out, _ = call("sample", "runs/digits", "--count", 7)
+    drawn = np.load(run / "samples.npz")
+    assert code == 0 and drawn["x"].shape == (7, 1, 8, 8) and drawn["z"].shape == (7, 2)
+    assert set(np.unique(drawn["x"])) <= {0, 1} and (run / "samples.png").exists()
+
+
+def test_a_second_run_gets_a_folder_of_its_own_unless_one_is_named(call, tmp_path):
+    assert call("train", *QUICK)[0] == call("train", *QUICK)[0] == 0
+    assert (tmp_path / "runs" / "digits-2" / "weights.safetensors").exists()
+    code, _, err = call("train", *QUICK, "--out", "runs/digits")
+    assert code == 2 and "already holds a run" in err and "--resume" in err
+
+
+@pytest.mark.parametrize("prior", cli.PRIORS)
+def test_every_prior_by_name(call, prior):
+    code, out, err = call("train", "--epochs", 1, "--prior", prior, "--components", 3, "--latent", 3)
+    assert code == 0, err
+    assert call("measure", "runs/digits", "--num-samples", 50)[0] == 0
+
+
+@pytest.mark.parametrize("variational", cli.VARIATIONALS)
+def test_every_variational_by_name(call, variational):
+    code, _, err = call("train", "--epochs", 1, "--variational", variational, "--network", "conv")
+    assert code == 0, err
+
+
+@pytest.mark.parametrize("likelihood", cli.LIKELIHOODS)
+def test_every_likelihood_by_name(call, likelihood, tmp_path):
+    x = torch.rand(60, 5) * 0.9 + 0.05
+    if likelihood in ("poisson", "negative-binomial", "categorical"):
+        x = torch.randint(0, 4, (60, 5))
+    torch.save(x, tmp_path / "own.pt")
+    scale = ("--scale", 0.2) if likelihood == "normal" else ()
+    code, out, err = call("train", "--epochs", 1, "--data", "own.pt", "--likelihood", likelihood, *scale)
+    assert code == 0, err
+    assert (tmp_path / "runs" / "own" / "figures" / "posterior.png").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (("--data", "nothing"), "neither a file or folder nor one of digits, mnist"),
+        (("--prior", "nothing"), "prior: unknown name 'nothing'; known are standard-normal"),
+        (("--likelihood", "nothing"), "likelihood: unknown name 'nothing'; known are bernoulli"),
+        (("--variational", "nothing"), "variational: unknown name 'nothing'; known are normal"),
+        (("--network", "nothing"), "network: unknown name 'nothing'; known are mlp, conv"),
+        (("--latent", "0"), "latent: expected a positive whole number"),
+        (("--epochs", "0"), "epochs: expected a positive whole number"),
+        (("--batch-size", "-1"), "batch_size: expected a positive whole number"),
+        (("--learning-rate", "0"), "learning_rate: expected a positive number"),
+        (("--likelihood", "poisson"), "outside the support of Poisson"),
+        (("--likelihood", "normal", "--scale", "-1"), "scale: expected finite values"),
+        (("--likelihood", "poisson", "--scale", "1"), "no parameter or option scale"),
+        (("--beta", "-1"), "beta: expected a finite weight"),
+        (("--resume",), "say which run, with --out"),
+        (("--resume", "--out", "nowhere"), "not the folder of a run"),
+        (("--out", "file/below"), "cannot write to file"),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_leaves_no_run(call, tmp_path, arguments, said):
+    (tmp_path / "file").write_text("")
+    code, _, err = call("train", *arguments)
+    assert code == 2 and said in err and err.count("\n") == 1, err
+    assert not list(tmp_path.rglob("config.json"))
+
+
+def test_a_broken_run_is_refused(call, tmp_path):
+    call("train", *QUICK)
+    run = tmp_path / "runs" / "digits"
+    whole = (run / "weights.safetensors").read_bytes()
+    for spoilt, said in (
+        (whole[:1000], "truncated, corrupted"),
+        (b"\x80\x04pickle", "pickles are never opened"),
+    ):
+        (run / "weights.safetensors").write_bytes(spoilt)
+        code, _, err = call("measure", run)
+        assert code == 2 and said in err
+    (run / "weights.safetensors").unlink()
+    code, _, err = call("measure", run)
+    assert code == 2 and "no weights.safetensors" in err and "--resume" in err
+    config = json.loads((run / "config.json").read_text())
+    (run / "weights.safetensors").write_bytes(whole)
+    (run / "config.json").write_text(json.dumps(config | {"latent": 3}))
+    code, _, err = call("measure", run)
+    assert code == 2 and "of another pair" in err
+    assert call("measure", tmp_path)[0] == 2
+
+
+def test_resume_continues_to_more_epochs_exactly_and_refuses_other_options(call, tmp_path):
+    call("train", "--epochs", 2, "--out", "short")
+    call("train", "--epochs", 4, "--out", "long")
+    code, _, err = call("train", "--resume", "--out", "short", "--latent", 5)
+    assert code == 2 and "latent: the run in short has 2, got 5" in err
+    assert call("train", "--resume", "--out", "short", "--epochs", 4)[0] == 0
+    assert (tmp_path / "short" / "weights.safetensors").read_bytes() == (
+        tmp_path / "long" / "weights.safetensors"
+    ).read_bytes()
+
+
+def test_ctrl_c_stops_cleanly_and_says_how_to_resume(tmp_path):
+    command = [sys.executable, "-m", "pyro_vae.cli", "train", "--epochs", "100000", "--out", "run"]
+    path = os.pathsep.join([os.path.dirname(os.path.dirname(pv.__file__)), os.environ.get("PYTHONPATH", "")])
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": path},
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run" / "config.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(3)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "stopped in epoch" in err and "pyro-vae train --resume --out run" in err and "Traceback" not in err
+    tensors, notes = pv.training.load_tensors(tmp_path / "run" / "checkpoint.safetensors")
+    assert all(t.isfinite().all() for name, t in tensors.items() if name.startswith("weights/"))
+
+
+def test_help_lists_the_names(call):
+    code, out, _ = call("train", "--help")
+    assert code == 0
+    for table in (cli.PRIORS, cli.LIKELIHOODS, cli.VARIATIONALS, cli.NETWORKS, pv.data.NAMES):
+        assert all(name in out.replace("\n", " ") for name in table)

@@ -1,0 +1,66 @@
+import pytest
+import torch
+from oracles import linear_gaussian
+
+import pyro_vae as pv
+from pyro_vae.traces import quietly, terms
+
+
+def test_simulated_data_have_the_moments_of_the_model():
+    world = linear_gaussian(d=2, n=3)
+    drawn = pv.simulate(world.pair(), 20_000)
+    assert drawn["z"].shape == (20_000, 2) and drawn["x"].shape == (20_000, 3)
+    covariance = world.w @ world.w.T + world.s**2 * torch.eye(3)
+    stderr = (covariance.diagonal()[:, None] * covariance.diagonal() + covariance**2).sqrt() / 20_000**0.5
+    assert ((drawn["x"].T.cov() - covariance).abs() < 5 * stderr).all()
+    assert ((drawn["x"].mean(0) - world.b).abs() < 5 * (covariance.diagonal() / 20_000).sqrt()).all()
+
+
+def test_a_template_gives_as_many_as_it_has_rows_and_its_values_do_not_count():
+    pair = linear_gaussian().pair()
+    torch.manual_seed(1)
+    first = pv.simulate(pair, torch.zeros(4, 6).double())
+    torch.manual_seed(1)
+    second = pv.simulate(pair, torch.full((4, 6), 9.0).double())
+    assert torch.equal(first["x"], second["x"]) and first["x"].shape == (4, 6)
+
+
+def test_means_are_decoded():
+    world = linear_gaussian()
+    pair = world.pair()
+    seen = pv.reconstruct(pair, world.sample(5))
+    assert torch.allclose(seen["x"], seen["z"] @ world.w.T + world.b)
+    z = torch.randn(5, 3).double()
+    assert torch.equal(pv.reconstruct(pair, world.sample(5), at={"z": z})["z"], z)
+
+
+def test_a_family_without_a_mean_gives_a_draw():
+    vae = pv.VAE(
+        prior=pv.StandardNormal(2),
+        likelihood=pv.Categorical(3, given=2, classes=4),
+        variational=pv.Normal(2, given=3),
+    )
+    x = pv.simulate(vae, 50, mean=True)["x"]
+    assert set(x.unique().tolist()) <= {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("bad", [0, -3])
+def test_the_number_of_draws_is_positive(bad):
+    with pytest.raises(ValueError, match="positive number of draws"):
+        pv.simulate(linear_gaussian().pair(), bad)
+
+
+def test_a_hand_written_pair_needs_a_template():
+    with pytest.raises(ValueError, match="template"):
+        pv.simulate(pv.Pair(lambda x: None, lambda x: None), 3)
+
+
+def test_terms_are_the_densities_of_the_pair():
+    world = linear_gaussian()
+    pair, x, z = world.pair(0.2, 1.3), world.sample(4), torch.randn(5, 4, 3).double()
+    with quietly(pair):
+        found = terms(pair, (x,), 5, {"z": z})
+        likelihood = pair.likelihood(z).log_prob(x)
+        assert torch.equal(found.log_likelihood, likelihood)
+        assert torch.allclose(found.log_prior, pair.prior().log_prob(z))
+        assert torch.allclose(found.log_variational, pair.variational(x).log_prob(z))
