@@ -219,16 +219,17 @@ def check_data(pair: nn.Module, data: tuple) -> tuple[Tensor, ...]:
         trace(pair.guide, few)
 
     x = data[0]
-    if x.dim() > 1 and x[0].numel():
-        flat = x.flatten(1)
-        edge = torch.cat([torch.arange(min(2, len(x)), device=x.device), flat.argmin(0), flat.argmax(0)]).unique()
-    else:
-        edge = torch.stack([x.argmin(), x.argmax()])
+    flat = x.reshape(x.shape[0], -1).to(torch.uint8 if x.dtype == torch.bool else x.dtype)
+    few_rows = torch.arange(min(2, x.shape[0]), device=x.device)
+    edge = torch.cat([few_rows, flat.argmin(0), flat.argmax(0)]).unique()
     part = tuple(d[edge[:2000]] for d in data)
     with quietly(pair):
-        z = latents(trace(pair.guide, part))
-        observed = [site for site in samples(trace(pair.model, part, latents=z)).values() if site["is_observed"]]
-        log_p = sum((log_prob(site) for site in observed), torch.zeros(len(part[0]), device=x.device))
+        guide_trace = trace(pair.guide, part)
+        model_trace = trace(pair.model, part, latents=latents(guide_trace))
+        if refusals(model_trace, guide_trace):
+            return data  # such a pair has no log p(x | z) per row; what measures it will say so
+        observed = [site for site in samples(model_trace).values() if site["is_observed"]]
+        log_p = sum((log_prob(site) for site in observed), torch.zeros(part[0].shape[0], device=x.device))
     bad = ~log_p.isfinite()
     if bad.any():
         row = int(edge[bad.flatten().nonzero()[0, 0]])

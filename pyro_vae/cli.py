@@ -134,6 +134,7 @@ def train(
     learning_rate: Annotated[float, typer.Option(help="Of Adam.")] = 1e-3,
     beta: Annotated[float, typer.Option(help="Weight of the KL term in training; what is measured has 1.")] = 1.0,
     patience: Annotated[int | None, typer.Option(help="Stop after so many epochs without a better ELBO.")] = None,
+    num_samples: Annotated[int, typer.Option(help="Draws of q(z|x) for each datum, to measure.")] = 1000,
     seed: Annotated[int, typer.Option(help="Of all that is random.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
     out: Annotated[Path | None, typer.Option(help="The run folder; by default runs/DATA, numbered.")] = None,
@@ -146,7 +147,7 @@ def train(
             raise ValueError("resume: say which run, with --out")
         config = _read_config(out)
         said = {key for key in given if ctx.get_parameter_source(key).name == "COMMANDLINE"}
-        differing = [key for key in said - {"epochs", "device"} if given[key] != config[key]]
+        differing = [key for key in said - {"epochs", "device", "num_samples"} if given[key] != config[key]]
         if differing:
             key = differing[0]
             raise ValueError(f"{key}: the run in {out} has {config[key]!r}, got {given[key]!r}; leave it out to resume")
@@ -198,7 +199,7 @@ def train(
     pv.save_weights(pair, out / "weights.safetensors")
     _write_metrics(history, out / "metrics.csv")
     print(f"trained {len(history.loss)} epochs in {sum(history.seconds):.0f} s\n")
-    _measure(pair, config, found, out, num_samples=1000)
+    _measure(pair, config, found, out, config["num_samples"])
     names = _draw(pair, found, out, history)
     print(f"\nfigures in {out / 'figures'}: {', '.join(names)}")
 

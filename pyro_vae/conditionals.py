@@ -14,9 +14,7 @@ import zuko
 from torch import Tensor, nn
 from torch.distributions import constraints, transform_to
 
-from pyro_vae.distributions import ContinuousBernoulli as _ContinuousBernoulli
-from pyro_vae.distributions import FlowDistribution
-from pyro_vae.distributions import Mixture as _Mixture
+from pyro_vae import distributions
 from pyro_vae.networks import Builder, Shape, build, leading_shape, mlp
 
 REAL_MAX = 1e7
@@ -271,8 +269,8 @@ def _is_dependent(constraint: constraints.Constraint) -> bool:
 
 
 def _positive(raw: Tensor) -> Tensor:
-    """A softplus with f(0) = 1, within bounds that a float's arithmetic survives."""
-    return nn.functional.softplus(raw + math.log(math.e - 1)).clamp(POSITIVE_MIN, POSITIVE_MAX)
+    """A softplus, within bounds that a float's arithmetic survives."""
+    return nn.functional.softplus(raw).clamp(POSITIVE_MIN, POSITIVE_MAX)
 
 
 def _shrunk(a: Tensor, norm: float, dims: int) -> Tensor:
@@ -285,18 +283,16 @@ def _lower_cholesky(raw: Tensor) -> Tensor:
     """A lower triangle with a positive diagonal, whose inverse does not overflow.
 
     diag(s) (I + N), N strictly lower: any such factor, as long as the inverse of I + N stays below `GROWTH_MAX`.
-    Beyond, N is scaled down to a norm of 6, at which that holds for any N: the product of k entries with sum of
-    squares 6² is at most exp(6² / 2e) < 1e3.
+    Beyond, N is scaled down to a norm of 2.9, at which that holds for any N of any size: no entry of N^k is above
+    2.9^k / √(k-1)!, for it is a sum over falling chains (Smithies' bound), and these add up to less than 1e3.
     """
     eye = torch.eye(raw.shape[-1], dtype=raw.dtype, device=raw.device)
     scale = _positive(raw.diagonal(dim1=-2, dim2=-1))
     n = raw.clamp(-REAL_MAX, REAL_MAX).tril(-1)
     with torch.no_grad():
         inverse = torch.linalg.solve_triangular(eye + n, eye.expand_as(n), upper=False, unitriangular=True)
-        tame = (inverse.abs().amax((-2, -1), keepdim=True) <= GROWTH_MAX) & inverse.isfinite().all(-1, True).all(
-            -2, True
-        )
-    return scale.unsqueeze(-1) * (eye + torch.where(tame, n, _shrunk(n, 6.0, dims=2)))
+        tame = inverse.abs().amax((-2, -1), keepdim=True) <= GROWTH_MAX
+    return scale.unsqueeze(-1) * (eye + torch.where(tame, n, _shrunk(n, 2.9, dims=2)))
 
 
 def _constrain(constraint: constraints.Constraint, raw: Tensor) -> Tensor:
@@ -317,8 +313,8 @@ Laplace = family(dist.Laplace, "loc", "scale")
 StudentT = family(dist.StudentT, "df", "loc", "scale")
 Gamma = family(dist.Gamma, "concentration", "rate")
 Beta = family(dist.Beta, "concentration1", "concentration0")
-Bernoulli = family(dist.Bernoulli, "logits")
-ContinuousBernoulli = family(_ContinuousBernoulli, "logits")
+Bernoulli = family(distributions.Bernoulli, "logits")
+ContinuousBernoulli = family(distributions.ContinuousBernoulli, "logits")
 Categorical = family(dist.Categorical, logits=lambda event, classes: (*event, classes))
 Poisson = family(dist.Poisson, "rate")
 NegativeBinomial = family(dist.NegativeBinomial, "total_count", "logits")
@@ -419,7 +415,7 @@ class Mixture(Conditional):
     def forward(self, *given: Tensor) -> dist.TorchDistribution:
         w, p = self.weights(*given), self.components(*given)
 
-        return self._checked(_Mixture(w, p.to_event(-1)), given)
+        return self._checked(distributions.Mixture(w, p.to_event(-1)), given)
 
     def options(self) -> dict[str, object]:
         inner = self.components
@@ -462,7 +458,7 @@ class Vamp(Conditional):
         q = self.variational(self.pseudo_inputs)
         w = dist.Categorical(logits=self.pseudo_inputs.new_zeros(len(self.pseudo_inputs)))
 
-        return self._checked(_Mixture(w, q), ())
+        return self._checked(distributions.Mixture(w, q), ())
 
     def options(self) -> dict[str, object]:
         return {"pseudo_inputs": len(self.pseudo_inputs)}
@@ -507,7 +503,7 @@ class Flow(Conditional):
         leading_shape(given, self.given_shapes)
         context = self.net(*given) if self.net is not None else None
 
-        return self._checked(FlowDistribution(self.flow(context), self.event_shape), given)
+        return self._checked(distributions.FlowDistribution(self.flow(context), self.event_shape), given)
 
     def options(self) -> dict[str, object]:
         return self._options

@@ -10,6 +10,13 @@ from torch import Size, Tensor
 from torch.distributions import constraints, register_kl
 
 
+class Bernoulli(dist.Bernoulli):
+    """The Bernoulli, which scores zeros and ones of any type: floats, integers, booleans."""
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return super().log_prob(value.to(self.logits.dtype))
+
+
 class ContinuousBernoulli(dist.ContinuousBernoulli):
     r"""The continuous Bernoulli on [0, 1], normalised and sampled exactly at any logit.
 
@@ -123,5 +130,6 @@ class FlowDistribution(TorchDistribution):
         z, log_q, with_grad = self._last
         if value is z and (with_grad or not torch.is_grad_enabled()):
             return log_q
-        lead = value.shape[: value.dim() - len(self.event_shape)]
-        return self.flow.log_prob(value.reshape(*lead, -1))
+        lead = torch.broadcast_shapes(value.shape[: value.dim() - len(self.event_shape)], self.batch_shape)
+        # some of Zuko's transforms do not broadcast a value against their context
+        return self.flow.log_prob(value.expand(lead + self.event_shape).reshape(*lead, -1))

@@ -56,7 +56,7 @@ class Network(nn.Module):
 
         out = self.body(*inputs)
 
-        batch, numbers = len(inputs[0]), math.prod(self.out_shape)
+        batch, numbers = inputs[0].shape[0], math.prod(self.out_shape)
         if not isinstance(out, Tensor) or out.shape[:1] != (batch,) or out.shape[1:].numel() != numbers:
             raise ValueError(
                 f"net returns the wrong shape: expected [{batch}, {numbers}] (or {[batch, *self.out_shape]}), got "

@@ -275,7 +275,8 @@ class _Run:
         row = (s.loss_sum / s.rows_done, reconstruction - kl, reconstruction, kl, s.seconds + time.monotonic() - start)
         for column, value in zip(s.history, row, strict=True):
             column.append(value)
-        if self.patience is not None and (s.best_epoch < 0 or row[1] > s.history.elbo[s.best_epoch]):
+        better = s.best_epoch < 0 or row[1] > s.history.elbo[s.best_epoch]
+        if self.patience is not None and better and math.isfinite(row[1]):
             s.best_epoch, s.best = epoch, {k: v.clone() for k, v in _tensors_of(self.objective).items()}
         s.batches_done, s.loss_sum, s.rows_done, s.seconds = 0, 0.0, 0, 0.0
         if self.schedule is not None:

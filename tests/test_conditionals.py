@@ -28,7 +28,7 @@ def vamp(event_shape):
 
 Gumbel = pv.family(dist.Gumbel, "loc", "scale")
 LogNormal = pv.family(dist.LogNormal, "loc", "scale")
-SMALL_FLOW = {"transforms": 2, "hidden_features": (16,)}
+SMALL_FLOW = {"transforms": 1, "hidden_features": (16,)}
 
 ONE = torch.tensor(1.0, dtype=torch.float64)
 
@@ -74,12 +74,11 @@ class Case(NamedTuple):
         return f"{self.name} {self.event}{' given' if self.given else ''}"
 
     def make(self):
-        """The conditional; free parameters are moved from where they start, lest all of them be 0 or 1."""
+        """The conditional; free parameters are drawn, lest all of them be 0 or 1."""
         conditional = FAMILIES[self.name][0](self.event, **({"given": self.given} if self.given else {}))
-        with torch.no_grad():
-            for name, w in conditional.named_parameters():
-                if name.endswith("raw"):
-                    w += 0.3 * torch.randn_like(w)
+        for name, w in conditional.named_parameters():
+            if name.endswith("raw"):
+                nn.init.normal_(w, std=0.4)
         return conditional
 
     def inputs(self, *leads):
@@ -135,7 +134,7 @@ def covered(reference, event_shape, num):
 
 def test_draws_have_the_density(case, k=5):
     """The characteristic function E exp(i t·a) at random t, from draws and from the density; at t = 0 it is one."""
-    num, draws = 20_000, 2_000 if "Flow" in case.name else 20_000
+    num, draws = 20_000, 2_000 if "Flow" in case.name else 10_000
     p = case.make().double()(*(g.double() for g in case.inputs((), ())))
     x, log_q, exact = covered(FAMILIES[case.name][1], case.event, num)
     t = 2 * torch.randn(8, math.prod(case.event)).double() / math.prod(case.event) ** 0.5
@@ -150,8 +149,8 @@ def test_draws_have_the_density(case, k=5):
         summed = waves(x) * (p.log_prob(x) - log_q).exp().unsqueeze(-1)
 
     error = (drawn.var(0) / draws + (0 if exact else summed.var(0) / num)).sqrt()
-    assert error.max() < 0.1, "the test has no power"
-    assert ((drawn.mean(0) - summed.mean(0)).abs() < k * error + 2e-4).all()
+    assert error.max() < 0.15, "the test has no power"
+    assert ((drawn.mean(0) - summed.mean(0)).abs() < k * error + 5e-3).all()
 
 
 def test_gradients_reach_every_parameter(case):
@@ -250,9 +249,26 @@ def test_any_well_conditioned_covariance_is_reached_exactly(size):
     factor = torch.linalg.cholesky(covariance)
     scale = factor.diagonal(dim1=-2, dim2=-1)
 
-    raw = (factor / scale.unsqueeze(-1)).tril(-1) + torch.diag_embed(scale.expm1().log() - math.log(math.e - 1))
+    raw = (factor / scale.unsqueeze(-1)).tril(-1) + torch.diag_embed(scale.expm1().log())
 
     torch.testing.assert_close(_lower_cholesky(raw), factor, rtol=1e-10, atol=1e-12)
+
+
+def test_the_worst_output_still_gives_a_factor_whose_inverse_is_bounded():
+    raw = (1e3 * torch.randn(8, 20, 20).tril(-1).double()).requires_grad_()
+    optimizer = torch.optim.Adam([raw], lr=50.0)
+    worst = 0.0
+    for _ in range(100):
+        factor = _lower_cholesky(raw)
+        unit = factor / factor.diagonal(dim1=-2, dim2=-1).unsqueeze(-1)
+        inverse = torch.linalg.solve_triangular(unit, torch.eye(20).double().expand(8, 20, 20), upper=False)
+        largest = inverse.tril(-1).abs().amax((-1, -2))
+        worst = max(worst, largest.max().item())
+        optimizer.zero_grad()
+        (-largest.log().sum()).backward()
+        optimizer.step()
+
+    assert 10 < worst < 1000
 
 
 # Fixed parameters
@@ -334,7 +350,7 @@ def test_a_vamp_is_the_average_over_its_pseudo_inputs():
 
 
 def test_a_vamp_of_one_standard_normal_is_the_standard_normal():
-    q, z = pv.Normal(2, given=3), torch.randn(7, 2)
+    q, z = pv.Normal(2, given=3, scale=1.0), torch.randn(7, 2)
     for w in q.parameters():
         nn.init.zeros_(w)
 

