@@ -125,7 +125,6 @@ class Family(Conditional):
             self.net = build(net, self.given_shapes, out_shape)
 
     def forward(self, *given: Tensor) -> dist.TorchDistribution:
-        leading_shape(given, self.given_shapes)
         raw = torch.empty(0) if self.raw is None else self.raw
         if self.net is not None:
             raw = self.net(*given).flatten(-len(self.net.out_shape))
@@ -500,7 +499,6 @@ class Flow(Conditional):
         self.flow = flow(math.prod(self.event_shape), context if self.given_shapes else 0, **options)
 
     def forward(self, *given: Tensor) -> dist.TorchDistribution:
-        leading_shape(given, self.given_shapes)
         context = self.net(*given) if self.net is not None else None
 
         return self._checked(distributions.FlowDistribution(self.flow(context), self.event_shape), given)

@@ -80,7 +80,7 @@ def leading_shape(given: Sequence[Tensor], shapes: Sequence[Shape]) -> Shape:
                 f"got {list(g.shape)}"
             )
         leads.append(lead)
-    return tuple(torch.broadcast_shapes(*leads))
+    return tuple(leads[0]) if len(leads) == 1 else tuple(torch.broadcast_shapes(*leads))
 
 
 def build(net: Builder | nn.Module, given_shapes: list[Shape], out_shape: Shape) -> Network:

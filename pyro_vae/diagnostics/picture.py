@@ -53,7 +53,7 @@ class Picture(NamedTuple):
     def warnings(self) -> list[str]:
         """Why numbers of the picture are not to be trusted; empty if nothing speaks against them."""
         limit = khat_threshold(self.num_samples)
-        bad = (~(self.evidence.khat <= limit)).double().mean().item()
+        bad = self.untrusted()
         few = (self.evidence.ess < 10).double().mean().item()
         said = []
         if bad > 0:
@@ -64,6 +64,10 @@ class Picture(NamedTuple):
         if few > 0:
             said.append(f"fewer than 10 effective samples for {100 * few:.3g} % of the data: take more draws")
         return said
+
+    def untrusted(self) -> float:
+        """The share of the data whose k̂ is above its threshold."""
+        return (~(self.evidence.khat <= khat_threshold(self.num_samples))).double().mean().item()
 
     def as_dict(self) -> dict:
         """Numbers for a JSON file."""
@@ -77,10 +81,7 @@ class Picture(NamedTuple):
             },
             "median_ess": self.evidence.ess.median().item(),
             "median_khat": self.evidence.khat.median().item(),
-            "share_khat_above_threshold": (~(self.evidence.khat <= khat_threshold(self.num_samples)))
-            .double()
-            .mean()
-            .item(),
+            "share_khat_above_threshold": self.untrusted(),
             "warnings": self.warnings(),
         }
 
@@ -93,7 +94,7 @@ class Picture(NamedTuple):
 
         def equation(*names: str, sign: str) -> list[str]:
             left, a, b = names
-            width = max(map(len, rows)) + 2
+            width = max(map(len, rows)) + 4
             return [
                 f"{left:<{width}} {cell(left)}   (± {rows[left][2]:.3f} over data)",
                 f"  = {a:<{width - 4}} {cell(a)}",

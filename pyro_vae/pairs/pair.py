@@ -16,8 +16,18 @@ from torch.distributions import transform_to
 class OwnParameters(Messenger):
     """Answers `pyro.param` messages that bring a module's parameter with that parameter itself.
 
-    Under it the global parameter store is neither asked nor changed.
+    Under it the global parameter store is neither asked nor changed, and `register` has nothing to do.
     """
+
+    depth = 0
+
+    def __enter__(self):
+        OwnParameters.depth += 1
+        return super().__enter__()
+
+    def __exit__(self, *error):
+        OwnParameters.depth -= 1
+        return super().__exit__(*error)
 
     def _pyro_param(self, msg: dict) -> None:
         init = _initial(msg)
@@ -32,6 +42,8 @@ def register(pair: nn.Module, name: str) -> None:
         ValueError: if the parameter store holds another pair's parameters under that name; Pyro would then
             train those, and not these, without a word.
     """
+    if OwnParameters.depth:
+        return
     for key, value in pair.named_parameters():
         if value.requires_grad and pyro.param(f"{name}$$${key}", value) is not value:
             raise ValueError(
