@@ -229,13 +229,16 @@ def family(
         for key, shape in specification.items()
     )
     options = ", ".join(_structural(specification))
+    chosen = "".join(f", {option}=2" for option in _structural(specification))
     doc = (
         f"p(a | b), a `{cls.__name__}` whose parameters a network computes from b; see `family`.\n\n"
         f"    Arguments:\n        event_shape, given: The shapes of a and b, see `Conditional`.\n"
         f"        net: Builds the network, see `networks`.\n"
         + (f"        {options}: The size of an event's parameters, a whole number.\n" if options else "")
         + f"{rows}\n"
-        "            (each computed by the network, or fixed by giving it)\n"
+        "            (each computed by the network, or fixed by giving it)\n\n"
+        f"    Example:\n        >>> {title}(3, given=20{chosen})\n"
+        f"        {title}((3,) | (20,){chosen})\n"
     )
     module = sys._getframe(1).f_globals.get("__name__", __name__)
     namespace = {"distribution": cls, "specification": specification, "__doc__": doc, "__module__": module}

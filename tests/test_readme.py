@@ -1,0 +1,73 @@
+"""What the README says in Python runs."""
+
+import re
+from pathlib import Path
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+import zuko
+from test_cli import call  # noqa: F401
+
+import pyro_vae as pv
+
+BLOCKS = re.findall(r"```python\n(.*?)```", (Path(__file__).parent.parent / "README.md").read_text(), re.DOTALL)
+
+
+@pytest.fixture
+def names():
+    x = torch.bernoulli(torch.full((16, 1, 28, 28), 0.3))
+    return {"x": x, "x_train": x, "x_val": x, "x_test": x[:4]}
+
+
+def test_the_first_block_and_training(names):
+    first, training = BLOCKS[0], BLOCKS[2]
+    exec(first + training, names)
+
+
+def test_each_swap(names):
+    names |= {"pv": pv, "dist": dist, "zuko": zuko, "q": pv.Normal(20, given=(1, 28, 28))}
+    lines = [line.partition("#")[0].strip() for line in BLOCKS[1].splitlines()]
+    assert len(lines) == 7
+    for line in lines:
+        name, expression = (side.strip() for side in line.split("=", 1))
+        made = eval(expression, names)
+        parts = {
+            "prior": pv.StandardNormal(20),
+            "likelihood": pv.Bernoulli((1, 28, 28), given=20),
+            "variational": names["q"],
+        }
+        if name in parts:
+            vae = pv.VAE(**parts | {name: made})
+            x = names["x"].long() if "Categorical" in line else names["x"]
+            assert pv.diagnostics.log_weights(vae, x, num_samples=2).isfinite().all()
+        else:
+            assert made(3, given=2)(torch.zeros(5, 2)).event_shape == (3,)
+
+
+def test_the_tools_for_what_was_written_by_hand(names):
+    def model(x):
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            shape = z.reshape(*z.shape, 1, 1, 1).expand(*z.shape, 1, 28, 28)
+            pyro.sample("x", dist.Bernoulli(logits=shape).to_event(3), obs=x)
+
+    raw = torch.nn.Linear(1, 1)
+
+    def guide(x):
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("z", dist.Normal(raw(x.mean((1, 2, 3))[:, None])[:, 0], 0.1))
+
+    exec(BLOCKS[3], names | {"pv": pv, "model": model, "guide": guide})
+
+
+def test_the_picture_is_printed_in_the_shape_that_the_readme_shows(call):  # noqa: F811
+    shown = re.search(r"```\n(VAE\(.*?)```", (Path(__file__).parent.parent / "README.md").read_text(), re.DOTALL)[1]
+    _, out, _ = call("train", "--epochs", 2, "--num-samples", 50)
+
+    def shape(text):
+        numbers = re.compile(r"-?\d+(\.\d+)?( s| %)?")
+        return [numbers.sub("#", line).split() for line in text.splitlines() if not line.startswith("warning")]
+
+    assert shape(shown) == shape(out)
