@@ -1,5 +1,6 @@
 """The measured picture: functions (pair, x) to small named tuples, per datum, with Monte Carlo standard errors."""
 
+from pyro_vae.diagnostics.annealing import Annealed, Bracket, annealed_log_evidence, bracket
 from pyro_vae.diagnostics.elbo import Elbo, elbo
 from pyro_vae.diagnostics.evidence import Evidence, log_evidence
 from pyro_vae.diagnostics.grid import GridPosterior, grid_posterior
@@ -7,10 +8,14 @@ from pyro_vae.diagnostics.picture import Picture, picture
 from pyro_vae.diagnostics.weights import log_weights
 
 __all__ = [
+    "Annealed",
+    "Bracket",
     "Elbo",
     "Evidence",
     "GridPosterior",
     "Picture",
+    "annealed_log_evidence",
+    "bracket",
     "elbo",
     "grid_posterior",
     "log_evidence",
