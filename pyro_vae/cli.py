@@ -13,11 +13,14 @@ from typing import Annotated, Any
 import torch
 import typer
 import zuko
+from matplotlib.figure import Figure
 from torch import Tensor
 
 import pyro_vae as pv
 from pyro_vae import plots
 from pyro_vae.data import Dataset, binarise
+from pyro_vae.diagnostics import Picture
+from pyro_vae.report import report
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -52,6 +55,22 @@ VARIATIONALS: dict[str, Callable] = {
     "maf": partial(pv.Flow, flow=zuko.flows.MAF),
 }
 NETWORKS: dict[str, Callable] = {"mlp": pv.networks.mlp, "conv": pv.networks.conv}
+
+
+EFFORTS: dict[str, dict[str, int]] = {
+    "quick": {"num_samples": 1000, "simulations": 500},
+    "normal": {"num_samples": 5000, "simulations": 1000, "num_steps": 100, "refit_steps": 200},
+    "thorough": {"num_samples": 20_000, "simulations": 5000, "num_steps": 500, "num_chains": 16, "refit_steps": 1000},
+}
+CAPTIONS = {
+    "history": "Training: the ELBO and its two terms.",
+    "reconstructions": "Test data, and what the decoder expects at a draw of q(z|x).",
+    "samples": "What the decoder expects at draws of the prior.",
+    "latents": "Where q(z|x) puts the test data.",
+    "posterior": "The true posterior p(z|x) of single test data, and q(z|x).",
+    "decoded_grid": "What the decoder expects over z.",
+    "calibration": "Ranks of the true z among draws of q(z|x), on simulated data; flat if q is the posterior.",
+}
 
 
 def _known(table: dict) -> str:
@@ -199,27 +218,45 @@ def train(
     pv.save_weights(pair, out / "weights.safetensors")
     _write_metrics(history, out / "metrics.csv")
     print(f"trained {len(history.loss)} epochs in {sum(history.seconds):.0f} s\n")
-    _measure(pair, config, found, out, config["num_samples"])
-    names = _draw(pair, found, out, history)
-    print(f"\nfigures in {out / 'figures'}: {', '.join(names)}")
+    effort = EFFORTS["quick"] | {"num_samples": config["num_samples"]}
+    picture = _measure(pair, config, found, out, None, effort)
+    _write(_figures(pair, found, history, picture), out)
 
 
 @app.command()
 def measure(
     run: Annotated[Path, typer.Argument(help="The folder of a run.")],
-    num_samples: Annotated[int, typer.Option(help="Draws of q(z|x) for each datum.")] = 5000,
+    quick: Annotated[bool, typer.Option("--quick", help="Importance sampling and calibration alone.")] = False,
+    thorough: Annotated[bool, typer.Option("--thorough", help="Smaller errors, for more time.")] = False,
+    num_samples: Annotated[int | None, typer.Option(help="Draws of q(z|x) for each datum.")] = None,
+    rows: Annotated[int | None, typer.Option(help="Test data; by default all with --quick, else 100.")] = None,
 ) -> None:
-    """Measure the Bayesian picture of a run on its test data; prints it and writes picture.json."""
+    """Measure the Bayesian picture of a run on its test data; writes picture.json, figures and report.html."""
+    if quick and thorough:
+        raise ValueError("measure: choose one of --quick and --thorough")
+    if rows is not None and rows < 1:
+        raise ValueError(f"rows: expected a positive whole number, got {rows}")
     config, found, pair = _open(run)
-    _measure(pair, config, found, run, num_samples)
+    effort = dict(EFFORTS["quick" if quick else "thorough" if thorough else "normal"])
+    if num_samples is not None:
+        effort["num_samples"] = num_samples
+    rows = rows if rows is not None or quick else 100
+    picture = _measure(pair, config, found, run, rows, effort)
+    figures = _figures(pair, found, _read_metrics(run / "metrics.csv"), picture)
+    _write(figures, run)
+    note = f"Test split of {config['data']}, {found.description}; binarisation: {config['binarisation']}."
+    captions = {CAPTIONS[name]: figure for name, figure in figures.items()}
+    with _writing(run):
+        page = report(picture, captions, title=f"The Bayesian picture of {run.name}", note=note, about=repr(pair))
+        (run / "report.html").write_text(page, encoding="utf-8")
+    print(f"report in {run / 'report.html'}")
 
 
 @app.command()
 def plot(run: Annotated[Path, typer.Argument(help="The folder of a run.")]) -> None:
     """Draw the figures of a run."""
     _, found, pair = _open(run)
-    names = _draw(pair, found, run, _read_metrics(run / "metrics.csv"))
-    print(f"figures in {run / 'figures'}: {', '.join(names)}")
+    _write(_figures(pair, found, _read_metrics(run / "metrics.csv")), run)
 
 
 @app.command()
@@ -243,45 +280,54 @@ def sample(
     print(f"{count} draws in {path}, and {path.with_suffix('.png')}")
 
 
-def _measure(pair: pv.VAE, config: dict, found: Dataset, out: Path, num_samples: int) -> None:
+def _measure(pair: pv.VAE, config: dict, found: Dataset, out: Path, rows: int | None, effort: dict) -> Picture:
     torch.manual_seed(config["seed"])
-    picture = pv.diagnostics.picture(pair, found.test.to(config["device"]), num_samples=num_samples)
+    picture = pv.diagnostics.picture(pair, found.test[:rows].to(config["device"]), **effort)
     protocol = {"data": config["data"], "split": "test", "binarisation": config["binarisation"]}
     with _writing(out):
         (out / "picture.json").write_text(json.dumps(protocol | picture.as_dict(), indent=2) + "\n")
     print(f"test split of {config['data']}, binarisation: {config['binarisation']}\n{picture}")
+    return picture
 
 
-def _draw(pair: pv.VAE, found: Dataset, out: Path, history: pv.History) -> list[str]:
-    """Write the figures of a run, and return their names."""
+def _figures(pair: pv.VAE, found: Dataset, history: pv.History, picture: Picture | None = None) -> dict[str, Figure]:
+    """The figures of a run, by name."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         device = next(pair.parameters()).device
         x, labels = found.test[:2000].to(device), None if found.labels is None else found.labels[2][:2000]
         seen = pv.reconstruct(pair, x)
         z = seen["z"]
+        simulated = pv.simulate(pair, 60, mean=True)["x"]
         figures = {
             "history": plots.history(history),
             "reconstructions": plots.reconstructions(x[:12], seen["x"][:12]),
-            "samples": plots.data(
-                pv.simulate(pair, 60, mean=True)["x"], title="means of p(x|z), z drawn from p(z)", columns=12
-            ),
+            "samples": plots.data(simulated, title="means of p(x|z), z drawn from p(z)", columns=12),
             "latents": plots.latents(z, labels),
         }
         if z[0].numel() <= 2:
             grid = pv.diagnostics.grid_posterior(pair, x[:6])
             figures["posterior"] = plots.posterior(grid, x[:6])
+        elif picture is not None and picture.annealed is not None:
+            q = torch.stack([pv.reconstruct(pair, x[:6])["z"] for _ in range(300)])
+            figures["posterior"] = plots.posterior_draws(picture.annealed, q)
         if z[0].numel() == 2 and x.dim() == 4:
             bounds = (z.min().item(), z.max().item())
             axis = torch.linspace(*bounds, 17, device=device)
             at = torch.cartesian_prod(axis, axis).reshape(-1, *z.shape[1:])
             template: Tensor = x[:1].expand(len(at), *x.shape[1:])
             figures["decoded_grid"] = plots.decoded_grid(pv.reconstruct(pair, template, at={"z": at})["x"], bounds)
+        if picture is not None and picture.calibration is not None:
+            figures["calibration"] = plots.ranks(picture.calibration)
+    return figures
+
+
+def _write(figures: dict[str, Figure], out: Path) -> None:
     with _writing(out):
         (out / "figures").mkdir(exist_ok=True)
         for name, figure in figures.items():
             figure.savefig(out / "figures" / f"{name}.png", dpi=130)
-    return [f"{name}.png" for name in figures]
+    print(f"\nfigures in {out / 'figures'}: {', '.join(f'{name}.png' for name in figures)}")
 
 
 def _write_metrics(history: pv.History, path: Path) -> None:

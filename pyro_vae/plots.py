@@ -7,9 +7,11 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from scipy import stats
 from torch import Tensor
 
-from pyro_vae.diagnostics import GridPosterior
+from pyro_vae.diagnostics import Annealed, GridPosterior
+from pyro_vae.diagnostics.calibration import Calibration
 from pyro_vae.training import History
 
 
@@ -172,6 +174,42 @@ def posterior(grid: GridPosterior, x: Tensor | None = None, *, rows: Sequence[in
     return figure
 
 
+def posterior_draws(found: Annealed, q: Tensor, *, site: str = "z", rows: Sequence[int] = range(6)) -> Figure:
+    """The true posterior p(z | x) of single data by annealed draws, and draws of q(z | x), projected.
+
+    Each is shown on the two principal components of its own draws of both.
+
+    Arguments:
+        found: What `diagnostics.annealed_log_evidence` returned.
+        q: Draws of q(z | x) for the same data, `[m, n, *event]`.
+        site: The latent.
+        rows: Which data.
+    """
+    p, weights = found.z[site].cpu().double().flatten(2), found.log_weights.softmax(0).cpu()
+    q = q.cpu().double().flatten(2)
+    rows = [row for row in rows if row < min(p.shape[1], q.shape[1])]
+    columns = min(3, len(rows))
+    height = -(-len(rows) // columns)
+    figure = Figure(figsize=(4.2 * columns, 3.6 * height + 0.5), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(height, columns)).flatten()
+    for ax in axes[len(rows) :]:
+        ax.set_axis_off()
+    for ax, row in zip(axes, rows, strict=False):
+        both = torch.cat([p[:, row], q[:, row]])
+        centre = both.mean(0)
+        _, _, v = torch.linalg.svd(both - centre, full_matrices=False)
+        of_p, of_q = ((draws - centre) @ v[:2].T for draws in (p[:, row], q[:, row]))
+        ax.scatter(of_q[:, 0], of_q[:, 1], s=8, color="C3", alpha=0.35, linewidths=0)
+        size = 10 + 200 * weights[:, row]
+        ax.scatter(of_p[:, 0], of_p[:, 1], s=size, color="C0", alpha=0.8, edgecolors="white", linewidths=0.5)
+        ax.set_xlabel("principal component 1")
+        ax.set_ylabel("principal component 2")
+    labels = {"C0": "annealed draws of the true posterior p(z|x), area by weight", "C3": "draws of q(z|x)"}
+    handles = [Line2D([], [], color=c, marker="o", linestyle="", label=label) for c, label in labels.items()]
+    figure.legend(handles=handles, loc="outside upper center", ncols=2)
+    return figure
+
+
 def _levels(density: np.ndarray) -> list[float]:
     """Heights whose regions hold 95, 80, 50 and 20 % of the mass."""
     heights = np.sort(density.flatten())[::-1]
@@ -209,3 +247,41 @@ def _rows(rows: Sequence[Tensor], names: Sequence[str], title: str) -> Figure:
 
 
 _GREY = {"cmap": "gray_r", "vmin": 0, "vmax": 1}
+
+
+def ranks(found: Calibration) -> Figure:
+    """Rank histograms of simulation-based calibration, with the band that 99 % of the bars lie in if q is right.
+
+    Arguments:
+        found: What `diagnostics.calibrate` returned.
+    """
+    counts, share = found.histogram()
+    n, d = found.ranks.shape
+    columns = min(4, d)
+    height = -(-d // columns)
+    figure = Figure(figsize=(3.2 * columns + 0.6, 2.4 * height + 0.9), layout="constrained")
+    axes = figure.subplots(height, columns, squeeze=False, sharex=True, sharey=True).flatten()
+    edges = np.append(0, np.cumsum(share.numpy())) * (found.num_draws + 1) - 0.5
+    low, high = (stats.binom.ppf(q, n, share.numpy()) for q in (0.005, 0.995))
+    faults = found.faults()
+    for ax in axes[d:]:
+        ax.set_axis_off()
+    for j, ax in enumerate(axes[:d]):
+        ax.stairs(counts[:, j].numpy(), edges, fill=True, color="C3" if faults[j] else "C0", alpha=0.6)
+        ax.stairs(high, edges, baseline=low, fill=True, color="0.4", alpha=0.35)
+        said = ", ".join(fault.split(":")[0] for fault in faults[j].split("; ")) or "no fault found"
+        ax.set_title(f"{found.names[j]}: {said}, p = {found.pvalue[j].item():.2g}", fontsize="small")
+        ax.set_xlim(edges[0], edges[-1])
+    figure.supxlabel(f"rank of z* among {found.num_draws} draws of q(z|x*)", fontsize="medium")
+    figure.supylabel("simulated data", fontsize="medium")
+    figure.legend(
+        handles=[
+            Patch(color="C0", alpha=0.6, label="no fault found"),
+            Patch(color="C3", alpha=0.6, label="at fault"),
+            Patch(color="0.4", alpha=0.35, label="99 % of bars, if q is the posterior"),
+        ],
+        loc="outside upper center",
+        ncols=3,
+        fontsize="small",
+    )
+    return figure

@@ -3,6 +3,8 @@
 import math
 from typing import NamedTuple
 
+import pyro
+import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
@@ -72,3 +74,31 @@ def linear_gaussian(d: int = 3, n: int = 6, s: float = 0.5) -> LinearGaussian:
 def within(value: Tensor, truth: Tensor, stderr: Tensor, errors: float = 5.0) -> bool:
     """Whether every estimate is within so many of its standard errors of the truth."""
     return bool(((value - truth).abs() <= errors * stderr + 1e-9).all())
+
+
+class DiscreteWorld(NamedTuple):
+    """z and x of finitely many values, everything a table, in float64."""
+
+    p_z: Tensor
+    p_x_given_z: Tensor
+    q_z_given_x: Tensor
+
+    def pair(self) -> pv.Pair:
+        """Hand-written functions of an x that is a whole number, `[n]`."""
+
+        def model(x):
+            with pyro.plate("data", x.shape[0]):
+                z = pyro.sample("z", dist.Categorical(self.p_z))
+                pyro.sample("x", dist.Categorical(self.p_x_given_z[z]), obs=x)
+
+        def guide(x):
+            with pyro.plate("data", x.shape[0]):
+                pyro.sample("z", dist.Categorical(self.q_z_given_x[x]))
+
+        return pv.Pair(model, guide)
+
+
+def discrete_world(z: int = 3, x: int = 5) -> DiscreteWorld:
+    g = torch.Generator().manual_seed(2)
+    tables = [torch.randn(shape, generator=g, dtype=torch.float64).softmax(-1) for shape in ((z,), (z, x), (x, z))]
+    return DiscreteWorld(*tables)

@@ -42,7 +42,7 @@ def test_train_measure_plot_sample(call, tmp_path):
     assert code == 0
     assert "log p(x)" in out and "KL(q(z|x) ‖ p(z|x))" in out and "q(z|x) = Normal((2,) | (1, 8, 8))" in out
     run = tmp_path / "runs" / "digits"
-    figures = {"history", "reconstructions", "samples", "latents", "posterior", "decoded_grid"}
+    figures = {"history", "reconstructions", "samples", "latents", "posterior", "decoded_grid", "calibration"}
     assert {p.stem for p in (run / "figures").glob("*.png")} == figures
     config = json.loads((run / "config.json").read_text())
     assert config["epochs"] == 2 and config["event_shape"] == [1, 8, 8] and config["binarisation"].startswith("dynamic")
@@ -50,16 +50,24 @@ def test_train_measure_plot_sample(call, tmp_path):
     first = json.loads((run / "picture.json").read_text())
     assert first["split"] == "test" and first["data"] == 300 and first["num_samples"] == 50
 
-    code, out, _ = call("measure", "runs/digits", "--num-samples", 200)
+    code, out, _ = call("measure", "runs/digits", "--quick", "--num-samples", 200)
     again = json.loads((run / "picture.json").read_text())
     assert code == 0 and "200 draws" in out and again["num_samples"] == 200
     one, two = (seen["terms"]["ELBO"] for seen in (first, again))
     assert abs(one["mean"] - two["mean"]) < 5 * (one["stderr"] + two["stderr"])
 
+    page = (run / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == len(figures)
+    assert "http://" not in page and "https://" not in page and "<script" not in page
+    assert "I_q(x; z)" in page and "approximation" not in page
+
+    code, out, err = call("measure", "runs/digits", "--rows", 3)
+    assert code == 0 and "approximation" in out and "amortisation" in out and "by annealing" in out, err
+
     for png in (run / "figures").glob("*.png"):
         png.unlink()
     code, out, _ = call("plot", "runs/digits")
-    assert code == 0 and {p.stem for p in (run / "figures").glob("*.png")} == figures
+    assert code == 0 and {p.stem for p in (run / "figures").glob("*.png")} == figures - {"calibration"}
 
     code, out, _ = call("sample", "runs/digits", "--count", 7)
     drawn = np.load(run / "samples.npz")
@@ -139,6 +147,9 @@ def test_a_broken_run_is_refused(call, tmp_path):
     (run / "weights.safetensors").unlink()
     code, _, err = call("measure", run)
     assert code == 2 and "no weights.safetensors" in err and "--resume" in err
+    for wrong, said in ((("--quick", "--thorough"), "choose one of"), (("--rows", 0), "rows: expected a positive")):
+        code, _, err = call("measure", run, *wrong)
+        assert code == 2 and said in err
     config = json.loads((run / "config.json").read_text())
     (run / "weights.safetensors").write_bytes(whole)
     (run / "config.json").write_text(json.dumps(config | {"latent": 3}))

@@ -69,3 +69,16 @@ def test_posterior(d):
     drawn(figure)
     titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
     assert titles == [f"KL(q(z|x) ‖ p(z|x)) = {gap:.2f} nats" for gap in grid.gap[:4].tolist()]
+
+
+def test_posterior_by_draws():
+    vae = pv.VAE(
+        prior=pv.StandardNormal(5),
+        likelihood=pv.Bernoulli(4, given=5),
+        variational=pv.Normal(5, given=4),
+    )
+    x = torch.bernoulli(torch.full((4, 4), 0.5))
+    found = pv.diagnostics.annealed_log_evidence(vae, x, num_steps=3, num_chains=6)
+    figure = plots.posterior_draws(found, torch.randn(20, 4, 5), rows=range(3))
+    drawn(figure)
+    assert [len(c.get_offsets()) for c in figure.axes[0].collections] == [20, 6]

@@ -1,24 +1,37 @@
 """The measured picture: functions (pair, x) to small named tuples, per datum, with Monte Carlo standard errors."""
 
 from pyro_vae.diagnostics.annealing import Annealed, Bracket, annealed_log_evidence, bracket
+from pyro_vae.diagnostics.calibration import Calibration, calibrate
 from pyro_vae.diagnostics.elbo import Elbo, elbo
 from pyro_vae.diagnostics.evidence import Evidence, log_evidence
+from pyro_vae.diagnostics.gaps import Gap, InferenceGaps, inference_gaps, posterior_gap
 from pyro_vae.diagnostics.grid import GridPosterior, grid_posterior
+from pyro_vae.diagnostics.latents import JointKL, Latents, joint_kl, latents
 from pyro_vae.diagnostics.picture import Picture, picture
 from pyro_vae.diagnostics.weights import log_weights
 
 __all__ = [
     "Annealed",
     "Bracket",
+    "Calibration",
     "Elbo",
     "Evidence",
+    "Gap",
     "GridPosterior",
+    "InferenceGaps",
+    "JointKL",
+    "Latents",
     "Picture",
     "annealed_log_evidence",
     "bracket",
+    "calibrate",
     "elbo",
     "grid_posterior",
+    "inference_gaps",
+    "joint_kl",
+    "latents",
     "log_evidence",
     "log_weights",
     "picture",
+    "posterior_gap",
 ]

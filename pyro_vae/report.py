@@ -1,0 +1,93 @@
+"""A measured picture and its figures as one HTML page that a person can open and send on."""
+
+import base64
+import html
+import io
+from collections.abc import Mapping
+
+from matplotlib.figure import Figure
+
+from pyro_vae.diagnostics import Picture
+
+PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>{title}</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222; }}
+table {{ border-collapse: collapse; }}
+td, th {{ padding: .25rem .8rem; text-align: right; border-bottom: 1px solid #ddd; }}
+td:first-child, th:first-child, td:last-child, th:last-child {{ text-align: left; }}
+td:first-child {{ white-space: pre; }}
+figure {{ margin: 2rem 0; }}
+img {{ max-width: 100%; }}
+.warning {{ background: #fff3cd; padding: .4rem .8rem; }}
+pre {{ background: #f6f6f6; padding: .8rem; overflow-x: auto; }}
+</style>
+<h1>{title}</h1>
+<p>{note}</p>
+<pre>{about}</pre>
+<h2>The Bayesian picture</h2>
+<p>Means over {count} data, in nats; ± is the Monte Carlo standard error, then the standard error over the data.</p>
+<table>
+<tr><th>term</th><th>mean</th><th>±</th><th>over data</th><th>what it means</th></tr>
+{rows}
+</table>
+{warnings}
+<h2>Figures</h2>
+{figures}
+</html>
+"""
+
+
+def report(
+    picture: Picture, figures: Mapping[str, Figure], *, title: str = "pyro_vae", note: str = "", about: str = ""
+) -> str:
+    """The page, as HTML that holds everything it shows.
+
+    Arguments:
+        picture: What `diagnostics.picture` returned.
+        figures: Matplotlib figures by caption.
+        title: The title.
+        note: A sentence under it, on data and protocol.
+        about: Lines to be shown as they are, the `repr` of the pair for one.
+
+    Example:
+        >>> import torch, pyro_vae as pv
+        >>> vae = pv.VAE(
+        ...     prior=pv.StandardNormal(2),
+        ...     likelihood=pv.Bernoulli(3, given=2),
+        ...     variational=pv.Normal(2, given=3),
+        ... )
+        >>> page = report(pv.diagnostics.picture(vae, torch.ones(5, 3), num_samples=50), {}, about=repr(vae))
+        >>> "KL(q(z|x) ‖ p(z|x))" in page
+        True
+    """
+
+    def number(value: float) -> str:
+        return "" if value != value else f"{value:.4f}"
+
+    rows = "\n".join(
+        f"<tr><td>{html.escape(row.label)}</td><td>{number(row.mean)}</td><td>{number(row.stderr)}</td>"
+        f"<td>{number(row.spread)}</td><td>{html.escape(row.meaning)}</td></tr>"
+        for row in picture.table()
+    )
+    return PAGE.format(
+        title=html.escape(title),
+        note=html.escape(note),
+        about=html.escape(about),
+        count=len(picture.gap.value),
+        rows=rows,
+        warnings="\n".join(f'<p class="warning">{html.escape(w)}</p>' for w in picture.warnings()),
+        figures="\n".join(_figure(caption, figure) for caption, figure in figures.items()),
+    )
+
+
+def _figure(caption: str, figure: Figure) -> str:
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=110)
+    data = base64.b64encode(file.getvalue()).decode()
+    caption = html.escape(caption)
+    image = f'<img alt="{caption}" src="data:image/png;base64,{data}">'
+    return f"<figure>{image}<figcaption>{caption}</figcaption></figure>"

@@ -1,0 +1,351 @@
+import importlib
+import json
+import math
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from oracles import DiscreteWorld, discrete_world, linear_gaussian
+from torch.distributions import MultivariateNormal, kl_divergence
+
+import pyro_vae as pv
+from pyro_vae import traces
+from pyro_vae.diagnostics.latents import joint_kl, latents
+
+# the package exports the function under the name of its file
+module = importlib.import_module("pyro_vae.diagnostics.latents")
+
+
+def near(estimate, truth, errors=5.0):
+    """Whether an estimate is within so many of its standard errors of the truth."""
+    difference = torch.as_tensor(estimate.value) - torch.as_tensor(truth)
+    return bool((difference.abs() <= errors * torch.as_tensor(estimate.stderr) + 1e-9).all())
+
+
+def normal_pair(to_mean, scale, prior=None):
+    """q(z|x) = N(to_mean x, scale²), its dimensions independent; the likelihood is no matter."""
+    d, n = to_mean.shape
+    encode = torch.nn.Linear(n, d, bias=False, dtype=torch.float64)
+    encode.weight.data.copy_(to_mean)
+    return pv.VAE(
+        prior=prior or pv.StandardNormal(d),
+        likelihood=pv.Normal(n, given=d, scale=1.0),
+        variational=pv.Normal(d, given=n, net=encode, scale=scale),
+    ).double()
+
+
+def sequential_pair():
+    """Two latents, the second given the first: jointly the q and p of a correlated normal."""
+
+    def model(x):
+        with pyro.plate("data", x.shape[0]):
+            a = pyro.sample("a", dist.Normal(x.new_zeros(()), 1.0))
+            b = pyro.sample("b", dist.Normal(0.5 * a, 0.8))
+            pyro.sample("x", dist.Normal(a + b, 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", x.shape[0]):
+            a = pyro.sample("a", dist.Normal(0.4 * x, 0.6))
+            pyro.sample("b", dist.Normal(0.3 * a + 0.2 * x, 0.5))
+
+    return pv.Pair(model, guide)
+
+
+# ---- the discrete world: everything is a table
+
+
+@pytest.mark.parametrize("rows", [[0, 1, 2, 3, 4], [0, 0, 1, 3, 3, 3, 4], [2]])
+def test_in_the_discrete_world_everything_is_exact(rows):
+    world = discrete_world()
+    x = torch.tensor(rows)
+    p_d = torch.bincount(x, minlength=5).double() / len(x)
+    q = p_d[:, None] * world.q_z_given_x  # [x, z]
+    p = (world.p_z[:, None] * world.p_x_given_z).T
+    q_z, p_x = q.sum(0), p.sum(1)
+
+    def kl(a, b):
+        return torch.where(a > 0, a * (a / b).log(), 0.0).sum().item()
+
+    found = joint_kl(world.pair(), x)
+    posterior = sum(p_d[i].item() * kl(world.q_z_given_x[i], p[i] / p_x[i]) for i in range(5))
+    likelihood = sum(q_z[j].item() * kl(q[:, j] / q_z[j], world.p_x_given_z[j]) for j in range(3))
+    truth = (kl(q, p), posterior, kl(p_d, p_x), kl(q_z, world.p_z), likelihood)
+    for estimate, value in zip(found, truth, strict=True):
+        assert abs(estimate.value - value) < 1e-9 and estimate.stderr == 0
+    assert abs(found.total.value - found.posterior.value - found.evidence.value) < 1e-9
+    assert abs(found.total.value - found.marginal.value - found.likelihood.value) < 1e-9
+    assert all(estimate.value > -1e-12 for estimate in found)
+
+    split = latents(world.pair(), x)
+    term = sum(p_d[i].item() * kl(world.q_z_given_x[i], world.p_z) for i in range(5))
+    information = kl(q, p_d[:, None] * q_z)
+    for estimate, value in ((split.kl, term), (split.information, information), (split.marginal, truth[3])):
+        assert abs(estimate.value - value) < 1e-9 and estimate.stderr == 0
+    assert abs(split.information.value + split.marginal.value - split.kl.value) < 1e-9
+    means = world.q_z_given_x[x] @ torch.arange(3).double()
+    assert torch.allclose(split.activity, means.var(correction=0).reshape(1))
+    assert "KL(p_D ‖ p(x))" in str(found)
+
+
+def test_sampling_agrees_with_the_tables(monkeypatch):
+    world = discrete_world()
+    x = torch.tensor([0, 0, 1, 3, 3, 3, 4])
+    exact, exact_joint = latents(world.pair(), x), joint_kl(world.pair(), x)
+    monkeypatch.setattr(module, "_enumerated", lambda pair, data: None)
+    found, joint = latents(world.pair(), x, num_samples=4000), joint_kl(world.pair(), x, num_samples=4000)
+    for a, b in zip((*found[:3], found.marginal, *joint), (*exact[:3], exact.marginal, *exact_joint), strict=True):
+        assert a.stderr > 0 and near(a, b.value)
+    assert torch.allclose(found.activity, exact.activity, atol=0.01)
+
+
+def test_impossible_values_of_a_discrete_latent_count_nothing():
+    world = discrete_world()
+    q = torch.eye(3).double()[torch.tensor([0, 0, 1, 1, 2])]
+    pair = DiscreteWorld(world.p_z, world.p_x_given_z, q).pair()
+    found = latents(pair, torch.tensor([0, 2, 4]))
+    assert abs(found.information.value - math.log(3)) < 1e-12
+    assert found.information_loo.value > 30  # torch keeps a probability of zero at its rounding error
+    assert all(math.isfinite(estimate.value) for estimate in joint_kl(pair, torch.tensor([0, 2, 4])))
+
+
+# ---- normals
+
+
+def test_the_linear_gaussian_world_at_the_posterior():
+    world = linear_gaussian(d=2)
+    x = world.sample(300)
+    found = latents(world.pair(), x, num_samples=20)
+    mean = (x - world.b) @ world.to_mean.T
+    prior = MultivariateNormal(torch.zeros(2).double(), torch.eye(2).double())
+    assert near(found.kl, kl_divergence(MultivariateNormal(mean, world.covariance), prior).mean())
+    assert abs(found.kl.value - found.information.value - found.marginal.value) < 1e-9
+    assert 0 <= found.information.value <= math.log(300)
+
+    # the mean over data of q(z|x), on a grid
+    axis = torch.linspace(-6, 6, 121).double()
+    z = torch.cartesian_prod(axis, axis)
+    log_q = MultivariateNormal(mean, world.covariance).log_prob(z[:, None]).logsumexp(1) - math.log(300)
+    marginal = (log_q.exp() * (log_q - prior.log_prob(z))).sum() * (axis[1] - axis[0]) ** 2
+    assert near(found.marginal, marginal)
+    # its q has correlated dimensions
+    assert found.total_correlation is None and found.dimension_kl is None
+    assert torch.allclose(found.activity, mean.var(0, correction=0))
+    # the population's: q(z) is the prior, so the two values enclose its information
+    information = -0.5 * world.covariance.logdet().item()
+    assert found.information.value - 0.2 < information < found.information_loo.value + 0.2
+
+
+def test_information_is_below_and_leave_one_out_above_the_population_on_average():
+    world = linear_gaussian(d=2)
+    runs = [latents(world.pair(), world.sample(8), num_samples=50) for _ in range(60)]
+    inside = torch.tensor([run.information.value for run in runs])
+    outside = torch.tensor([run.information_loo.value for run in runs])
+    truth = -0.5 * world.covariance.logdet().item()
+    assert inside.mean() + 5 * inside.std() / 60**0.5 < truth < outside.mean() - 5 * outside.std() / 60**0.5
+
+
+@pytest.mark.parametrize("family", [pv.Normal, pv.Laplace, pv.StudentT])
+def test_total_correlation_and_dimensions_on_a_grid(family):
+    options = {"df": torch.tensor(5.0)} if family is pv.StudentT else {}
+    pair = normal_pair(torch.tensor([[1.0, 0.5], [1.0, -0.2]]), 0.4, family(2, loc=0.0, scale=1.0, **options))
+    x = torch.randn(40, 2).double()
+    found = latents(pair, x, num_samples=200)
+    axis = torch.linspace(-7, 7, 701).double()
+    step = axis[1] - axis[0]
+    mean = pair.variational(x).mean
+    q = dist.Normal(mean, 0.4).log_prob(axis[:, None, None]).exp()  # [g, n, 2]
+    each = q.mean(1)
+    joint = torch.einsum("an,bn->ab", q[:, :, 0], q[:, :, 1]) / 40
+    with torch.no_grad():
+        log_p = pair.prior().base_dist.log_prob(axis[:, None].expand(-1, 2))
+        correlation = (joint * (joint / (each[:, None, 0] * each[None, :, 1])).log()).nan_to_num(0).sum() * step**2
+        dimension = (each * (each.log() - log_p)).nan_to_num(0).sum(0) * step
+    assert near(found.total_correlation, correlation)
+    assert near(found.dimension_kl, dimension)
+    parts = found.total_correlation.value + found.dimension_kl.value.sum().item()
+    assert abs(parts - found.marginal.value) < 1e-9
+    assert found.active.all()
+
+
+def test_a_dead_latent_is_reported():
+    pair = normal_pair(torch.tensor([[1.0, 0.5], [0.0, 0.0], [0.0, 1.0]]), torch.tensor([0.3, 1.0, 0.3]))
+    found = latents(pair, torch.randn(100, 2))
+    assert found.active.tolist() == [True, False, True]
+    assert near(found.dimension_kl._replace(value=found.dimension_kl.value[1], stderr=0.0), 0.0)
+    assert any("1 of 3 dimensions of z are inactive: 1" in warning for warning in found.warnings())
+    assert "2 of 3" in str(found)
+
+
+def test_a_guide_that_ignores_x_says_nothing_about_it():
+    pair = normal_pair(torch.zeros(2, 2), 1.0)
+    found = latents(pair, torch.randn(50, 2))
+    assert abs(found.information.value) < 1e-9 and abs(found.kl.value) < 1e-9
+    assert not found.active.any()
+
+
+def test_data_far_apart_reach_the_ceiling_and_pairs_of_them_do_not():
+    pair = normal_pair(torch.eye(2), 0.01)
+    x = 10 * torch.arange(40.0).reshape(20, 2)
+    found = latents(pair, x)
+    assert abs(found.information.value - math.log(20)) < 1e-6
+    assert any("near its ceiling" in warning for warning in found.warnings())
+    twice = latents(pair, torch.cat([x, x]))
+    assert abs(twice.information.value - math.log(20)) < 1e-6
+    assert abs(twice.ceiling - math.log(40)) < 1e-9
+    assert abs(twice.information_loo.value - math.log(39)) < 1e-6
+    assert not any("near its ceiling" in warning for warning in latents(pair, x[:1].repeat(20, 1)).warnings())
+
+
+def test_standard_errors_are_what_they_say():
+    pair = normal_pair(torch.tensor([[1.0, 0.5], [1.0, -0.2]]), 0.4)
+    x = torch.randn(20, 2)
+    runs = [latents(pair, x, num_samples=20) for _ in range(200)]
+    for field in ("kl", "information", "information_loo", "marginal", "total_correlation"):
+        spread = torch.tensor([getattr(run, field).value for run in runs]).std()
+        claimed = torch.tensor([getattr(run, field).stderr for run in runs]).square().mean().sqrt()
+        assert abs(spread / claimed - 1) < 5 / math.sqrt(2 * 200)
+
+
+def test_numbers_for_a_json_file():
+    pair = normal_pair(torch.eye(2), 0.5)
+    notes = json.loads(json.dumps(latents(pair, torch.randn(20, 2)).as_dict()))
+    assert notes["active"] == [True, True] and len(notes["dimension_kl"]["value"]) == 2
+    notes = json.loads(json.dumps(joint_kl(pair, torch.randn(20, 2)).as_dict()))
+    assert set(notes["posterior"]) == {"value", "stderr"}
+
+
+def test_one_datum_has_no_information():
+    pair = normal_pair(torch.eye(2), 0.5)
+    found = latents(pair, torch.ones(1, 2))
+    assert found.information.value == 0 and found.ceiling == 0
+    assert found.information_loo.value == math.inf
+    assert abs(found.kl.value - found.marginal.value) < 1e-9
+    str(found)
+    joint = joint_kl(pair, torch.ones(1, 2))
+    assert abs(joint.posterior.value + joint.evidence.value - joint.total.value) < 1e-9
+
+
+def test_chunks_give_what_one_piece_gives(monkeypatch):
+    pair = normal_pair(torch.tensor([[1.0, 0.5], [1.0, -0.2]]), 0.4)
+    x = torch.randn(30, 2)
+    torch.manual_seed(1)
+    whole, joint = latents(pair, x, num_samples=7), joint_kl(pair, x, num_samples=7)
+    sizes = []
+    against = module._against
+    monkeypatch.setattr(module, "_against", lambda c, z, o: sizes.append((len(c), len(o))) or against(c, z, o))
+    monkeypatch.setattr(module, "TABLE", 50)
+    torch.manual_seed(1)
+    for a, b in zip((*latents(pair, x, num_samples=7), *joint_kl(pair, x, num_samples=7)), (*whole, *joint)):
+        for c, d in zip(a, b) if isinstance(a, module.Estimate) else [(a, b)]:
+            assert torch.allclose(torch.as_tensor(c).double(), torch.as_tensor(d).double(), atol=1e-9)
+    assert max(points for _, points in sizes) * 25 * 2 <= 50 and min(columns for columns, _ in sizes) == 2
+
+    monkeypatch.setattr(traces, "CHUNK", 40)
+    found = latents(pair, x, num_samples=7)
+    for a, b in zip((*found[:3], found.marginal), (*whole[:3], whole.marginal)):
+        assert abs(a.value - b.value) < 5 * math.hypot(a.stderr, b.stderr)
+
+
+def test_the_encoder_runs_once_over_the_data_and_not_once_for_each_pair():
+    seen = []
+
+    class Counted(torch.nn.Linear):
+        def forward(self, x):
+            seen.append(x.shape[:-1].numel())
+            return super().forward(x)
+
+    pair = pv.VAE(
+        prior=pv.StandardNormal(2),
+        likelihood=pv.Normal(2, given=2),
+        variational=pv.Normal(2, given=2, net=Counted(2, 4)),
+    )
+    latents(pair, torch.randn(500, 2), num_samples=10)
+    assert sum(seen) < 3 * 500
+
+
+def test_joint_factorings_in_the_linear_gaussian_world():
+    world = linear_gaussian(d=2)
+    x = world.sample(100)
+    pair = world.pair(shift=0.3, stretch=1.2)
+    mean = (x - world.b) @ world.to_mean.T + 0.3
+    gap = world.gap(x, mean, 1.44 * world.covariance).mean().item()
+    found = joint_kl(pair, x, num_samples=100, log_evidence=world.log_evidence(x))
+    assert found.evidence.stderr == 0
+    assert abs(found.evidence.value + math.log(100) + world.log_evidence(x).mean().item()) < 1e-9
+    assert near(found.posterior, gap)
+    for left, right in ((found.posterior, found.evidence), (found.marginal, found.likelihood)):
+        assert abs(left.value + right.value - found.total.value) < 1e-9
+    by_sampling = joint_kl(pair, x)
+    assert near(by_sampling.posterior, gap) and near(by_sampling.evidence, found.evidence.value)
+    with pytest.raises(ValueError, match=r"log_evidence: expected log p\(x\) per datum, shape \[100\]"):
+        joint_kl(pair, x, log_evidence=torch.zeros(3))
+
+
+def test_latents_that_depend_on_each_other():
+    x = torch.randn(60)
+    pair = sequential_pair()
+    found = latents(pair, x, num_samples=50)
+    mean = torch.stack([0.4 * x, 0.32 * x], -1).double()
+    q = MultivariateNormal(mean, torch.tensor([[0.36, 0.108], [0.108, 0.25 + 0.0324]]).double())
+    p = MultivariateNormal(torch.zeros(2).double(), torch.tensor([[1.0, 0.5], [0.5, 0.89]]).double())
+    assert near(found.kl, kl_divergence(q, p).mean())
+    axis = torch.linspace(-6, 6, 121).double()
+    z = torch.cartesian_prod(axis, axis)
+    log_q = q.log_prob(z[:, None]).logsumexp(1) - math.log(60)
+    assert near(found.marginal, (log_q.exp() * (log_q - p.log_prob(z))).sum() * (axis[1] - axis[0]) ** 2)
+    assert found.total_correlation is None
+    assert found.activity.shape == (2,)
+    assert torch.allclose(found.activity, mean.var(0, correction=0), atol=0.02)
+
+
+@pytest.mark.parametrize(
+    "variational",
+    [
+        pv.Flow(2, given=3, transforms=1),
+        pv.Mixture(pv.Normal, 2, given=3, components=2),
+        pv.LowRankNormal(2, given=3, rank=1),
+        pv.Laplace((2, 1), given=3),
+        pv.Normal((), given=3),
+    ],
+)
+def test_any_family(variational):
+    shape = variational.event_shape
+    pair = pv.VAE(prior=pv.StandardNormal(shape), likelihood=pv.Bernoulli(3, given=shape), variational=variational)
+    found = latents(pair, torch.bernoulli(torch.full((20, 3), 0.5)), num_samples=20)
+    assert abs(found.kl.value - found.information.value - found.marginal.value) < 1e-9
+    assert -5 * found.information.stderr - 1e-6 <= found.information.value <= found.ceiling + 1e-6
+    assert found.activity.shape == (math.prod(shape),)
+    assert (found.dimension_kl is None) == (type(variational) not in (pv.Normal, pv.Laplace))
+
+
+def test_a_learned_prior():
+    q = pv.Normal(2, given=3)
+    pair = pv.VAE(prior=pv.Vamp(q, torch.rand(4, 3)), likelihood=pv.Normal(3, given=2), variational=q)
+    found = latents(pair, pair.prior.pseudo_inputs.data, num_samples=20)
+    # its pseudo-inputs are the data, so q(z) is p(z)
+    assert abs(found.marginal.value) < 1e-5
+    assert found.dimension_kl is None
+
+
+def test_a_prior_that_depends_on_the_data_is_refused():
+    def model(x, y):
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("z", dist.Normal(y, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x, y):
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("z", dist.Normal(x + y, 1.0))
+
+    pair = pv.Pair(model, guide)
+    with pytest.raises(ValueError, match=r"p\(z\) depends on the data"):
+        latents(pair, torch.randn(5), torch.arange(5.0))
+    assert latents(pair, torch.randn(5), torch.ones(5)).ceiling == math.log(5)
+
+
+def test_arguments():
+    pair = normal_pair(torch.eye(2), 0.5)
+    with pytest.raises(ValueError, match="num_samples: expected a positive whole number"):
+        latents(pair, torch.zeros(3, 2), num_samples=0)
+    assert math.isinf(latents(pair, torch.zeros(3, 2), num_samples=1).kl.stderr)
