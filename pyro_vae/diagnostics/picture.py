@@ -135,8 +135,10 @@ class Picture(NamedTuple):
             "num_samples": self.num_samples,
             "log p(x) by": "importance sampling" if self.annealed is None else "annealed importance sampling",
             "terms": {
-                name: {"mean": mean, "stderr": error, "stderr_over_data": None if spread != spread else spread}
-                for name, (mean, error, spread) in self.rows().items()
+                name: {
+                    key: v if math.isfinite(v) else None for key, v in zip(("mean", "stderr", "stderr_over_data"), row)
+                }
+                for name, row in self.rows().items()
             },
             "median_ess": self.evidence.ess.median().item(),
             "median_khat": self.evidence.khat.median().item(),

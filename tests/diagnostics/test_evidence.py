@@ -1,3 +1,4 @@
+import json
 import math
 
 import pytest
@@ -153,3 +154,11 @@ def test_the_picture_prints_and_serialises(trained):
     assert "log p(x)" in text and "KL(q(z|x) ‖ p(z|x))" in text and "±" in text
     notes = seen.as_dict()
     assert notes["data"] == 20 and set(notes["terms"]) == set(seen.rows())
+
+
+def test_a_picture_of_one_datum_prints_and_is_json(trained):
+    vae, x = trained
+    seen = picture(vae, x[:1], num_samples=50)
+    assert "means over 1 data" in str(seen)
+    notes = json.loads(json.dumps(seen.as_dict(), allow_nan=False))
+    assert notes["terms"]["ELBO"]["stderr_over_data"] is None and notes["terms"]["ELBO"]["stderr"] > 0
