@@ -6,6 +6,7 @@ from torch.distributions import Distribution as _Distribution
 _validate = _Distribution._validate_args
 
 from pyro_vae import data, diagnostics, networks  # noqa: E402
+from pyro_vae.checkpoints import load_weights, save_weights  # noqa: E402
 from pyro_vae.checks import check  # noqa: E402
 from pyro_vae.conditionals import (  # noqa: E402
     Bernoulli,
@@ -31,7 +32,7 @@ from pyro_vae.conditionals import (  # noqa: E402
 from pyro_vae.objectives import KLWeight, Objective, linear  # noqa: E402
 from pyro_vae.pairs import VAE, Pair  # noqa: E402
 from pyro_vae.traces import reconstruct, simulate  # noqa: E402
-from pyro_vae.training import History, fit, load_weights, save_weights  # noqa: E402
+from pyro_vae.training import History, fit  # noqa: E402
 
 _Distribution.set_default_validate_args(_validate)
 __version__ = "0.1.0"

@@ -236,11 +236,11 @@ def family(
         f"        net: Builds the network, see `networks`.\n"
         + (f"        {options}: The size of an event's parameters, a whole number.\n" if options else "")
         + f"{rows}\n"
-        "            (each computed by the network, or fixed by giving it)\n\n"
-        f"    Example:\n        >>> {title}(3, given=20{chosen})\n"
-        f"        {title}((3,) | (20,){chosen})\n"
+        "            (each computed by the network, or fixed by giving it)\n"
     )
     module = sys._getframe(1).f_globals.get("__name__", __name__)
+    if module == __name__:
+        doc += f"\n    Example:\n        >>> {title}(3, given=20{chosen})\n        {title}((3,) | (20,){chosen})\n"
     namespace = {"distribution": cls, "specification": specification, "__doc__": doc, "__module__": module}
     return type(title, (Family,), namespace)
 

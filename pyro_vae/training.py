@@ -1,7 +1,6 @@
 """Training: batches, steps, progress, early stopping, checkpoint and exact resume; it knows no VAE."""
 
 import inspect
-import json
 import math
 import os
 import signal
@@ -13,11 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from pyro_vae.checkpoints import copy_into, keyed, load_tensors, save_tensors, tensors_of, under
 from pyro_vae.checks import as_tensors, check_data
 from pyro_vae.objectives import Objective
 from pyro_vae.pairs.pair import OwnParameters
@@ -230,7 +228,7 @@ class _Run:
         if self.path is not None:
             self.save()
         if self.patience is not None and s.best:
-            _copy_into(_tensors_of(self.objective), s.best, "the best weights")
+            copy_into(tensors_of(self.objective), s.best, "the best weights")
 
     def _epoch(self, bar, interrupted: threading.Event) -> None:
         s, start, before = self.state, time.monotonic(), self.state.seconds
@@ -277,7 +275,7 @@ class _Run:
             column.append(value)
         better = s.best_epoch < 0 or row[1] > s.history.elbo[s.best_epoch]
         if self.patience is not None and better and math.isfinite(row[1]):
-            s.best_epoch, s.best = epoch, {k: v.clone() for k, v in _tensors_of(self.objective).items()}
+            s.best_epoch, s.best = epoch, {k: v.clone() for k, v in tensors_of(self.objective).items()}
         s.batches_done, s.loss_sum, s.rows_done, s.seconds = 0, 0.0, 0, 0.0
         if self.schedule is not None:
             self.schedule.step()
@@ -295,7 +293,7 @@ class _Run:
 
     def save(self) -> None:
         s = self.state
-        tensors = {f"weights/{k}": v for k, v in _tensors_of(self.objective).items()}
+        tensors = {f"weights/{k}": v for k, v in tensors_of(self.objective).items()}
         tensors |= {f"best/{k}": v for k, v in s.best.items()}
         optimiser = self.optimizer.state_dict()
         rest: dict[str, dict] = {}
@@ -338,10 +336,10 @@ class _Run:
                 f"checkpoint: {self.path} is of a run with another optimizer or schedule, {notes['made_with']}; got "
                 f"{self._made_with()}. Resume with the arguments of that run."
             )
-        _copy_into(_tensors_of(self.objective), _under("weights/", tensors), str(self.path))
-        s.best, s.best_epoch = _under("best/", tensors), notes["best_epoch"]
+        copy_into(tensors_of(self.objective), under("weights/", tensors), str(self.path))
+        s.best, s.best_epoch = under("best/", tensors), notes["best_epoch"]
         state: dict[int, dict] = {int(i): dict(slots) for i, slots in notes["optimizer"]["state"].items()}
-        for name, value in _under("optimizer/", tensors).items():
+        for name, value in under("optimizer/", tensors).items():
             i, key = name.split("/", 1)
             state.setdefault(int(i), {})[key] = value
         try:
@@ -349,7 +347,7 @@ class _Run:
         except (ValueError, KeyError) as error:
             raise ValueError(f"checkpoint: {self.path} is of a run with another optimizer: {error}") from None
         if self.schedule is not None:
-            self.schedule.load_state_dict(_keyed(notes["schedule"], self.schedule.state_dict()))
+            self.schedule.load_state_dict(keyed(notes["schedule"], self.schedule.state_dict()))
         s.history = History(**notes["history"])
         s.batches_done, s.loss_sum, s.rows_done, s.seconds = notes["position"]
         s.epoch_rng, s.epoch_order = tensors["epoch_rng"], tensors.get("order")
@@ -497,93 +495,3 @@ def _interruptions() -> Iterator[threading.Event]:
         yield flag
     finally:
         signal.signal(signal.SIGINT, previous)
-
-
-def _tensors_of(module: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers by name, each object once however many names it has."""
-    return {k: v.detach() for k, v in [*module.named_parameters(), *module.named_buffers()]}
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def _keyed(saved, now):
-    """What JSON made of a state: its keys are strings, where those of the state now may be numbers."""
-    if isinstance(saved, dict) and isinstance(now, dict):
-        keys = {str(key): key for key in now}
-        return type(now)({keys.get(k, k): _keyed(v, now.get(keys.get(k, k))) for k, v in saved.items()})
-    if isinstance(saved, list) and isinstance(now, list) and len(saved) == len(now):
-        return [_keyed(a, b) for a, b in zip(saved, now, strict=True)]
-    return saved
-
-
-def _copy_into(own: dict[str, Tensor], other: dict[str, Tensor], source: str) -> None:
-    differing = [k for k in own if k not in other or other[k].shape != own[k].shape] + [
-        k for k in other if k not in own
-    ]
-    if differing:
-        k = differing[0]
-        said = [tuple(t[k].shape) if k in t else "nothing" for t in (own, other)]
-        raise ValueError(
-            f"{source} is of another pair: {len(differing)} tensors differ, the first is {k}, "
-            f"expected {said[0]}, got {said[1]}"
-        )
-    for k, v in own.items():
-        v.copy_(other[k])
-
-
-def save_tensors(path: Path, tensors: dict[str, Tensor], notes: dict) -> None:
-    """Write tensors and JSON notes to one safetensors file, which is either there whole or not at all."""
-    half = path.with_name(path.name + ".part")
-    whole = {k: v.detach().to("cpu", copy=True).contiguous() for k, v in tensors.items()}
-    save_file(whole, half, metadata={"pyro_vae": json.dumps(notes)})
-    os.replace(half, path)
-
-
-def load_tensors(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict]:
-    """Read what `save_tensors` wrote; nothing in such a file can run code.
-
-    Raises:
-        ValueError: if the file is missing, truncated, corrupted or of another kind.
-    """
-    try:
-        with safe_open(path, framework="pt") as f:
-            tensors = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118
-            notes = json.loads((f.metadata() or {}).get("pyro_vae", "{}"))
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise ValueError(f"checkpoint: there is no file {path}") from error
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ValueError(
-            f"checkpoint: {path} is not a whole safetensors file ({error}); it is truncated, corrupted or of another "
-            "kind (pickles are never opened)"
-        ) from error
-    return tensors, notes
-
-
-def save_weights(pair: nn.Module, path: str | os.PathLike) -> None:
-    """Write the weights of a pair to a safetensors file.
-
-    Arguments:
-        pair: The pair, or a part of it, the encoder alone for one.
-        path: The file.
-    """
-    save_tensors(Path(path), _tensors_of(pair), {})
-
-
-def load_weights(pair: nn.Module, path: str | os.PathLike) -> None:
-    """Read the weights of a pair from a file that `save_weights`, or the checkpoint of `fit`, wrote.
-
-    Of a checkpoint with `patience` the best weights are read, otherwise the last.
-
-    Raises:
-        ValueError: if the file is missing, truncated, or of another pair; it says where they differ.
-    """
-    tensors, _ = load_tensors(path)
-    inner = _under("best/", tensors) or _under("weights/", tensors)
-    if inner:
-        found = [
-            {k.removeprefix(p): v for k, v in inner.items() if k.startswith(p)} for p in ("pair.", "objective.pair.")
-        ]
-        tensors = next((f for f in found if f), inner)
-    _copy_into(_tensors_of(pair), tensors, str(path))

@@ -188,7 +188,7 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_resume(tmp_path):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "stopped in epoch" in err and "pyro-vae train --resume --out run" in err and "Traceback" not in err
-    tensors, _ = pv.training.load_tensors(tmp_path / "run" / "checkpoint.safetensors")
+    tensors, _ = pv.checkpoints.load_tensors(tmp_path / "run" / "checkpoint.safetensors")
     assert all(t.isfinite().all() for name, t in tensors.items() if name.startswith("weights/"))
 
 

@@ -20,7 +20,7 @@ from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, TensorDataset
 
 import pyro_vae as pv
-from pyro_vae.training import load_weights, save_weights
+from pyro_vae.checkpoints import load_weights, save_weights
 
 small = partial(pv.networks.mlp, hidden=(8,))
 X = torch.randn(50, 2, generator=torch.Generator().manual_seed(0)) @ torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, 1.0]])
