@@ -177,7 +177,8 @@ def posterior(grid: GridPosterior, x: Tensor | None = None, *, rows: Sequence[in
 def posterior_draws(found: Annealed, q: Tensor, *, site: str = "z", rows: Sequence[int] = range(6)) -> Figure:
     """The true posterior p(z | x) of single data by annealed draws, and draws of q(z | x), projected.
 
-    Each is shown on the two principal components of its own draws of both.
+    Each datum is shown in the two directions in which the draws of p stray furthest from the middle of q, in units of
+    q's own standard deviation: were they equal, both would be round clouds of the same width.
 
     Arguments:
         found: What `diagnostics.annealed_log_evidence` returned.
@@ -195,15 +196,16 @@ def posterior_draws(found: Annealed, q: Tensor, *, site: str = "z", rows: Sequen
     for ax in axes[len(rows) :]:
         ax.set_axis_off()
     for ax, row in zip(axes, rows, strict=False):
-        both = torch.cat([p[:, row], q[:, row]])
-        centre = both.mean(0)
-        _, _, v = torch.linalg.svd(both - centre, full_matrices=False)
-        of_p, of_q = ((draws - centre) @ v[:2].T for draws in (p[:, row], q[:, row]))
+        centre, scale = q[:, row].mean(0), q[:, row].std(0).clamp(min=1e-12)
+        of_p, of_q = ((draws - centre) / scale for draws in (p[:, row], q[:, row]))
+        _, _, v = torch.linalg.svd(weights[:, row, None].sqrt() * of_p, full_matrices=False)
+        of_p, of_q = of_p @ v[:2].T, of_q @ v[:2].T
         ax.scatter(of_q[:, 0], of_q[:, 1], s=8, color="C3", alpha=0.35, linewidths=0)
         size = 10 + 200 * weights[:, row]
         ax.scatter(of_p[:, 0], of_p[:, 1], s=size, color="C0", alpha=0.8, edgecolors="white", linewidths=0.5)
-        ax.set_xlabel("principal component 1")
-        ax.set_ylabel("principal component 2")
+        ax.set_xlabel("standard deviations of q")
+        ax.set_ylabel("standard deviations of q")
+        ax.set_aspect("equal", adjustable="datalim")
     labels = {"C0": "annealed draws of the true posterior p(z|x), area by weight", "C3": "draws of q(z|x)"}
     handles = [Line2D([], [], color=c, marker="o", linestyle="", label=label) for c, label in labels.items()]
     figure.legend(handles=handles, loc="outside upper center", ncols=2)

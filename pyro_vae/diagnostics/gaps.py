@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor, nn
-from torch.distributions import Transform, biject_to, constraints
+from torch.distributions import Transform, biject_to, constraints, transform_to
 
 from pyro_vae.checks import check_data, describe
 from pyro_vae.conditionals import Conditional
@@ -263,7 +263,7 @@ class _Factor:
         return self.cls(**values).to_event(self.reinterpreted)
 
     def _bijection(self, key: str) -> Transform:
-        return biject_to(self.cls.arg_constraints[key])
+        return transform_to(self.cls.arg_constraints[key])
 
 
 class _Sites:
@@ -331,7 +331,7 @@ class _Joint:
         if reason is None:
             self.factor = _Factor(base.expand((n, *base.batch_shape)), reinterpreted, self.unit, self._start(base))
             self.tensors = [(raw, None) for raw in self.factor.raw.values()]
-        elif base.has_rsample and any(True for _ in q.parameters()) and base.support.event_dim == 1:
+        elif base.has_rsample and not _parameters(base) and describe(base.support) == "real":
             self.flows = [q] + [family(d).to(u) for _ in range(n - 1)]
             self.tensors = [(raw, i) for i, flow in enumerate(self.flows) for raw in flow.parameters()]
         else:
@@ -455,7 +455,7 @@ def _why_not(base) -> str | None:
     for key in names:
         constraint = type(base).arg_constraints[key]
         try:
-            biject_to(constraint)
+            transform_to(constraint)
         except NotImplementedError:
             return f"has a parameter {key} without a map from the reals"
         if constraint is constraints.dependent or not isinstance(getattr(base, key, None), Tensor):
