@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Transform, biject_to
+from torch.distributions import Transform, biject_to, constraints
 
 from pyro_vae.checks import check_data, describe
 from pyro_vae.diagnostics.evidence import evidence_of
@@ -233,7 +233,7 @@ class _Path:
             model = samples(trace(pair.model, data, latents={name: site["value"][0] for name, site in sites.items()}))
             self.bijections: dict[str, Transform] = {}
             for name, site in sites.items():
-                self.bijections[name] = _bijection(name, model.get(name, site)["fn"].support)
+                self.bijections[name] = bijection(name, model.get(name, site)["fn"].support, "log_evidence")
             u = self._flatten({name: site["value"] for name, site in sites.items()})
         # the spread of q, so that one step size serves all dimensions
         self.scale = u.std(0).clamp(min=1e-6)
@@ -321,17 +321,18 @@ class _Path:
         return z, total
 
 
-def _bijection(name: str, support) -> Transform:
+def bijection(name: str, support: constraints.Constraint, instead: str) -> Transform:
+    """The map from the reals to the support of a latent, or a ValueError that says what to use instead."""
     if support.is_discrete:
         raise ValueError(
-            f"latent {name!r} is discrete ({describe(support)}), and annealing moves along gradients; use log_evidence"
+            f"latent {name!r} is discrete ({describe(support)}), and this follows gradients; use {instead}"
         )
     try:
         return biject_to(support)
     except NotImplementedError:
         raise ValueError(
-            f"latent {name!r} has support {describe(support)}, of which no bijection to the reals is known; use "
-            "log_evidence"
+            f"latent {name!r} has support {describe(support)}, of which no bijection to the reals is known; "
+            f"use {instead}"
         ) from None
 
 

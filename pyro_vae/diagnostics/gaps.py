@@ -8,11 +8,11 @@ from typing import NamedTuple
 import torch
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor, nn
-from torch.distributions import Transform, biject_to, constraints, transform_to
+from torch.distributions import Transform, constraints, transform_to
 
 from pyro_vae.checks import check_data, describe
 from pyro_vae.conditionals import Conditional
-from pyro_vae.diagnostics.annealing import Annealed
+from pyro_vae.diagnostics.annealing import Annealed, bijection
 from pyro_vae.diagnostics.elbo import elbo, gathered
 from pyro_vae.diagnostics.evidence import Evidence, evidence_of
 from pyro_vae.diagnostics.weights import measured, stderr
@@ -181,13 +181,13 @@ def inference_gaps(
         raise ValueError(f"learning_rate: expected a positive number, got {learning_rate!r}")
     if family is not None and not callable(family):
         raise TypeError(f"family: expected a class of families, pv.MultivariateNormal for one, got {family!r}")
-    data = check_data(pair, data)
-    device = next((p.device for p in pair.parameters()), data[0].device)
-    data = tuple(d.to(device) for d in data)
-    if log_evidence is not None:
-        _check_evidence(log_evidence, data)
 
     with _seeded(seed):
+        data = check_data(pair, data)
+        device = next((p.device for p in pair.parameters()), data[0].device)
+        data = tuple(d.to(device) for d in data)
+        if log_evidence is not None:
+            _check_evidence(log_evidence, data)
         encoder = elbo(pair, *data, num_samples=num_samples, progress=progress)
         n, numbers = data[0].shape[0], max(1, data[0][0].numel())
         rows = max(1, min(n, CHUNK // max(4 * numbers * num_particles, num_samples)))
@@ -311,7 +311,7 @@ class _Joint:
         for name, site in sites.items():
             if isinstance(site["mask"], Tensor):
                 raise ValueError(f"latent {name!r} is masked, and another family has no mask: leave family= out")
-            self.bijections[name] = _bijection(name, model[name]["fn"].support)
+            self.bijections[name] = bijection(name, model[name]["fn"].support, "posterior_gap")
             u = self.bijections[name].inv(site["value"])
             self.shapes[name] = u.shape[2:]
             columns.append(u.flatten(2) if u.dim() > 2 else u.unsqueeze(-1))
@@ -461,20 +461,6 @@ def _why_not(base) -> str | None:
         if constraint is constraints.dependent or not isinstance(getattr(base, key, None), Tensor):
             return f"has a parameter {key} that depends on the others"
     return None
-
-
-def _bijection(name: str, support) -> Transform:
-    if support.is_discrete:
-        raise ValueError(
-            f"latent {name!r} is discrete ({describe(support)}), and a refit follows gradients; use posterior_gap"
-        )
-    try:
-        return biject_to(support)
-    except NotImplementedError:
-        raise ValueError(
-            f"latent {name!r} has support {describe(support)}, of which no bijection to the reals is known; use "
-            "posterior_gap"
-        ) from None
 
 
 def _spread(draws: Tensor) -> Tensor:
