@@ -1,0 +1,98 @@
+"""Each worked question runs, shortened, and what it claims holds; the page has its figures."""
+
+import re
+from pathlib import Path
+
+import matplotlib.image
+import pytest
+
+ROOT = Path(__file__).parent.parent
+QUESTIONS = ROOT / "examples" / "questions"
+SHORT = {
+    "posterior": {"EPOCHS": 20, "SIZE": 150},
+    "identity": {"EPOCHS": [1, 20], "ALONE": [1, 20], "FROZEN": 20, "ROWS": 10, "SIZE": 150, "NUM_SAMPLES": 2000},
+    "mirror": {"EPOCHS": 20, "ROWS": 10, "SIZE": 100},
+    "continuous": {"EPOCHS": 20, "DRAWS": 1000},
+    "other_factoring": {"EPOCHS": 100, "ROWS": 150, "SIZE": 60},
+}
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # matplotlib, of tensors
+
+
+@pytest.fixture
+def run(tmp_path):
+    def run(name: str) -> dict:
+        """Run a script with its constants at the top replaced; what its cells leave behind."""
+        source = (QUESTIONS / f"{name}.py").read_text()
+        for constant, value in (SHORT[name] | {"OUT": tmp_path}).items():
+            value = f"Path({str(value)!r})" if isinstance(value, Path) else repr(value)
+            source, replaced = re.subn(rf"^{constant} = .*$", lambda _: f"{constant} = {value}", source, flags=re.M)  # noqa: B023
+            assert replaced == 1, constant
+        left = {"__name__": "__main__"}
+        exec(compile(source, f"{name}.py", "exec"), left)
+        assert matplotlib.image.imread(tmp_path / f"{name}.png").std() > 0.05
+        return left
+
+    return run
+
+
+def test_each_question_is_here_in_cells():
+    found = {path.stem: path.read_text() for path in QUESTIONS.glob("*.py")}
+    assert set(found) == set(SHORT)
+    for name, source in found.items():
+        assert source.startswith("# %% [markdown]") and source.count("\n# %%") >= 4, name
+
+
+def test_the_page_has_each_question_its_figure_and_its_command():
+    page = (ROOT / "docs" / "questions.md").read_text()
+    for name in SHORT:
+        assert f"python examples/questions/{name}.py" in page and f"figures/{name}.png" in page
+        assert (ROOT / "docs" / "figures" / f"{name}.png").stat().st_size < 150_000
+
+
+def test_posterior(run):
+    left = run("posterior")
+    assert left["error"] < 1e-3
+    assert (left["by_drawing"] - left["log_evidence"]).abs().max() < 0.2
+    assert ((left["log_posterior"].exp().sum(0) * left["cell"]) - 1).abs().max() < 1e-3
+    assert (left["gap"] > 0).all()
+
+
+def test_identity(run):
+    left = run("identity")
+    for m in [*left["together"].values(), *left["alone"].values()]:
+        assert ((m["log p(x)"] - m["ELBO"] - m["KL"]).abs() < 5 * m["stderr"] + 0.02).all()
+    first, last = left["alone"][0], left["alone"][20]
+    assert (first["log p(x)"] - last["log p(x)"]).abs().max() < 0.01
+    assert left["loss"] > 0 and abs(left["gain"] - left["loss"]) < 0.1
+
+
+def test_mirror(run):
+    found = run("mirror")["found"]
+    before, after = found["bad decoder, new encoder"], found["bad decoder, encoder trained"]
+    assert after["KL"] < 0.5 * before["KL"]
+    assert after["reconstruction"] < found["both trained"]["reconstruction"] - 5
+    before, after = found["good decoder, random encoder"], found["random encoder, decoder trained"]
+    assert after["KL"] < 0.5 * before["KL"]
+    assert after["reconstruction"] < found["both trained"]["reconstruction"]
+
+
+def test_continuous(run):
+    left = run("continuous")
+    found, dips = left["found"], left["dips"]
+    assert found[0.0]["marginal"] > 2 * found[1.0]["marginal"]
+    assert found[0.0]["information"] > found[1.0]["information"]
+    assert found[0.0]["holes"] > found[1.0]["holes"]
+    assert dips[0.0] > dips[1.0]
+
+
+def test_other_factoring(run):
+    found = run("other_factoring")["found"]
+    both, second, moved = (found[k] for k in ("both terms", "second term only", "both terms, prior moved"))
+    for row in (both, second, moved):
+        assert abs(row["posterior"] + row["evidence"] - row["marginal"] - row["likelihood"]) < 1e-3
+    assert second["likelihood"] < both["likelihood"]
+    assert second["marginal"] > 2 * both["marginal"]
+    assert moved["likelihood"] == pytest.approx(both["likelihood"], abs=1e-6)
+    assert moved["marginal"] > both["marginal"] + 10
