@@ -46,7 +46,7 @@ def load(name: str | os.PathLike) -> Dataset:
     What is not a name is a path: `.npy`, `.npz`, `.csv` (with or without a header), `.pt` (a tensor, or a dict of
     tensors), or a folder of images (subfolders are labels). Arrays named `train`, `validation` (or `valid`) and
     `test` are the splits; otherwise `x`, or the only array, is split 80 / 10 / 10 by a fixed permutation, and `y`
-    are its labels. Bytes are scaled to [0, 1]. Nothing that is loaded can run code.
+    are its labels. Bytes are scaled to [0, 1] (unless all are 0 or 1). Nothing that is loaded can run code.
 
     Data sets are looked for, and downloaded to, the folder that the environment variable `PYRO_VAE_DATA` names,
     else the user's cache.
@@ -231,7 +231,7 @@ def _from_arrays(arrays: dict, path: Path) -> Dataset:
         if key == "y" or key.endswith("_y"):
             tensors[key] = value
         elif value.dtype == torch.uint8:
-            tensors[key] = value.float() / 255
+            tensors[key] = value.float() / (255 if value.numel() and value.max() > 1 else 1)
         else:
             tensors[key] = value.float() if value.is_floating_point() or value.dtype == torch.bool else value.long()
     tensors["validation"] = tensors.pop("valid", tensors.get("validation"))

@@ -93,7 +93,8 @@ def fit(
         batch_size: Rows per step.
         learning_rate: Of Adam; not used when `optimizer` is given.
         optimizer: Makes a torch optimiser from the parameters, `partial(torch.optim.RMSprop, lr=1e-3)` for one.
-        schedule: Makes a learning-rate schedule from the optimiser, stepped after each epoch.
+        schedule: Makes a learning-rate schedule from the optimiser, stepped after each epoch (`ReduceLROnPlateau` with
+            minus the ELBO).
         objective: A module made of the same pair whose `forward(*batch)` is the loss; by default `Objective(pair)`.
         validation: x, or a sequence beginning with x, measured after each epoch.
         patience: Stop after so many epochs without a better validation ELBO, and keep the best weights.
@@ -165,8 +166,11 @@ def fit(
             batches = _Gathered(pair, data, here, transform, batch_size)
         if validation is not None:
             validation = (validation,) if isinstance(validation, Tensor) or hasattr(validation, "dtype") else validation
-            held_out = tuple(d.to(here) for d in as_tensors(pair, tuple(validation)))
-            held_out = check_data(pair, _transformed(held_out, transform))
+            try:
+                held_out = tuple(d.to(here) for d in as_tensors(pair, tuple(validation)))
+                held_out = check_data(pair, _transformed(held_out, transform))
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"validation: {error}") from error
         else:
             held_out = batches.watched()
 
@@ -278,7 +282,8 @@ class _Run:
             s.best_epoch, s.best = epoch, {k: v.clone() for k, v in tensors_of(self.objective).items()}
         s.batches_done, s.loss_sum, s.rows_done, s.seconds = 0, 0.0, 0, 0.0
         if self.schedule is not None:
-            self.schedule.step()
+            plateau = isinstance(self.schedule, torch.optim.lr_scheduler.ReduceLROnPlateau)
+            self.schedule.step(*([-row[1]] if plateau else []))
 
     def _out_of_patience(self) -> bool:
         s = self.state
@@ -432,7 +437,11 @@ class _Loaded:
         check_data(pair, self.first)
 
     def __len__(self) -> int:
-        return len(self.loader)
+        """How many batches, or 0 if the loader cannot tell (an `IterableDataset`)."""
+        try:
+            return len(self.loader)
+        except TypeError:
+            return 0
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         for batch in self.loader:
@@ -444,7 +453,7 @@ class _Loaded:
         return tuple(d[:WATCHED] for d in self.first)
 
     def signature(self) -> dict:
-        return {"batches": len(self.loader), "batch_size": self.loader.batch_size}
+        return {"batches": len(self), "batch_size": self.loader.batch_size}
 
 
 def _transformed(data: tuple, transform: Callable | None) -> tuple:

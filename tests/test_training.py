@@ -951,3 +951,27 @@ def test_nothing_to_train():
     pair = make()
     with pytest.raises(ValueError, match="no parameters to train"):
         pv.fit(pair.requires_grad_(False), X, **RUN)
+
+
+class Stream(torch.utils.data.IterableDataset):
+    def __iter__(self):
+        return iter(X)
+
+
+def test_a_loader_that_does_not_know_its_length():
+    h = pv.fit(make(pv.Normal), DataLoader(Stream(), batch_size=8), epochs=3, seed=0)
+    assert len(h.loss) == 3 and np.isfinite(h).all()
+
+
+def test_a_plateau_schedule_follows_the_elbo():
+    def plateau(optimizer):
+        return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0, threshold=1e6, factor=0.5)
+
+    seen = []
+    pv.fit(make(pv.Normal), X, epochs=4, seed=0, schedule=lambda o: seen.append(plateau(o)) or seen[0])
+    assert seen[0].get_last_lr()[0] < 1e-3
+
+
+def test_errors_of_validation_data_say_so():
+    with pytest.raises(ValueError, match="validation: x holds"):
+        pv.fit(make(pv.Normal), X, epochs=1, validation=X * float("nan"))

@@ -14,7 +14,7 @@ from pyro_vae.diagnostics.gaps import Gap, InferenceGaps, gap_of, inference_gaps
 from pyro_vae.diagnostics.latents import Latents, latents
 from pyro_vae.diagnostics.weights import measured, stderr
 
-PAIRS = 10**7  # pairs of a draw and a datum that the aggregate q(z) is computed for
+AGGREGATE = 3000  # data of which the aggregate q(z) is made; its cost is their square
 
 
 class Row(NamedTuple):
@@ -35,7 +35,7 @@ class Picture(NamedTuple):
         elbo: The ELBO and its two terms, per datum.
         gap: KL(q(z | x) ‖ p(z | x)), per datum: the log p(x) that the table shows, less the ELBO.
         num_samples: Draws of q(z | x) for each datum.
-        latents: The KL term over all data, taken apart.
+        latents: The KL term over all data (the first 3,000 at most), taken apart.
         annealed: log p(x) by annealing, in place of importance sampling in the table; or None.
         gaps: What of the gap is the family's and what the encoder's; or None.
         calibration: Of q(z | x) on simulated data; or None.
@@ -86,7 +86,9 @@ class Picture(NamedTuple):
         ]
         if self.latents is not None:
             seen = self.latents
-            ceiling = f"what z says about x, at most log N = {seen.ceiling:.2f}"
+            count = round(math.exp(seen.ceiling))
+            first = f", first {count} data" if count < len(e.value) else ""
+            ceiling = f"what z says about x, at most log N = {seen.ceiling:.2f}{first}"
             rows += [
                 Row("      = I_q(x; z)", *seen.information, math.nan, ceiling),
                 Row(
@@ -240,7 +242,8 @@ def picture(
     elbo, evidence, gap = gathered(elbos), gathered(evidences), gathered(gaps)
 
     n = data[0].shape[0]
-    aggregate = latents(pair, *data, num_samples=max(1, min(10, PAIRS // n**2)), progress=progress)
+    part = tuple(d[:AGGREGATE] for d in data)
+    aggregate = latents(pair, *part, num_samples=10 if n <= AGGREGATE // 3 else 1, progress=progress)
     annealed, parts, calibration = None, None, None
     if num_steps:
         annealed = annealed_log_evidence(pair, *data, num_steps=num_steps, num_chains=num_chains, progress=progress)
