@@ -62,6 +62,7 @@ EFFORTS: dict[str, dict[str, int]] = {
     "normal": {"num_samples": 5000, "simulations": 1000, "num_steps": 100, "refit_steps": 200},
     "thorough": {"num_samples": 20_000, "simulations": 5000, "num_steps": 500, "num_chains": 16, "refit_steps": 1000},
 }
+ROWS = {"quick": 1000, "normal": 100, "thorough": 100}  # test data that are measured, at most
 CAPTIONS = {
     "history": "Training: the ELBO and its two terms.",
     "reconstructions": "Test data, and what the decoder expects at a draw of q(z|x).",
@@ -219,7 +220,7 @@ def train(
     _write_metrics(history, out / "metrics.csv")
     print(f"trained {len(history.loss)} epochs in {sum(history.seconds):.0f} s\n")
     effort = EFFORTS["quick"] | {"num_samples": config["num_samples"]}
-    picture = _measure(pair, config, found, out, None, effort)
+    picture = _measure(pair, config, found, out, ROWS["quick"], effort)
     _write(_figures(pair, found, history, picture), out)
 
 
@@ -229,7 +230,9 @@ def measure(
     quick: Annotated[bool, typer.Option("--quick", help="Importance sampling and calibration alone.")] = False,
     thorough: Annotated[bool, typer.Option("--thorough", help="Smaller errors, for more time.")] = False,
     num_samples: Annotated[int | None, typer.Option(help="Draws of q(z|x) for each datum.")] = None,
-    rows: Annotated[int | None, typer.Option(help="Test data; by default all with --quick, else 100.")] = None,
+    rows: Annotated[
+        int | None, typer.Option(help="Test data, at most; by default 1000 with --quick, else 100.")
+    ] = None,
 ) -> None:
     """Measure the Bayesian picture of a run on its test data; writes picture.json, figures and report.html."""
     if quick and thorough:
@@ -237,11 +240,11 @@ def measure(
     if rows is not None and rows < 1:
         raise ValueError(f"rows: expected a positive whole number, got {rows}")
     config, found, pair = _open(run)
-    effort = dict(EFFORTS["quick" if quick else "thorough" if thorough else "normal"])
+    name = "quick" if quick else "thorough" if thorough else "normal"
+    effort = dict(EFFORTS[name])
     if num_samples is not None:
         effort["num_samples"] = num_samples
-    rows = rows if rows is not None or quick else 100
-    picture = _measure(pair, config, found, run, rows, effort)
+    picture = _measure(pair, config, found, run, ROWS[name] if rows is None else rows, effort)
     figures = _figures(pair, found, _read_metrics(run / "metrics.csv"), picture)
     _write(figures, run)
     note = f"Test split of {config['data']}, {found.description}; binarisation: {config['binarisation']}."
@@ -280,7 +283,7 @@ def sample(
     print(f"{count} draws in {path}, and {path.with_suffix('.png')}")
 
 
-def _measure(pair: pv.VAE, config: dict, found: Dataset, out: Path, rows: int | None, effort: dict) -> Picture:
+def _measure(pair: pv.VAE, config: dict, found: Dataset, out: Path, rows: int, effort: dict) -> Picture:
     torch.manual_seed(config["seed"])
     picture = pv.diagnostics.picture(pair, found.test[:rows].to(config["device"]), **effort)
     protocol = {"data": config["data"], "split": "test", "binarisation": config["binarisation"]}
