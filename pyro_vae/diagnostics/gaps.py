@@ -23,10 +23,11 @@ ALTERNATIVES = (("scale_tril", "covariance_matrix", "precision_matrix"), ("logit
 
 
 class Gap(NamedTuple):
-    """KL(q(z | x) ‖ p(z | x)) per datum, `[n]`, in nats; in expectation a lower bound, and never negative.
+    """KL(q(z | x) ‖ p(z | x)) per datum, `[n]`, in nats; in expectation a lower bound.
 
     Attributes:
-        value, stderr: log p(x) - ELBO on the same draws, and its Monte Carlo standard error.
+        value, stderr: log p(x) - ELBO, and its Monte Carlo standard error. On the same draws, by importance sampling,
+            it is never negative; against another estimate of log p(x) it can be, by noise.
     """
 
     value: Tensor

@@ -203,7 +203,7 @@ def picture(
         \log p(x) &= \mathrm{ELBO} + KL(q(z|x) \,\|\, p(z|x)) \\
         \mathrm{ELBO} &= E_q \log p(x|z) - KL(q(z|x) \,\|\, p(z))
 
-    Without annealing all of it comes from the same draws, so both lines close exactly, and the KL to the posterior,
+    Without annealing these five terms come from the same draws: both lines close exactly, and the KL to the posterior,
     which is the logarithm of a mean less the mean of a logarithm, cannot come out negative.
 
     Arguments:
