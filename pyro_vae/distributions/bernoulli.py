@@ -1,13 +1,11 @@
-"""The few densities that Pyro lacks, as ordinary Pyro distributions."""
+"""Bernoullis, for binary values and for values in [0, 1]."""
 
 import math
-from typing import ClassVar
 
 import pyro.distributions as dist
 import torch
-from pyro.distributions.torch_distribution import TorchDistribution
-from torch import Size, Tensor
-from torch.distributions import constraints, register_kl
+from torch import Tensor
+from torch.distributions import register_kl
 
 
 class Bernoulli(dist.Bernoulli):
@@ -82,54 +80,3 @@ class ContinuousBernoulli(dist.ContinuousBernoulli):
 @register_kl(ContinuousBernoulli, ContinuousBernoulli)
 def _kl_continuous_bernoulli(p: ContinuousBernoulli, q: ContinuousBernoulli) -> Tensor:
     return p.log_prob(p.mean) - q.log_prob(p.mean)
-
-
-class Mixture(dist.MixtureSameFamily):
-    """`MixtureSameFamily`, whose support is that of its components.
-
-    torch wraps the components' support in a constraint that has no bijection to the reals.
-    """
-
-    @constraints.dependent_property
-    def support(self) -> constraints.Constraint:
-        return self.component_distribution.support
-
-
-class FlowDistribution(TorchDistribution):
-    """A Zuko flow over vectors, as a Pyro distribution of any event shape.
-
-    Keeps the log density of its last draw, which a flow computes on the way.
-
-    Arguments:
-        flow: A distribution over vectors, `zuko.flows.NSF(...)(context)` for one.
-        event_shape: The shape of an event, of as many numbers as the vector.
-    """
-
-    arg_constraints: ClassVar[dict] = {}
-    has_rsample = True
-
-    def __init__(self, flow: torch.distributions.Distribution, event_shape: Size, validate_args: bool | None = None):
-        self.flow = flow
-        self._last: tuple = (None, None, False)
-        super().__init__(flow.batch_shape, Size(event_shape), validate_args=validate_args)
-
-    @constraints.dependent_property
-    def support(self) -> constraints.Constraint:
-        return constraints.independent(constraints.real, len(self.event_shape))
-
-    def expand(self, batch_shape: Size, _instance=None) -> "FlowDistribution":
-        return FlowDistribution(self.flow.expand(Size(batch_shape)), self.event_shape)
-
-    def rsample(self, sample_shape: Size = Size()) -> Tensor:  # noqa: B008
-        z, log_q = self.flow.rsample_and_log_prob(Size(sample_shape))
-        z = z.reshape(z.shape[:-1] + self.event_shape)
-        self._last = (z, log_q, torch.is_grad_enabled())
-        return z
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        z, log_q, with_grad = self._last
-        if value is z and (with_grad or not torch.is_grad_enabled()):
-            return log_q
-        lead = torch.broadcast_shapes(value.shape[: value.dim() - len(self.event_shape)], self.batch_shape)
-        # some of Zuko's transforms do not broadcast a value against their context
-        return self.flow.log_prob(value.expand(lead + self.event_shape).reshape(*lead, -1))

@@ -14,7 +14,7 @@ from pyro import poutine
 from torch import nn
 
 import pyro_vae as pv
-from pyro_vae.conditionals import _lower_cholesky
+from pyro_vae.conditionals.family import _lower_cholesky
 
 
 @pytest.fixture(autouse=True)

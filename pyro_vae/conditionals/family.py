@@ -1,7 +1,4 @@
-"""Conditional distributions p(a | b): modules whose call returns a Pyro distribution.
-
-Prior, likelihood and variational are three uses of the same thing, so every family serves in all three roles.
-"""
+"""p(a | b), the one abstraction, and how a family of them is made from a class of distributions."""
 
 import inspect
 import math
@@ -10,11 +7,9 @@ from collections.abc import Callable, Sequence
 
 import pyro.distributions as dist
 import torch
-import zuko
 from torch import Tensor, nn
 from torch.distributions import constraints, transform_to
 
-from pyro_vae import distributions
 from pyro_vae.networks import Builder, Shape, build, leading_shape, mlp
 
 REAL_MAX = 1e7
@@ -239,7 +234,7 @@ def family(
         "            (each computed by the network, or fixed by giving it)\n"
     )
     module = sys._getframe(1).f_globals.get("__name__", __name__)
-    if module == __name__:
+    if module.startswith("pyro_vae."):
         doc += f"\n    Example:\n        >>> {title}(3, given=20{chosen})\n        {title}((3,) | (20,){chosen})\n"
     namespace = {"distribution": cls, "specification": specification, "__doc__": doc, "__module__": module}
     return type(title, (Family,), namespace)
@@ -275,7 +270,7 @@ def _positive(raw: Tensor) -> Tensor:
     return nn.functional.softplus(raw).clamp(POSITIVE_MIN, POSITIVE_MAX)
 
 
-def _shrunk(a: Tensor, norm: float, dims: int) -> Tensor:
+def shrunk(a: Tensor, norm: float, dims: int) -> Tensor:
     """The tensor, scaled down over its last dimensions where its norm is above the one given."""
     total = a.square().sum(tuple(range(-dims, 0)), keepdim=True).clamp(min=1e-30).sqrt()
     return a * (norm / total).clamp(max=1.0)
@@ -294,7 +289,7 @@ def _lower_cholesky(raw: Tensor) -> Tensor:
     with torch.no_grad():
         inverse = torch.linalg.solve_triangular(eye + n, eye.expand_as(n), upper=False, unitriangular=True)
         tame = inverse.abs().amax((-2, -1), keepdim=True) <= GROWTH_MAX
-    return scale.unsqueeze(-1) * (eye + torch.where(tame, n, _shrunk(n, 2.9, dims=2)))
+    return scale.unsqueeze(-1) * (eye + torch.where(tame, n, shrunk(n, 2.9, dims=2)))
 
 
 def _constrain(constraint: constraints.Constraint, raw: Tensor) -> Tensor:
@@ -308,203 +303,3 @@ def _constrain(constraint: constraints.Constraint, raw: Tensor) -> Tensor:
         return base.lower_bound + _positive(raw)
     raw = raw.clamp(-REAL_MAX, REAL_MAX)
     return raw if base is constraints.real else transform_to(constraint)(raw)
-
-
-Normal = family(dist.Normal, "loc", "scale")
-Laplace = family(dist.Laplace, "loc", "scale")
-StudentT = family(dist.StudentT, "df", "loc", "scale")
-Gamma = family(dist.Gamma, "concentration", "rate")
-Beta = family(dist.Beta, "concentration1", "concentration0")
-Bernoulli = family(distributions.Bernoulli, "logits")
-ContinuousBernoulli = family(distributions.ContinuousBernoulli, "logits")
-Categorical = family(dist.Categorical, logits=lambda event, classes: (*event, classes))
-Poisson = family(dist.Poisson, "rate")
-NegativeBinomial = family(dist.NegativeBinomial, "total_count", "logits")
-MultivariateNormal = family(dist.MultivariateNormal, "loc", scale_tril=lambda event: (*event, event[-1]))
-
-
-class LowRankNormal(
-    family(
-        dist.LowRankMultivariateNormal,
-        "loc",
-        "cov_diag",
-        cov_factor=lambda event, rank: (*event[:-1], event[-1], rank),
-    )
-):
-    """p(a | b), a `LowRankMultivariateNormal`: covariance W Wᵀ + D, W of `rank` columns; see `family`.
-
-    A learned W is held to 300 times √D in norm: beyond, float32 no longer tells D from zero. Free parameters
-    start at random, for at W = 0 its gradient is zero for ever.
-
-    Example:
-        >>> LowRankNormal(20, given=(1, 28, 28), rank=2)
-        LowRankNormal((20,) | (1, 28, 28), rank=2)
-    """
-
-    def __init__(self, *args, **options):
-        super().__init__(*args, **options)
-
-        if self.raw is not None:
-            nn.init.normal_(self.raw)
-
-    def parametrise(self, raw: Tensor) -> dict[str, Tensor]:
-        values = super().parametrise(raw)
-        if "cov_factor" not in self.fixed:
-            w = _shrunk(values["cov_factor"], 300.0, dims=2)
-            values["cov_factor"] = values["cov_diag"].sqrt().unsqueeze(-1) * w
-        return values
-
-
-class StandardNormal(Normal):
-    """N(0, I), with nothing to learn; its numbers are buffers and follow the module to a device.
-
-    Arguments:
-        event_shape: The shape of an event; an int is a vector.
-
-    Example:
-        >>> StandardNormal(20)().event_shape
-        torch.Size([20])
-    """
-
-    def __init__(self, event_shape: ShapeLike):
-        super().__init__(event_shape, loc=0.0, scale=1.0)
-
-    def options(self) -> dict[str, object]:
-        return {}
-
-
-class Mixture(Conditional):
-    r"""A mixture of any family, with learned weights and components.
-
-    .. math:: p(a \mid b) = \sum_c w_c(b) \, p_c(a \mid b)
-
-    It has no reparametrised draws: as a variational it is for score-function objectives, to which `Trace_ELBO`
-    turns by itself. Free components start at random, for equal ones would have equal gradients for ever.
-
-    Arguments:
-        family: The family of the components, `Normal` for one.
-        event_shape, given: The shapes of a and b, see `Conditional`.
-        net: Builds the two networks, of the weights and of the components.
-        components: How many.
-        options: Options and fixed parameters of the family.
-
-    Example:
-        >>> Mixture(Normal, 2, components=10)
-        Mixture((2,), family=Normal, components=10)
-        >>> Mixture(Normal, 2, components=10)().sample((5,)).shape
-        torch.Size([5, 2])
-    """
-
-    def __init__(
-        self,
-        family: type[Family],
-        event_shape: ShapeLike,
-        given: GivenLike | None = None,
-        net: Builder = mlp,
-        *,
-        components: int,
-        **options: float | Tensor,
-    ):
-        super().__init__(event_shape, given)
-
-        if not isinstance(components, int) or components < 1:
-            raise ValueError(f"components: expected a positive whole number, got {components!r}")
-        self.weights = Categorical((), given, net, classes=components)
-        self.components = family((components, *self.event_shape), given, net, **options)
-        if self.components.raw is not None:
-            nn.init.normal_(self.components.raw)
-
-    def forward(self, *given: Tensor) -> dist.TorchDistribution:
-        w, p = self.weights(*given), self.components(*given)
-
-        return self._checked(distributions.Mixture(w, p.to_event(-1)), given)
-
-    def options(self) -> dict[str, object]:
-        inner = self.components
-        return {"family": type(inner).__name__, "components": inner.event_shape[0], **inner.options()}
-
-
-class Vamp(Conditional):
-    r"""The variational mixture of posteriors prior (VampPrior): the variational's own average over pseudo-inputs.
-
-    .. math:: p(z) = \frac{1}{K} \sum_k q(z \mid u_k)
-
-    The pseudo-inputs u are learned with the rest; start them at data. (Tomczak & Welling, 2018)
-
-    Arguments:
-        variational: The q(z | x) of the pair, the same object.
-        pseudo_inputs: Where u starts, `[K, *event_shape of x]`.
-
-    Raises:
-        ValueError: if the pseudo-inputs have another shape than that q is given, or there are none.
-
-    Example:
-        >>> q = Normal(2, given=(1, 8, 8))
-        >>> Vamp(q, torch.rand(50, 1, 8, 8))
-        Vamp((2,), pseudo_inputs=50)
-    """
-
-    def __init__(self, variational: Conditional, pseudo_inputs: Tensor):
-        super().__init__(variational.event_shape)
-
-        expected = variational.given_shapes
-        if len(expected) != 1 or tuple(pseudo_inputs.shape[1:]) != expected[0] or not len(pseudo_inputs):
-            raise ValueError(
-                f"pseudo_inputs: expected a tensor [K, *x] for a variational given {expected}, "
-                f"got shape {list(pseudo_inputs.shape)}"
-            )
-        self.variational = variational
-        self.pseudo_inputs = nn.Parameter(pseudo_inputs.detach().clone().to(torch.get_default_dtype()))
-
-    def forward(self) -> dist.TorchDistribution:
-        q = self.variational(self.pseudo_inputs)
-        w = dist.Categorical(logits=self.pseudo_inputs.new_zeros(len(self.pseudo_inputs)))
-
-        return self._checked(distributions.Mixture(w, q), ())
-
-    def options(self) -> dict[str, object]:
-        return {"pseudo_inputs": len(self.pseudo_inputs)}
-
-
-class Flow(Conditional):
-    """A normalising flow from Zuko, over the reals.
-
-    Arguments:
-        event_shape, given: The shapes of a and b, see `Conditional`.
-        flow: A class of `zuko.flows` (NSF, MAF, ...), or any callable `(features, context, **options)` that
-            returns a module whose call, on the context or None, returns a distribution over vectors.
-        net: Builds the network that turns what is given into the flow's context.
-        context: How many numbers that is.
-        options: Further arguments of `flow`, `transforms=3` or `hidden_features=(64, 64)` for two.
-
-    Example:
-        >>> q = Flow(2, given=(1, 8, 8), flow=zuko.flows.MAF, transforms=2)
-        >>> q
-        Flow((2,) | (1, 8, 8), flow=MAF, transforms=2)
-        >>> q(torch.zeros(5, 1, 8, 8)).sample().shape
-        torch.Size([5, 2])
-    """
-
-    def __init__(
-        self,
-        event_shape: ShapeLike,
-        given: GivenLike | None = None,
-        flow: Callable[..., nn.Module] = zuko.flows.NSF,
-        net: Builder | nn.Module = mlp,
-        *,
-        context: int = 64,
-        **options,
-    ):
-        super().__init__(event_shape, given)
-
-        self._options = {"flow": getattr(flow, "__name__", repr(flow)), **options}
-        self.net = build(net, self.given_shapes, (context,)) if self.given_shapes else None
-        self.flow = flow(math.prod(self.event_shape), context if self.given_shapes else 0, **options)
-
-    def forward(self, *given: Tensor) -> dist.TorchDistribution:
-        context = self.net(*given) if self.net is not None else None
-
-        return self._checked(distributions.FlowDistribution(self.flow(context), self.event_shape), given)
-
-    def options(self) -> dict[str, object]:
-        return self._options
