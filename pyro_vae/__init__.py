@@ -8,6 +8,7 @@ _validate = _Distribution._validate_args
 from pyro_vae import data, diagnostics, networks  # noqa: E402
 from pyro_vae.checkpoints import load_weights, save_weights  # noqa: E402
 from pyro_vae.checks import check  # noqa: E402
+from pyro_vae.compiled import Compiled, CompiledTrace_ELBO  # noqa: E402
 from pyro_vae.conditionals import (  # noqa: E402
     Bernoulli,
     Beta,
@@ -30,6 +31,7 @@ from pyro_vae.conditionals import (  # noqa: E402
     family,
 )
 from pyro_vae.objectives import KLWeight, Objective, linear  # noqa: E402
+from pyro_vae.optim import FusedOptim  # noqa: E402
 from pyro_vae.pairs import VAE, Pair  # noqa: E402
 from pyro_vae.traces import reconstruct, simulate  # noqa: E402
 from pyro_vae.training import History, fit  # noqa: E402
@@ -42,10 +44,13 @@ __all__ = [
     "Bernoulli",
     "Beta",
     "Categorical",
+    "Compiled",
+    "CompiledTrace_ELBO",
     "Conditional",
     "ContinuousBernoulli",
     "Family",
     "Flow",
+    "FusedOptim",
     "Gamma",
     "History",
     "KLWeight",

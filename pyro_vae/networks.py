@@ -64,7 +64,8 @@ class Network(nn.Module):
                 "Build it from the out_shape that the builder is called with."
             )
 
-        return out.reshape(lead + self.out_shape)
+        # under autocast the body may return fewer digits; probabilities are computed with all
+        return (out if like is None else out.to(like.dtype)).reshape(lead + self.out_shape)
 
 
 def leading_shape(given: Sequence[Tensor], shapes: Sequence[Shape]) -> Shape:

@@ -1,12 +1,14 @@
 """Objectives: bounds on log p(x) as losses, and wrappers that weigh their terms; the pair is left alone."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from pyro.infer import ELBO, Trace_ELBO
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
+from pyro_vae.compiled import CompiledLoss, exportable
 from pyro_vae.pairs.pair import OwnParameters
 
 
@@ -45,8 +47,19 @@ class Objective(nn.Module):
             raise TypeError(f"elbo: expected an object such as Trace_ELBO(), got {self.elbo!r}")
 
     def forward(self, *data: Tensor) -> Tensor:
+        return self._mean(self.elbo, *data)
+
+    def compile(self) -> None:
+        """From now on, run the handlers once and then compiled code; see `CompiledLoss`.
+
+        Raises:
+            TypeError: if the ELBO cannot be compiled.
+        """
+        self._compiled_call_impl = CompiledLoss(partial(self._mean, exportable(self.elbo)), [self])
+
+    def _mean(self, elbo: ELBO, *data: Tensor) -> Tensor:
         with OwnParameters():
-            return self.elbo.differentiable_loss(self.pair.model, self.pair.guide, *data) / data[0].shape[0]
+            return elbo.differentiable_loss(self.pair.model, self.pair.guide, *data) / data[0].shape[0]
 
 
 class KLWeight(nn.Module):
@@ -85,14 +98,22 @@ class KLWeight(nn.Module):
         self.objective = objective
         self.beta = beta if callable(beta) else lambda step: beta
         self.register_buffer("steps", torch.tensor(0))
-        self._weight()
+        # a tensor and one handler, so that a compiled objective reads the weight anew at each step
+        self.register_buffer("weight", torch.tensor(self._weight()), persistent=False)
+        self._scale = _ScaleLatents()
 
     def forward(self, *data: Tensor) -> Tensor:
-        with _ScaleLatents(self._weight()):
-            loss = self.objective(*data)
+        if not (data[0].is_cuda and torch.cuda.is_current_stream_capturing()):
+            self.advance()
+        self._scale.scale = self.weight
+        with self._scale:
+            return self.objective(*data)
+
+    def advance(self) -> None:
+        """Set the weight of the next step; `forward` does it, except within a CUDA graph, which cannot."""
+        self.weight.fill_(self._weight())
         if self.training:
             self.steps += 1
-        return loss
 
     def _weight(self) -> float:
         beta = float(self.beta(int(self.steps)))
@@ -114,9 +135,7 @@ def linear(steps: int, to: float = 1.0) -> Callable[[int], float]:
 
 
 class _ScaleLatents(Messenger):
-    def __init__(self, scale: float):
-        super().__init__()
-        self.scale = scale
+    scale: Tensor
 
     def _pyro_sample(self, msg: dict) -> None:
         if not msg["is_observed"]:

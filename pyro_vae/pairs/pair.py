@@ -94,7 +94,7 @@ class Pair(nn.Module):
         self._model, self._guide = model, guide
         self.parts = nn.ModuleDict()
         for role, fn in (("model", model), ("guide", guide)):
-            for key, module in _modules(fn, role).items():
+            for key, module in modules_of(fn, role).items():
                 if not any(module is part for part in self.parts.values()):
                     # a name that a ModuleDict has for itself, or another function's, gets an underscore
                     while hasattr(self.parts, key):
@@ -160,7 +160,7 @@ def _answer(msg: dict, value: torch.Tensor, unconstrained: nn.Parameter) -> None
     msg["value"], msg["done"] = value, True
 
 
-def _modules(fn: Callable, role: str) -> dict[str, nn.Module]:
+def modules_of(fn: Callable, role: str) -> dict[str, nn.Module]:
     """The modules that a function is, belongs to, or refers to, by name."""
     while isinstance(fn, functools.partial):
         fn = fn.func
