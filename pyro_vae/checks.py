@@ -7,10 +7,14 @@ import torch
 from pyro import poutine
 from pyro.infer import Trace_ELBO
 from torch import Tensor, nn
-from torch.distributions import constraints
+from torch.distributions import Distribution, Independent, constraints
 
+from pyro_vae.distributions.columns import Product, elementwise
+from pyro_vae.distributions.missing import OrMissing
 from pyro_vae.pairs.pair import OwnParameters
 from pyro_vae.traces import latents, log_prob, quietly, refusals, samples, trace, unvalidated
+
+CHECKED = 4096  # rows that are compared with the support at a time
 
 
 class Report(NamedTuple):
@@ -183,17 +187,30 @@ def as_tensors(pair: nn.Module, data: tuple) -> tuple[Tensor, ...]:
             raise ValueError(f"{name} is empty: expected at least one row, got shape {list(d.shape)}")
         if d.shape[0] != tensors[0].shape[0] if tensors else False:
             raise ValueError(f"{name}: expected as many rows as x, {tensors[0].shape[0]}, got {d.shape[0]}")
-        bad = ~d.isfinite()
+        missing = d.isnan() if i == 0 and takes_missing(pair) else torch.zeros_like(d, dtype=torch.bool)
+        bad = ~d.isfinite() & ~missing
         if bad.any():
-            rows = (
-                bad.flatten(1).any(1).nonzero().flatten().tolist() if d.dim() > 1 else bad.nonzero().flatten().tolist()
-            )
+            cure = "Remove those rows, or fill the values in"
+            if i == 0 and d.isnan().any() and not takes_missing(pair):
+                cure += "; or take NaN as missing, likelihood=pv.missing(...)"
+            raise ValueError(f"{name} holds {int(bad.sum())} values that are NaN or infinite, {_rows(bad)}. {cure}.")
+        unseen = missing.reshape(d.shape[0], -1).all(1)
+        if unseen.any():
             raise ValueError(
-                f"{name} holds {int(bad.sum())} values that are NaN or infinite, in rows {rows[:5]}"
-                f"{' and more' if len(rows) > 5 else ''}. Remove those rows, or fill the values in."
+                f"{name}: every value is missing {_rows(unseen)}. Remove those rows, nothing is known of them."
             )
         tensors.append(d.to(like.dtype) if d.is_floating_point() else d)
     return tuple(tensors)
+
+
+def takes_missing(pair: nn.Module) -> bool:
+    """Whether NaN in x is a missing value to the pair, see `conditionals.missing`."""
+    return any(getattr(module, "takes_missing", False) for module in pair.modules())
+
+
+def _rows(bad: Tensor) -> str:
+    rows = bad.reshape(bad.shape[0], -1).any(1).nonzero().flatten().tolist()
+    return f"in rows {rows[:5]}{' and more' if len(rows) > 5 else ''}"
 
 
 def check_data(pair: nn.Module, data: tuple) -> tuple[Tensor, ...]:
@@ -212,19 +229,29 @@ def check_data(pair: nn.Module, data: tuple) -> tuple[Tensor, ...]:
     data = as_tensors(pair, data)
     few = tuple(d[:2] for d in data)
     with quietly(pair):
-        sites = samples(trace(poutine.uncondition(pair.model), few))
-        for name, site in sites.items():
-            if site["infer"].get("was_observed"):
-                _check_observed(name, site, few, data)
+        per_row = any(_bounded_per_row(site["fn"].support) for site in _observed(pair, few).values())
+        for part in zip(*(d.split(CHECKED) for d in data), strict=True) if per_row else [few]:
+            for name, site in _observed(pair, part).items():
+                _check_observed(name, site, part, part if per_row else data)
         trace(pair.guide, few)
 
     x = data[0]
     flat = x.reshape(x.shape[0], -1).to(torch.uint8 if x.dtype == torch.bool else x.dtype)
     few_rows = torch.arange(min(2, x.shape[0]), device=x.device)
-    edge = torch.cat([few_rows, flat.argmin(0), flat.argmax(0)]).unique()
+    holes = flat.isnan()
+    gaps = holes.any(1).nonzero().flatten()[:2]
+    low, high = flat.nan_to_num(torch.inf).argmin(0), flat.nan_to_num(-torch.inf).argmax(0)
+    edge = torch.cat([few_rows, gaps, low, high]).unique()
     part = tuple(d[edge[:2000]] for d in data)
     with quietly(pair):
         guide_trace = trace(pair.guide, part)
+        if holes.any() and any(
+            value.is_floating_point() and value.isnan().any() for value in latents(guide_trace).values()
+        ):
+            raise ValueError(
+                "the guide draws NaN where x has missing values: tell its network what is missing, "
+                "variational=pv.Normal(..., net=pv.masked(pv.networks.mlp))"
+            )
         model_trace = trace(pair.model, part, latents=latents(guide_trace))
         if refusals(model_trace, guide_trace):
             return data  # such a pair has no log p(x | z) per row; what measures it will say so
@@ -241,6 +268,20 @@ def check_data(pair: nn.Module, data: tuple) -> tuple[Tensor, ...]:
     return data
 
 
+def _observed(pair: nn.Module, data: tuple) -> dict[str, dict]:
+    """The sites that the model observes, run without the observation."""
+    sites = samples(trace(poutine.uncondition(pair.model), data))
+    return {name: site for name, site in sites.items() if site["infer"].get("was_observed")}
+
+
+def _bounded_per_row(support: constraints.Constraint) -> bool:
+    """Whether the bounds of a support are tensors, which may differ from datum to datum."""
+    inner = [*getattr(support, "cseq", []), getattr(support, "base_constraint", None)]
+    bounds = getattr(support, "lower_bound", 0), getattr(support, "upper_bound", 0)
+    within = any(_bounded_per_row(c) for c in inner if isinstance(c, constraints.Constraint))
+    return within or any(isinstance(b, Tensor) and b.dim() > 0 for b in bounds)
+
+
 def _check_observed(name: str, site: dict, few: tuple, data: tuple) -> None:
     fn, obs = site["fn"], site["infer"]["obs"]
     event = tuple(fn.event_shape)
@@ -253,17 +294,28 @@ def _check_observed(name: str, site: dict, few: tuple, data: tuple) -> None:
             f"got {list(obs.shape[1:])}.{hint}"
         )
     whole = next((d for d, f in zip(data, few, strict=True) if obs is f), obs)
-    support, family = fn.support, type(getattr(fn, "base_dist", fn)).__name__
-    base = support
-    while isinstance(base, constraints.independent):
-        base = base.base_constraint
+    fn = getattr(fn, "complete", fn)
+    if not isinstance(fn, Product):
+        _check_values(name, fn, whole)
+        return
+    for column, values in fn.split(whole).items():
+        _check_values(f"column {column!r} of {name}", fn.parts[column], values)
+
+
+def _check_values(name: str, fn: Distribution, whole: Tensor) -> None:
+    base = elementwise(fn.support)
+    while isinstance(fn, Independent):
+        fn = fn.base_dist
+    family = type(fn).__name__
     if not whole.is_floating_point() and not base.is_discrete:
         raise TypeError(
             f"{name} is made of integers ({whole.dtype}), and the support of {family} is continuous. Convert it, "
             f"{name}.float(), and scale it as you mean it; or use a family of counts or classes (pv.Poisson, "
             "pv.Categorical)."
         )
-    inside = torch.cat([base.check(part).flatten() for part in whole.split(4096)])
+    inside, seen = torch.cat([base.check(part) for part in whole.split(CHECKED)]), ~whole.isnan()
+    if not seen.all():
+        whole, inside = whole[seen], inside[seen]
     if not inside.all():
         raise ValueError(f"{name} lies outside the support of {family}: " + _advice(base, whole, inside))
 
@@ -280,7 +332,8 @@ def _advice(base: constraints.Constraint, x: Tensor, inside: Tensor) -> str:
             )
         return said + "Scale it to [0, 1] and binarise it, or use pv.Normal."
     if isinstance(base, constraints.integer_interval):
-        return said + f"Number the classes from 0 and ask for classes={int(high) + 1}, if they are classes."
+        ask = f"ask for classes={int(high) + 1}, if they are classes; for total_count={int(high)}, if they are counts."
+        return said + "Number the classes from 0 and " + ask
     if base.is_discrete:
         return said + "Round it to counts, or use a continuous family such as pv.Normal or pv.Gamma."
     if isinstance(base, constraints.interval):
@@ -292,19 +345,26 @@ def _advice(base: constraints.Constraint, x: Tensor, inside: Tensor) -> str:
 
 def describe(constraint: constraints.Constraint) -> str:
     """A support in words."""
-    while isinstance(constraint, constraints.independent):
-        constraint = constraint.base_constraint
+    constraint = elementwise(constraint)
+    if isinstance(constraint, OrMissing):
+        return describe(constraint.base_constraint) + " or missing"
+    if isinstance(constraint, constraints.cat):
+        return "columns " + ", ".join(dict.fromkeys(describe(c) for c in constraint.cseq))
     if constraint is constraints.boolean:
         return "0 or 1"
     if isinstance(constraint, constraints.integer_interval):
-        return f"integer from {int(constraint.lower_bound)} to {int(constraint.upper_bound)}"
+        return f"integer from {_largest(constraint.lower_bound):g} to {_largest(constraint.upper_bound):g}"
     if constraint is constraints.nonnegative_integer:
         return "a count"
     if isinstance(constraint, constraints.interval):
-        return f"in [{float(constraint.lower_bound):g}, {float(constraint.upper_bound):g}]"
+        return f"in [{_largest(constraint.lower_bound):g}, {_largest(constraint.upper_bound):g}]"
     if isinstance(constraint, constraints.greater_than | constraints.greater_than_eq):
-        return f"above {float(constraint.lower_bound):g}"
+        return f"above {_largest(constraint.lower_bound):g}"
     return str(constraint).removesuffix("()").lower()
+
+
+def _largest(bound: float | Tensor) -> float:
+    return float(torch.as_tensor(bound).max())
 
 
 def same_support(a: constraints.Constraint, b: constraints.Constraint) -> bool:

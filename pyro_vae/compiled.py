@@ -37,6 +37,7 @@ class CompiledLoss:
         modules: All modules whose parameters it uses.
         bare: Further tensors it learns, by the names under which it asks `pyro.param` for them: the unconstrained
             tensor and its constraint.
+        after: Called after each call, for what Python does between two steps; `advance` of a `Capacity`, for one.
         backend: Of `torch.compile`; "eager" only vanishes the handlers, at once and without a C++ compiler.
 
     Raises:
@@ -49,10 +50,12 @@ class CompiledLoss:
         loss: Callable,
         modules: Iterable[nn.Module],
         bare: dict[str, tuple] | None = None,
+        *,
+        after: Callable[[], None] | None = None,
         backend: str = "inductor",
     ):
         self.root = _Root(loss, modules, bare or {})
-        self.backend = backend
+        self.after, self.backend = after, backend
         self._compiled: dict[tuple, tuple] = {}
 
     def __call__(self, *args, **kwargs) -> Tensor:
@@ -76,7 +79,10 @@ class CompiledLoss:
                 )
             # the handlers are kept, so that their ids stay theirs
             self._compiled[key] = (self._compile(args, kwargs, rows), handlers)
-        return self._compiled[key][0](*(a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)))
+        loss = self._compiled[key][0](*(a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)))
+        if self.after is not None and not (loss.is_cuda and torch.cuda.is_current_stream_capturing()):
+            self.after()
+        return loss
 
     def _compile(self, args: tuple, kwargs: dict, rows: int) -> Callable[..., Tensor]:
         def symbolic(a):
@@ -391,7 +397,7 @@ class Compiled(ELBO):
         def loss(*args, **kwargs):
             return self.elbo.differentiable_loss(model, guide, *args, **kwargs)
 
-        return CompiledLoss(loss, modules.values(), bare), parameters
+        return CompiledLoss(loss, modules.values(), bare, after=getattr(self.elbo, "advance", None)), parameters
 
 
 class CompiledTrace_ELBO(Compiled):

@@ -55,7 +55,8 @@ class Objective(nn.Module):
         Raises:
             TypeError: if the ELBO cannot be compiled.
         """
-        self._compiled_call_impl = CompiledLoss(partial(self._mean, exportable(self.elbo)), [self])
+        elbo = exportable(self.elbo)
+        self._compiled_call_impl = CompiledLoss(partial(self._mean, elbo), [self], after=getattr(elbo, "advance", None))
 
     def _mean(self, elbo: ELBO, *data: Tensor) -> Tensor:
         with OwnParameters():

@@ -15,7 +15,8 @@ from torch.distributions import Distribution
 
 from pyro_vae.pairs.pair import OwnParameters
 
-CHUNK = 2**23  # numbers of x, over data and draws, that are decoded at a time
+CHUNK = 2**23  # numbers kept at a time: draws of z, weights
+DECODED = {"cpu": 2**19, "cuda": 2**27}  # numbers of x decoded at a time: a cache full, or a GPU
 
 
 class Terms(NamedTuple):
@@ -101,25 +102,36 @@ def terms(pair: nn.Module, data: tuple, num_samples: int, z: dict[str, Tensor] |
             "data", a plate that subsamples.
     """
     guide_trace = trace(pair.guide, data, draws=num_samples, latents=z)
-    model_trace = trace(pair.model, data, draws=num_samples, latents=latents(guide_trace))
-    problems = refusals(model_trace, guide_trace)
+    joint = log_joint(pair, data, num_samples, latents(guide_trace), guide_trace)
+    return Terms(*joint, _summed(guide_trace, (num_samples, data[0].shape[0])))
+
+
+def log_joint(
+    pair: nn.Module, data: tuple, num_samples: int, z: dict[str, Tensor], guide_trace: Trace | None = None
+) -> tuple[Tensor, Tensor]:
+    """log p(x | z) and log p(z), `[num_samples, n]` each, at given z; refuses what `terms` does, if given a trace."""
+    model_trace = trace(pair.model, data, draws=num_samples, latents=z)
+    problems = [] if guide_trace is None else refusals(model_trace, guide_trace)
     if problems:
         raise ValueError("this pair has no weight per datum: " + "; ".join(problems))
-
     shape = (num_samples, data[0].shape[0])
-    total = {"x": 0.0, "z": 0.0, "q": 0.0}
-    for key, nodes in (("p", samples(model_trace)), ("q", samples(guide_trace))):
-        for name, site in nodes.items():
-            log_p = log_prob(site)
-            if log_p.dim() > 2 or torch.broadcast_shapes(log_p.shape, shape) != shape:
-                raise ValueError(
-                    f"site {name!r} has log-probabilities of shape {tuple(log_p.shape)}, expected {shape}, one per "
-                    "draw and datum: declare the other dimensions as the event's with .to_event(...)"
-                )
-            role = key if key == "q" else "x" if site["is_observed"] else "z"
-            total[role] = total[role] + log_p
-    zeros = torch.zeros(shape, device=data[0].device)
-    return Terms(*(zeros + total[key] for key in ("x", "z", "q")))
+    return _summed(model_trace, shape, observed=True), _summed(model_trace, shape, observed=False)
+
+
+def _summed(run: Trace, shape: tuple, observed: bool = False) -> Tensor:
+    """The log-probability `[k, n]` of a trace's latent, or observed, sites."""
+    total: Tensor | float = 0.0
+    for name, site in samples(run).items():
+        if site["is_observed"] is not observed:
+            continue
+        log_p = log_prob(site)
+        if log_p.dim() > 2 or torch.broadcast_shapes(log_p.shape, shape) != shape:
+            raise ValueError(
+                f"site {name!r} has log-probabilities of shape {tuple(log_p.shape)}, expected {shape}, one per "
+                "draw and datum: declare the other dimensions as the event's with .to_event(...)"
+            )
+        total = total + log_p
+    return total.expand(shape) if isinstance(total, Tensor) else torch.zeros(shape)
 
 
 def refusals(model_trace: Trace, guide_trace: Trace) -> list[str]:
@@ -152,17 +164,36 @@ def refusals(model_trace: Trace, guide_trace: Trace) -> list[str]:
 def blocks(pair: nn.Module, data: tuple, num_samples: int) -> Iterator[tuple[slice, Terms]]:
     """`terms` for a block of data at a time, without gradients, in memory that does not grow with data or draws.
 
-    No more than `CHUNK` numbers of x are decoded at once, and no more than `CHUNK` weights kept.
+    z is drawn for a block at once, so that the encoder runs once, and decoded in pieces. No more than `CHUNK` numbers
+    of z, and weights, are kept, unless a single datum has more.
     """
-    n, numbers = data[0].shape[0], max(1, data[0][0].numel())
-    rows = max(1, min(n, CHUNK // max(numbers, num_samples)))
+    n, device = data[0].shape[0], data[0].device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), quietly(pair):
+        drawn = latents(trace(pair.guide, tuple(d[:64] for d in data), draws=1))
+    kept = max([1, *(value[0, 0].numel() for value in drawn.values() if value.dim() > 1)])
+    rows = max(1, min(n, CHUNK // (kept * num_samples)))
+    draws = max(1, DECODED[device.type if device.type in DECODED else "cpu"] // (rows * max(1, data[0][0].numel())))
     for start in range(0, n, rows):
         block = slice(start, min(start + rows, n))
         part = tuple(d[block] for d in data)
-        draws = max(1, CHUNK // (numbers * rows))
-        with quietly(pair):
-            pieces = [terms(pair, part, min(draws, num_samples - k)) for k in range(0, num_samples, draws)]
-        yield block, Terms(*(torch.cat(column) for column in zip(*pieces, strict=True)))
+        found = None
+        for first in range(0, num_samples, max(1, CHUNK // kept)):
+            k = min(max(1, CHUNK // kept), num_samples - first)
+            with quietly(pair):
+                guide_trace = trace(pair.guide, part, draws=k)
+                z, log_variational = latents(guide_trace), None
+                for i in range(0, k, draws):
+                    piece = {name: value[i : i + draws] if value.shape[0] == k else value for name, value in z.items()}
+                    size = min(draws, k - i)
+                    joint = log_joint(pair, part, size, piece, guide_trace)
+                    if log_variational is None:
+                        log_variational = _summed(guide_trace, (k, part[0].shape[0]))
+                    pieces = (*joint, log_variational[i : i + size])
+                    if found is None:
+                        found = Terms(*(t.new_empty(num_samples, t.shape[1]) for t in pieces))
+                    for whole, t in zip(found, pieces, strict=True):
+                        whole[first + i : first + i + size] = t
+        yield block, found
 
 
 def simulate(pair: nn.Module, *data: Tensor | int, mean: bool = False) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from pyro_vae.checkpoints import copy_into, keyed, load_tensors, save_tensors, tensors_of, under
 from pyro_vae.checks import as_tensors, check_data
-from pyro_vae.objectives import KLWeight, Objective
+from pyro_vae.objectives import Objective
 from pyro_vae.pairs.pair import OwnParameters
 from pyro_vae.progress import progress_bar
 from pyro_vae.traces import blocks, latents, log_prob, samples, trace, unvalidated
@@ -522,7 +522,8 @@ class _Captured:
             for tensor, value in kept:
                 tensor.copy_(value)
         torch.cuda.set_rng_state(random, self.batch[0].device)
-        self.objective, self.graph = objective, torch.cuda.CUDAGraph()
+        self.scheduled = [module for module in objective.modules() if hasattr(module, "advance")]
+        self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph):
             self.loss = update(self.batch)
 
@@ -530,9 +531,8 @@ class _Captured:
         return all(a.shape == b.shape and a.dtype == b.dtype for a, b in zip(self.batch, batch, strict=True))
 
     def __call__(self, batch: tuple) -> Tensor:
-        for module in self.objective.modules():
-            if isinstance(module, KLWeight):
-                module.advance()
+        for module in self.scheduled:
+            module.advance()
         for mine, given in zip(self.batch, batch, strict=True):
             mine.copy_(given)
         self.graph.replay()

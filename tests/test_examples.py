@@ -13,6 +13,9 @@ SHORT = {
     "swap": {"epochs": 1, "num_samples": 20},
     "handwritten": {"epochs": 3, "num_samples": 20},
     "linear_gaussian": {"num_samples": 500},
+    "table_data": {"epochs": 40, "masks": 2, "num_samples": 50},
+    "counts": {"epochs": 1, "num_samples": 5},
+    "sphere": {"epochs": 3, "num_samples": 20},
     "mnist": {"epochs": 1, "rows": 500, "num_samples": 5},
 }
 
@@ -47,6 +50,25 @@ def test_handwritten():
 def test_linear_gaussian():
     for name, exact, measured, error in run("linear_gaussian"):
         assert abs(measured - exact) < 5 * error, name
+
+
+def test_sphere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = run("sphere")
+    assert found["normal"][1] == 0 and torch.tensor(list(found.values())).isfinite().all()
+    assert (tmp_path / "sphere.png").stat().st_size > 10_000
+
+
+def test_table_data():
+    found = run("table_data")
+    assert {name: errors.shape for name, errors in found.items()} == dict.fromkeys(found, (2, 4)) and len(found) == 3
+    means, _, ours, right = found["wine"].mean(0)
+    assert ours < means and right > 0.5
+
+
+def test_counts():
+    found = run("counts")
+    assert len(found) == 10 and torch.tensor(list(found.values())).isfinite().all()
 
 
 def test_mnist():

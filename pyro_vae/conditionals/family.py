@@ -1,6 +1,7 @@
 """p(a | b), the one abstraction, and how a family of them is made from a class of distributions."""
 
 import inspect
+import itertools
 import math
 import sys
 from collections.abc import Callable, Sequence
@@ -51,6 +52,11 @@ class Conditional(nn.Module):
         bar = " | " + ", ".join(map(str, self.given_shapes)) if self.given_shapes else ""
         options = "".join(f", {key}={value}" for key, value in self.options().items())
         return f"{type(self).__name__}({self.event_shape}{bar}{options})"
+
+    @property
+    def support(self) -> constraints.Constraint | None:
+        """The set in which a lies, or None where only a run tells."""
+        return None
 
     def options(self) -> dict[str, object]:
         """What `repr` shows beside the shapes."""
@@ -120,13 +126,31 @@ class Family(Conditional):
             self.net = build(net, self.given_shapes, out_shape)
 
     def forward(self, *given: Tensor) -> dist.TorchDistribution:
-        raw = torch.empty(0) if self.raw is None else self.raw
-        if self.net is not None:
-            raw = self.net(*given).flatten(-len(self.net.out_shape))
+        return self._checked(self.at(self.raw_from(*given)), given)
 
+    def raw_from(self, *given: Tensor) -> Tensor:
+        """The numbers `[..., numbers]` from which the parameters are made: the network's, or free ones."""
+        if self.net is not None:
+            return self.net(*given).flatten(-len(self.net.out_shape))
+        return torch.empty(0) if self.raw is None else self.raw
+
+    def at(self, raw: Tensor) -> dist.TorchDistribution:
+        """The distribution at such numbers."""
         p = self.distribution(**self.parametrise(raw))
 
-        return self._checked(p.to_event(len(self.event_shape) - p.event_dim), given)
+        return p.to_event(len(self.event_shape) - p.event_dim)
+
+    @property
+    def support(self) -> constraints.Constraint:
+        p = self.example()
+        return p.to_event(len(self.event_shape) - p.event_dim).support
+
+    def example(self) -> dist.TorchDistribution:
+        """The distribution where a network returns zeros, before `to_event`: its shapes and support are every one's."""
+        numbers = sum(math.prod(shape) for key, shape in self.shapes.items() if key not in self.fixed)
+        like = next(itertools.chain(self.parameters(), self.buffers()), torch.zeros(()))
+        with torch.no_grad():
+            return self.distribution(**self.parametrise(torch.zeros(numbers, device=like.device)))
 
     def parametrise(self, raw: Tensor) -> dict[str, Tensor]:
         """The parameters, from the numbers `[..., numbers]` that the network returns."""

@@ -6,14 +6,45 @@ from collections.abc import Callable
 import pyro.distributions as dist
 import zuko
 from torch import Tensor, nn
+from torch.distributions import constraints
 
 from pyro_vae import distributions
 from pyro_vae.conditionals.family import Conditional, GivenLike, ShapeLike
 from pyro_vae.networks import Builder, build, mlp
 
 
+def IAF(features: int, context: int = 0, **options) -> zuko.lazy.Flow:
+    """An inverse autoregressive flow, for `Flow(..., flow=IAF)`: a `zuko.flows.MAF` the other way round.
+
+    A draw, with its density, takes one pass, the density of any other value as many as there are features: right
+    for q(z | x), where only draws are scored, and slow for a prior. (Kingma, Salimans, Jozefowicz, Chen, Sutskever
+    & Welling, 2016)
+
+    Arguments:
+        features, context: The numbers of both.
+        options: Those of `zuko.flows.MAF`: `transforms=3`, `hidden_features=(64, 64)`.
+
+    Example:
+        >>> IAF(3, 4)(torch.zeros(5, 4)).rsample().shape
+        torch.Size([5, 3])
+    """
+    flow = zuko.flows.MAF(features, context, **options)
+    return zuko.lazy.Flow([t.inv for t in flow.transform.transforms], flow.base)
+
+
 class Flow(Conditional):
-    """A normalising flow from Zuko, over the reals.
+    r"""A normalising flow from Zuko, over the reals.
+
+    .. math:: \log p(a) = \log N(f(a); 0, I) + \log |\det \partial f / \partial a|
+
+    Each kind is one argument:
+
+    - `flow=zuko.flows.NSF` (the default): autoregressive splines (Durkan, Bekasov, Murray & Papamakarios, 2019)
+    - `flow=zuko.flows.NSF, passes=2`: the same as couplings, one pass either way
+    - `flow=zuko.flows.MAF`: masked autoregressive, fast density (Papamakarios, Pavlakou & Murray, 2017)
+    - `flow=pv.IAF`: inverse autoregressive, fast draws (Kingma et al., 2016)
+    - `flow=zuko.flows.NICE`: additive and affine couplings (Dinh, Krueger & Bengio, 2015)
+    - `flow=zuko.flows.RealNVP`: affine couplings (Dinh, Sohl-Dickstein & Bengio, 2017)
 
     Arguments:
         event_shape, given: The shapes of a and b, see `Conditional`.
@@ -24,7 +55,6 @@ class Flow(Conditional):
         options: Further arguments of `flow`, `transforms=3` or `hidden_features=(64, 64)` for two.
 
     Example:
-        >>> import torch
         >>> q = Flow(2, given=(1, 8, 8), flow=zuko.flows.MAF, transforms=2)
         >>> q
         Flow((2,) | (1, 8, 8), flow=MAF, transforms=2)
@@ -47,6 +77,10 @@ class Flow(Conditional):
         self._options = {"flow": getattr(flow, "__name__", repr(flow)), **options}
         self.net = build(net, self.given_shapes, (context,)) if self.given_shapes else None
         self.flow = flow(math.prod(self.event_shape), context if self.given_shapes else 0, **options)
+
+    @property
+    def support(self) -> constraints.Constraint:
+        return constraints.independent(constraints.real, len(self.event_shape))
 
     def forward(self, *given: Tensor) -> dist.TorchDistribution:
         context = self.net(*given) if self.net is not None else None

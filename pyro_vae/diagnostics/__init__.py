@@ -6,6 +6,7 @@ from pyro_vae.diagnostics.elbo import Elbo, elbo
 from pyro_vae.diagnostics.evidence import Evidence, log_evidence
 from pyro_vae.diagnostics.gaps import Gap, InferenceGaps, inference_gaps, posterior_gap
 from pyro_vae.diagnostics.grid import GridPosterior, grid_posterior
+from pyro_vae.diagnostics.imputation import Imputation, impute
 from pyro_vae.diagnostics.latents import JointKL, Latents, joint_kl, latents
 from pyro_vae.diagnostics.picture import Picture, picture
 from pyro_vae.diagnostics.weights import log_weights
@@ -18,6 +19,7 @@ __all__ = [
     "Evidence",
     "Gap",
     "GridPosterior",
+    "Imputation",
     "InferenceGaps",
     "JointKL",
     "Latents",
@@ -27,6 +29,7 @@ __all__ = [
     "calibrate",
     "elbo",
     "grid_posterior",
+    "impute",
     "inference_gaps",
     "joint_kl",
     "latents",

@@ -10,7 +10,7 @@ from torch.distributions import Transform, biject_to, constraints
 from pyro_vae.checks import check_data, describe
 from pyro_vae.diagnostics.evidence import evidence_of
 from pyro_vae.progress import progress_bar
-from pyro_vae.traces import CHUNK, latents, quietly, samples, simulate, terms, trace
+from pyro_vae.traces import CHUNK, latents, log_joint, log_prob, quietly, samples, simulate, terms, trace
 
 TARGET = 0.65  # acceptance rate of the transitions
 DIVERGENT = 1000.0  # nats of energy that a trajectory may lose
@@ -235,6 +235,10 @@ class _Path:
             for name, site in sites.items():
                 self.bijections[name] = bijection(name, model.get(name, site)["fn"].support, "log_evidence")
             u = self._flatten({name: site["value"] for name, site in sites.items()})
+            # what q is at x does not change on the way, unless one of its sites hangs on another
+            self.q = samples(trace(pair.guide, data, draws=num_chains)) if len(sites) == 1 else None
+            if self.q is not None:
+                terms(pair, data, 1)  # refuses a pair without weights per datum
         # the spread of q, so that one step size serves all dimensions
         self.scale = u.std(0).clamp(min=1e-6)
 
@@ -297,12 +301,18 @@ class _Path:
         with quietly(self.pair), torch.enable_grad():
             u = u.detach().requires_grad_()
             z, log_jacobian = self._unflatten(u)
-            t = terms(self.pair, self.data, self.k, z)
-            log_q = t.log_variational + log_jacobian
-            log_p = t.log_likelihood + t.log_prior + log_jacobian
+            log_likelihood, log_prior = log_joint(self.pair, self.data, self.k, z)
+            log_q = self._log_variational(z) + log_jacobian
+            log_p = log_likelihood + log_prior + log_jacobian
             (grad_q,) = torch.autograd.grad(log_q.sum(), u, retain_graph=True)
             (grad_p,) = torch.autograd.grad(log_p.sum(), u)
         return _State(u.detach(), log_q.detach(), log_p.detach(), grad_q, grad_p)
+
+    def _log_variational(self, z: dict[str, Tensor]) -> Tensor:
+        if self.q is None:
+            return terms(self.pair, self.data, self.k, z).log_variational
+        ((name, site),) = self.q.items()
+        return log_prob({**site, "value": z[name]})
 
     def _flatten(self, z: dict[str, Tensor]) -> Tensor:
         u = {name: self.bijections[name].inv(value) for name, value in z.items()}

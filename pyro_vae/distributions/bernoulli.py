@@ -4,7 +4,7 @@ import math
 
 import pyro.distributions as dist
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import register_kl
 
 
@@ -12,7 +12,10 @@ class Bernoulli(dist.Bernoulli):
     """The Bernoulli, which scores zeros and ones of any type: floats, integers, booleans."""
 
     def log_prob(self, value: Tensor) -> Tensor:
-        return super().log_prob(value.to(self.logits.dtype))
+        if self._validate_args:
+            self._validate_sample(value)
+        # in two passes over the memory, where torch takes five
+        return torch.addcmul(nn.functional.logsigmoid(self.logits), self.logits, value.to(self.logits.dtype) - 1)
 
 
 class ContinuousBernoulli(dist.ContinuousBernoulli):

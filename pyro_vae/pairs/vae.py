@@ -17,9 +17,13 @@ class VAE(nn.Module):
         variational: q(z | x), given x.
         name: Under which the parameters are registered with Pyro; two pairs in one process that train under
             stock `SVI` need two names.
+        enumerate: Mark z for enumeration: under `TraceEnum_ELBO(max_plate_nesting=1)` the ELBO and its gradient are
+            then sums over all values of z, without draws. For a q(z | x) of few values: `OneHotCategorical(K)`,
+            `Categorical((), classes=K)`, `Bernoulli(())`.
 
     Raises:
-        ValueError: if the three do not fit together.
+        ValueError: if the three do not fit together, in their shapes or in the supports of prior and variational; at
+            a call, if z is to be enumerated and cannot be.
 
     Example:
         >>> import torch, pyro_vae as pv
@@ -38,7 +42,15 @@ class VAE(nn.Module):
         torch.Size([5, 20])
     """
 
-    def __init__(self, *, prior: nn.Module, likelihood: nn.Module, variational: nn.Module, name: str = "vae"):
+    def __init__(
+        self,
+        *,
+        prior: nn.Module,
+        likelihood: nn.Module,
+        variational: nn.Module,
+        name: str = "vae",
+        enumerate: bool = False,
+    ):
         super().__init__()
 
         _fit_together(prior, likelihood, variational)
@@ -46,6 +58,7 @@ class VAE(nn.Module):
         self.likelihood = likelihood
         self.variational = variational
         self.name = name
+        self.enumerate = enumerate
 
     def model(self, x: Tensor) -> Tensor:
         register(self, self.name)
@@ -56,14 +69,22 @@ class VAE(nn.Module):
     def guide(self, x: Tensor) -> Tensor:
         register(self, self.name)
         with pyro.plate("data", x.shape[0]):
-            return pyro.sample("z", self.variational(x))
+            q = self.variational(x)
+            if self.enumerate and not q.has_enumerate_support:
+                raise ValueError(
+                    "enumerate=True: expected a variational whose values can be listed, OneHotCategorical(K), "
+                    f"Categorical((), classes=K) or Bernoulli(()), got {self.variational}"
+                )
+            return pyro.sample("z", q, infer={"enumerate": "parallel"} if self.enumerate else {})
 
     def __repr__(self) -> str:
         return f"VAE(\n  p(z)   = {self.prior}\n  p(x|z) = {self.likelihood}\n  q(z|x) = {self.variational}\n)"
 
 
 def _fit_together(prior: nn.Module, likelihood: nn.Module, variational: nn.Module) -> None:
-    """Compare the shapes of z and x, wherever a part says what they are."""
+    """Compare the shapes of z and x, and the supports of z, wherever a part says what they are."""
+    from pyro_vae.checks import describe, same_support  # above this file, and imports it
+
     seen = {
         "z": {
             "prior": _event(prior),
@@ -79,6 +100,12 @@ def _fit_together(prior: nn.Module, likelihood: nn.Module, variational: nn.Modul
         if len(set(known.values())) > 1:
             said = ", ".join(f"{role} {shape}" for role, shape in known.items())
             raise ValueError(f"the parts do not agree on the shape of {symbol}: {said}. They must all be equal.")
+    p, q = (getattr(part, "support", None) for part in (prior, variational))
+    if p is not None and q is not None and not same_support(p, q):
+        raise ValueError(
+            f"the supports of z differ: prior {prior} is over {describe(p)}, variational {variational} over "
+            f"{describe(q)}. KL(q(z|x) ‖ p(z)) needs one set for both: take both from families over the same."
+        )
 
 
 def _event(part: nn.Module) -> tuple | None:

@@ -26,6 +26,42 @@ def vamp(event_shape):
     return pv.Vamp(pv.Normal(event_shape, given=4), torch.randn(3, 4))
 
 
+def free_vamp(event_shape):
+    return pv.Vamp(pv.Normal(event_shape, given=4), 3, learned_weights=True, within=(-3, 3))
+
+
+def aggregate(event_shape):
+    return pv.Aggregate(pv.Normal(event_shape, given=4), torch.randn(3, 4))
+
+
+class UniformSpheres:
+    """Uniform on the sphere of the last dimension."""
+
+    def sample(self, shape):
+        z = torch.randn(shape).double()
+        return z / z.norm(dim=-1, keepdim=True)
+
+    def log_prob(self, z):
+        d = z.shape[-1]
+        return torch.full(z.shape[:-1], math.lgamma(d / 2) - d / 2 * math.log(math.pi) - math.log(2)).double()
+
+
+class Simplices:
+    """Dirichlet over the last dimension, heavy at the edges."""
+
+    def sample(self, shape):
+        return dist.Dirichlet(torch.full(shape[1:], 0.6).double()).sample(shape[:1])
+
+    def log_prob(self, a):
+        return dist.Dirichlet(torch.full(a.shape[1:], 0.6).double()).log_prob(a)
+
+
+def one_hot_vectors(event_shape):
+    """All rows of zeros and a single 1."""
+    rows = itertools.product(torch.eye(event_shape[-1]).double(), repeat=math.prod(event_shape[:-1]))
+    return torch.stack([torch.stack(r).reshape(event_shape) for r in rows])
+
+
 Gumbel = pv.family(dist.Gumbel, "loc", "scale")
 LogNormal = pv.family(dist.LogNormal, "loc", "scale")
 SMALL_FLOW = {"transforms": 1, "hidden_features": (16,)}
@@ -35,6 +71,21 @@ ONE = torch.tensor(1.0, dtype=torch.float64)
 # What the expectation under each family is computed with: a density that covers it, or the number of its values
 REAL, POSITIVE = dist.Cauchy(0 * ONE, ONE), dist.HalfCauchy(ONE)
 UNIT, COUNT = dist.Kumaraswamy(ONE / 2, ONE / 2), dist.Geometric(0.3 * ONE)
+SPHERE, SIMPLEX = UniformSpheres(), Simplices()
+ANGLE = dist.Uniform(-math.pi * ONE, math.pi * ONE)
+
+
+def totals_of_three(event_shape):
+    """All counts whose sum over the last dimension is 3."""
+    rows = [row for row in itertools.product(range(4), repeat=event_shape[-1]) if sum(row) == 3]
+    tables = itertools.product(rows, repeat=math.prod(event_shape[:-1]))
+    return torch.tensor(list(tables)).double().reshape(-1, *event_shape)
+
+
+def missing_normal(event_shape, given=None):
+    return pv.missing(pv.Normal(event_shape, given))
+
+
 
 FAMILIES = {
     "Normal": (pv.Normal, REAL),
@@ -47,6 +98,20 @@ FAMILIES = {
     "Categorical": (partial(pv.Categorical, classes=5), 5),
     "Poisson": (pv.Poisson, COUNT),
     "NegativeBinomial": (pv.NegativeBinomial, COUNT),
+    "Normal of one scale": (partial(pv.Normal, scale="shared"), REAL),
+    "Normal of free scales": (partial(pv.Normal, scale="free"), REAL),
+    "LogitNormal": (pv.LogitNormal, dist.Uniform(0 * ONE, ONE)),
+    "VonMises": (pv.VonMises, ANGLE),
+    "Binomial": (partial(pv.Binomial, total_count=3), 4),
+    "DiscretisedLogistic": (partial(pv.DiscretisedLogistic, levels=5), 5),
+    "DiscretisedLogisticMixture": (partial(pv.DiscretisedLogisticMixture, levels=5, components=2), 5),
+    "Ordinal": (partial(pv.Ordinal, classes=5), 5),
+    "Ordinal of two classes": (partial(pv.Ordinal, classes=2), 2),
+    "ZeroInflatedPoisson": (pv.ZeroInflatedPoisson, COUNT),
+    "ZeroInflatedNegativeBinomial": (pv.ZeroInflatedNegativeBinomial, COUNT),
+    "Multinomial": (partial(pv.Multinomial, total_count=3), totals_of_three),
+    "DirichletMultinomial": (partial(pv.DirichletMultinomial, total_count=3), totals_of_three),
+    "missing": (missing_normal, REAL),
     "Gamma": (pv.Gamma, POSITIVE),
     "Beta": (pv.Beta, UNIT),
     "the user's Gumbel": (Gumbel, REAL),
@@ -57,10 +122,33 @@ FAMILIES = {
     "Flow MAF": (partial(pv.Flow, flow=zuko.flows.MAF, **SMALL_FLOW), REAL),
     "StandardNormal": (pv.StandardNormal, REAL),
     "Vamp": (vamp, REAL),
+    "Vamp, free and weighted": (free_vamp, REAL),
+    "Aggregate": (aggregate, REAL),
+    "Mixture of MultivariateNormal": (partial(pv.Mixture, pv.MultivariateNormal, components=3), REAL),
+    "Flow NSF couplings": (partial(pv.Flow, flow=zuko.flows.NSF, passes=2, **SMALL_FLOW), REAL),
+    "Flow IAF": (partial(pv.Flow, flow=pv.IAF, **SMALL_FLOW), REAL),
+    "Autoregressive Normal": (partial(pv.Autoregressive, pv.Normal, hidden=(16,)), REAL),
+    "Autoregressive Bernoulli": (partial(pv.Autoregressive, pv.Bernoulli, hidden=(16,)), 2),
+    "Autoregressive Categorical": (partial(pv.Autoregressive, pv.Categorical, classes=4, hidden=(16,)), 4),
+    "UniformSphere": (pv.UniformSphere, SPHERE),
+    "PowerSpherical": (pv.PowerSpherical, SPHERE),
+    "VonMisesFisher": (pv.VonMisesFisher, SPHERE),
+    "Dirichlet": (pv.Dirichlet, SIMPLEX),
+    "LogisticNormal": (pv.LogisticNormal, SIMPLEX),
+    "OneHotCategorical": (pv.OneHotCategorical, one_hot_vectors),
+    "RelaxedCategorical": (partial(pv.RelaxedCategorical, temperature=0.7), SIMPLEX),
+    "RelaxedBernoulli": (partial(pv.RelaxedBernoulli, temperature=0.7), UNIT),
 }
-VECTORS = {"MultivariateNormal", "LowRankNormal"}  # no event_shape ()
-PRIORS = {"StandardNormal", "Vamp"}  # nothing given
-BOUNDED = [name for name in FAMILIES if not name.startswith(("Flow", "the user's")) and name not in PRIORS]
+VECTORS = {"MultivariateNormal", "LowRankNormal", "Mixture of MultivariateNormal"} | {
+    name
+    for name, (_, reference) in FAMILIES.items()
+    if reference in (SPHERE, SIMPLEX, one_hot_vectors, totals_of_three)
+}  # no event_shape ()
+FULL = {"MultivariateNormal", "Mixture of MultivariateNormal"}
+CONSTANT = {"StandardNormal", "UniformSphere"}
+PRIORS = {name for name in FAMILIES if name.startswith(("Vamp", "Aggregate"))} | CONSTANT  # nothing given
+OTHER_NETS = ("Flow", "the user's", "missing", "Autoregressive")
+BOUNDED = [name for name in FAMILIES if not name.startswith(OTHER_NETS) and name not in PRIORS]
 
 GIVEN = [(4,), (2, 3)]
 
@@ -125,6 +213,9 @@ def covered(reference, event_shape, num):
     if isinstance(reference, int):
         x = torch.tensor(list(itertools.product(range(reference), repeat=size)), dtype=float).reshape(-1, *event_shape)
         return x, -torch.full((len(x),), float(len(x))).log(), True
+    if reference in (totals_of_three, one_hot_vectors):
+        x = reference(event_shape)
+        return x, -torch.full((len(x),), float(len(x))).log(), True
     if event_shape or reference is COUNT:
         x = reference.sample((num, *event_shape))
         return x, reference.log_prob(x).reshape(num, -1).sum(-1), False
@@ -156,15 +247,15 @@ def test_draws_have_the_density(case, k=5):
 def test_gradients_reach_every_parameter(case):
     conditional = FAMILIES[case.name][0](case.event, **({"given": case.given} if case.given else {}))
     p = conditional(*case.inputs((9,), (9,)))
-    parameters = dict(conditional.named_parameters())
-    assert bool(parameters) == (case.name != "StandardNormal")
+    parameters = {name: w for name, w in conditional.named_parameters() if w.requires_grad}
+    assert bool(parameters) == (case.name not in CONSTANT | {"Aggregate"})
 
     if parameters:
         (-p.log_prob(p.sample((51,)))).sum().backward()
     for name, w in parameters.items():
         assert w.grad.isfinite().all(), name
         if name.endswith("raw"):
-            above = math.prod(case.event) * (case.event[-1] - 1) // 2 if case.name == "MultivariateNormal" else 0
+            above = w.numel() // (case.event[-1] + 1) * (case.event[-1] - 1) // 2 if case.name in FULL else 0
             assert (w.grad != 0).sum() == w.numel() - above, "every entry, but those above a diagonal"
         elif not (name.startswith("flow.") and case.event == () and not case.given):
             assert (w.grad != 0).any(), name
@@ -175,7 +266,7 @@ def test_saved_and_loaded_gives_the_same_numbers(case, tmp_path):
     given = case.inputs((6,), (6,))
     a = saved(*given).sample()
     before = saved(*given).log_prob(a)
-    assert case.name == "StandardNormal" or not torch.equal(loaded(*given).log_prob(a), before)
+    assert case.name in CONSTANT or not torch.equal(loaded(*given).log_prob(a), before)
 
     pv.save_weights(saved, tmp_path / "weights.safetensors")
     pv.load_weights(loaded, tmp_path / "weights.safetensors")
@@ -239,7 +330,8 @@ def test_any_network_output_gives_finite_numbers(name, event):
     family = getattr(conditional, "components", conditional)
     for key, value in family.parametrise(family.net(raw).flatten(1)).items():
         assert value.isfinite().all(), key
-        assert family.distribution.arg_constraints[key].check(value).all(), key
+        constraint = dist.constraints.positive if key == "temperature" else family.distribution.arg_constraints[key]
+        assert constraint.check(value).all(), key
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 20])

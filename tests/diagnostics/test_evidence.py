@@ -68,13 +68,18 @@ def test_chunks_give_what_one_piece_gives(monkeypatch):
     world = linear_gaussian()
     x = world.sample(7)
     truth = world.log_evidence(x)
-    calls = []
-    terms = traces.terms
-    monkeypatch.setattr(traces, "terms", lambda *a, **kw: calls.append(a[2]) or terms(*a, **kw))
-    monkeypatch.setattr(traces, "CHUNK", 100)
-    found = log_evidence(world.pair(), x, num_samples=50)
-    assert found.value.shape == (7,) and len(calls) > 7
-    assert max(calls) * 6 <= 100
+    decoded, encoded = [], []
+    log_joint, pair = traces.log_joint, world.pair()
+    guide = pair.guide
+    monkeypatch.setattr(traces, "log_joint", lambda *a, **kw: decoded.append(a[2]) or log_joint(*a, **kw))
+    monkeypatch.setattr(pair, "guide", lambda x: encoded.append(x.shape[0]) or guide(x))
+    monkeypatch.setattr(traces, "CHUNK", 300)
+    monkeypatch.setattr(traces, "DECODED", {"cpu": 100})
+    found = log_evidence(pair, x, num_samples=50)
+    assert found.value.shape == (7,) and len(decoded) > 7
+    rows = encoded[-2]
+    assert max(decoded) * x[0].numel() * rows <= 100
+    assert sum(encoded[-math.ceil(7 / rows) :]) == 7 and len(encoded) < len(decoded), "encoded once, decoded in pieces"
     assert (found.value - truth).abs().max() < 1e-9
 
 

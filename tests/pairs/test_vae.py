@@ -1,6 +1,7 @@
 from itertools import product
 
 import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from pyro import poutine
@@ -93,11 +94,51 @@ def test_parts_that_do_not_fit_are_refused(parts, said):
         pv.VAE(**fitting | parts)
 
 
+@pytest.mark.parametrize(
+    "prior, variational, said",
+    [
+        (pv.Bernoulli(3), pv.Normal(3, given=4), "over 0 or 1, .* over real"),
+        (pv.Gamma(3), pv.Normal(3, given=4), "over above 0, .* over real"),
+        (pv.UniformSphere(3), pv.Normal(3, given=4), "over sphere, .* over real"),
+        (pv.StandardNormal(3), pv.PowerSpherical(3, given=4), "over real, .* over sphere"),
+        (pv.Dirichlet(3), pv.Beta(3, given=4), "over simplex, .* over in .0, 1."),
+        (pv.OneHotCategorical(3), pv.RelaxedCategorical(3, given=4, temperature=1.0), "over onehot, .* over simplex"),
+        (pv.Categorical(3, classes=4), pv.Categorical(3, given=4, classes=5), "integer from 0 to 3, .* 0 to 4"),
+        (pv.Mixture(pv.Gamma, 3, components=2), pv.Flow(3, given=4), "over above 0, .* over real"),
+        (pv.Vamp(pv.Gamma(3, given=4), 5), pv.Normal(3, given=4), "over above 0, .* over real"),
+        (pv.Autoregressive(pv.Bernoulli, 3), pv.Normal(3, given=4), "over 0 or 1, .* over real"),
+    ],
+    ids=repr,
+)
+def test_supports_that_differ_are_refused(prior, variational, said):
+    with pytest.raises(ValueError, match=f"the supports of z differ: prior .*{said}") as error:
+        pv.VAE(prior=prior, likelihood=pv.Bernoulli(4, given=3), variational=variational)
+    assert repr(prior) in str(error.value) and repr(variational) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "prior, variational",
+    [
+        (pv.StandardNormal((2, 3)), pv.MultivariateNormal((2, 3), given=4)),
+        (pv.Gamma(3), pv.family(dist.LogNormal, "loc", "scale")(3, given=4)),
+        (pv.Dirichlet(3), pv.LogisticNormal(3, given=4)),
+        (pv.Beta(3), pv.RelaxedBernoulli(3, given=4, temperature=0.5)),
+        (pv.UniformSphere((2, 3)), pv.VonMisesFisher((2, 3), given=4)),
+        (pv.Flow(3), pv.Mixture(pv.StudentT, 3, given=4, components=2)),
+        (pv.Autoregressive(pv.Bernoulli, 3), pv.Bernoulli(3, given=4)),
+    ],
+    ids=repr,
+)
+def test_the_same_support_of_another_family_is_accepted(prior, variational):
+    pair = pv.VAE(prior=prior, likelihood=pv.Bernoulli(4, given=prior.event_shape), variational=variational)
+    assert pv.diagnostics.log_weights(pair, torch.ones(5, 4), num_samples=3).isfinite().all()
+
+
 PRIORS = {
     "standard normal": lambda q, x: pv.StandardNormal(2),
     "laplace": lambda q, x: pv.Laplace(2),
     "mixture": lambda q, x: pv.Mixture(pv.Normal, 2, components=3),
-    "vamp": lambda q, x: pv.Vamp(q, x[:5]),
+    "vamp": lambda q, x: pv.Vamp.from_data(q, x, components=5, learned_weights=True),
     "flow": lambda q, x: pv.Flow(2, transforms=2, hidden_features=(16,)),
 }
 LIKELIHOODS = {
@@ -110,6 +151,7 @@ VARIATIONALS = {
     "normal": lambda **kw: pv.Normal(2, **kw),
     "laplace": lambda **kw: pv.Laplace(2, **kw),
     "flow": lambda **kw: pv.Flow(2, transforms=2, hidden_features=(16,), context=8, **kw),
+    "mixture": lambda **kw: pv.Mixture(pv.Normal, 2, components=2, **kw),
 }
 
 

@@ -1,0 +1,184 @@
+"""Families with a whole number that is known beforehand: how many levels, classes or trials."""
+
+import pyro.distributions as dist
+from torch import Tensor, nn
+
+from pyro_vae import distributions
+from pyro_vae.conditionals.family import GivenLike, ShapeLike
+from pyro_vae.conditionals.table import Learned
+from pyro_vae.networks import Builder, Shape, mlp
+
+
+class Binomial(Learned):
+    r"""p(a | b), successes in a known number of trials.
+
+    .. math:: p(x) = \binom{n}{x} p^x (1 - p)^{n - x}
+
+    Arguments:
+        event_shape, given, net: See `family`.
+        total_count: n, a whole number, or a tensor of the event's shape.
+        logits: log p / (1 - p); computed by the network, or fixed by giving it.
+
+    Example:
+        >>> Binomial((1, 8, 8), given=20, total_count=16)
+        Binomial((1, 8, 8) | (20,), total_count=16)
+    """
+
+    distribution = dist.Binomial
+    specification = {"total_count": None, "logits": None}  # noqa: RUF012
+
+    def __init__(
+        self,
+        event_shape: ShapeLike,
+        given: GivenLike | None = None,
+        net: Builder | nn.Module = mlp,
+        *,
+        total_count: int | Tensor,
+        **options: float | Tensor | str,
+    ):
+        super().__init__(event_shape, given, net, total_count=total_count, **options)
+
+
+class DiscretisedLogistic(Learned):
+    """p(a | b), a logistic variable rounded to levels 0, ..., levels - 1; see `distributions.DiscretisedLogistic`.
+
+    Arguments:
+        event_shape, given, net: See `family`.
+        levels: How many, a whole number from 2, or a tensor of the event's shape; 256 for bytes.
+        loc, scale: In units in which the lowest level is -1 and the highest 1; computed by the network, or fixed.
+
+    Example:
+        >>> DiscretisedLogistic((3, 32, 32), given=64, levels=256, scale="shared")
+        DiscretisedLogistic((3, 32, 32) | (64,), levels=256, scale=shared)
+    """
+
+    distribution = distributions.DiscretisedLogistic
+    specification = {"levels": None, "loc": None, "scale": None}  # noqa: RUF012
+
+    def __init__(
+        self,
+        event_shape: ShapeLike,
+        given: GivenLike | None = None,
+        net: Builder | nn.Module = mlp,
+        *,
+        levels: int | Tensor,
+        **options: float | Tensor | str,
+    ):
+        super().__init__(event_shape, given, net, levels=levels, **options)
+
+
+def _components(event: Shape, components: int) -> Shape:
+    return (*event, components)
+
+
+class DiscretisedLogisticMixture(Learned):
+    """p(a | b), at every entry a mixture of discretised logistics. (Salimans et al., 2017)
+
+    Free parameters start at random, for equal components would have equal gradients for ever.
+
+    Arguments:
+        event_shape, given, net: See `family`.
+        levels: As `DiscretisedLogistic` has them.
+        components: How many, at each entry.
+        logits, loc, scale: Of the components; computed by the network, or fixed.
+
+    Example:
+        >>> DiscretisedLogisticMixture((3, 32, 32), given=64, levels=256, components=10)
+        DiscretisedLogisticMixture((3, 32, 32) | (64,), components=10, levels=256)
+    """
+
+    distribution = distributions.DiscretisedLogisticMixture
+    specification = {"levels": None, "logits": _components, "loc": _components, "scale": _components}  # noqa: RUF012
+
+    def __init__(
+        self,
+        event_shape: ShapeLike,
+        given: GivenLike | None = None,
+        net: Builder | nn.Module = mlp,
+        *,
+        levels: int | Tensor,
+        **options: float | Tensor | str,
+    ):
+        super().__init__(event_shape, given, net, levels=levels, **options)
+
+        if self.raw is not None:
+            nn.init.normal_(self.raw)
+
+
+def _gaps(event: Shape, classes: int) -> Shape:
+    if classes < 2:
+        raise ValueError(f"classes: expected at least 2 ordered classes, got {classes}")
+    return (*event, classes - 2)
+
+
+class Ordinal(Learned):
+    """p(a | b), ordered classes by cumulative logits; see `distributions.Ordinal`. (McCullagh, 1980)
+
+    Arguments:
+        event_shape, given, net: See `family`.
+        classes: How many, a whole number from 2.
+        loc: The centre of the logistic variable; computed by the network, or fixed.
+        gaps: Between neighbouring thresholds, `[*event, classes - 2]`; computed by the network, or fixed.
+
+    Example:
+        >>> Ordinal(3, given=20, classes=5)
+        Ordinal((3,) | (20,), classes=5)
+    """
+
+    distribution = distributions.Ordinal
+    specification = {"loc": None, "gaps": _gaps}  # noqa: RUF012
+
+
+def _totals(event: Shape) -> Shape:
+    rows = list(event)
+    rows.pop()
+    return tuple(rows)
+
+
+class Multinomial(Learned):
+    """p(a | b), counts over classes given their total, which log p takes from each value; see `distributions`.
+
+    As a likelihood it is p(x | z, N), N the total of x: nothing is said of N, and `simulate` draws x of `total_count`.
+
+    Arguments:
+        event_shape: Its last dimension is the classes.
+        given, net: See `family`.
+        total_count: The total of a draw, a whole number, or a tensor of the event's shape without the last dimension.
+        logits: Of the classes; computed by the network, or fixed.
+
+    Example:
+        >>> Multinomial(1000, given=20, total_count=50)
+        Multinomial((1000,) | (20,), total_count=50)
+    """
+
+    distribution = distributions.Multinomial
+    specification = {"total_count": _totals, "logits": None}  # noqa: RUF012
+
+    def __init__(
+        self,
+        event_shape: ShapeLike,
+        given: GivenLike | None = None,
+        net: Builder | nn.Module = mlp,
+        *,
+        total_count: int | Tensor = 1,
+        **options: float | Tensor | str,
+    ):
+        super().__init__(event_shape, given, net, total_count=total_count, **options)
+
+
+class DirichletMultinomial(Multinomial):
+    """p(a | b), counts over classes given their total, spread wider than `Multinomial`; see `distributions`.
+
+    Arguments:
+        event_shape: Its last dimension is the classes.
+        given, net: See `family`.
+        total_count: The total of a draw, as `Multinomial` has it.
+        concentration: Of the classes; computed by the network, or fixed.
+
+    Example:
+        >>> DirichletMultinomial(1000, given=20)
+        DirichletMultinomial((1000,) | (20,), total_count=1)
+    """
+
+    distribution = distributions.DirichletMultinomial
+    specification = {"total_count": _totals, "concentration": None}  # noqa: RUF012

@@ -1,0 +1,84 @@
+"""Families on the simplex, for latents that are proportions, and on its corners."""
+
+import pyro.distributions as dist
+
+from pyro_vae import distributions
+from pyro_vae.conditionals.family import family
+
+
+def _last(event: tuple[int, ...], less: int = 0) -> tuple[int, ...]:
+    return (*event[:-1], event[-1] - less)
+
+
+class Dirichlet(family(distributions.Dirichlet, concentration=lambda event: _last(event))):
+    r"""p(a | b), Dirichlet: positive numbers that add up to one over the last dimension.
+
+    .. math:: p(a) = \frac{\Gamma(\sum_k \alpha_k)}{\prod_k \Gamma(\alpha_k)} \prod_k a_k^{\alpha_k - 1}
+
+    Reparametrised (implicitly). As a prior fix it, `Dirichlet(10, concentration=0.3)`. (Joo, Lee, Park & Moon, 2020)
+
+    Arguments:
+        event_shape, given: The shapes of a and b, see `Conditional`.
+        net: Builds the network, see `networks`.
+        concentration: α, `[*event]`, above 0; by default from the network.
+
+    Raises:
+        ValueError: if an event is a single number, not a vector.
+
+    Example:
+        >>> Dirichlet(10, concentration=0.5)
+        Dirichlet((10,), concentration=0.5)
+    """
+
+
+class LogisticNormal(
+    family(dist.LogisticNormal, loc=lambda event: _last(event, 1), scale=lambda event: _last(event, 1))
+):
+    r"""p(a | b), logistic-normal: a normal of K - 1 numbers, brought to the simplex of K by breaking a stick.
+
+    .. math:: \log \frac{a_k}{1 - \sum_{j \le k} a_j} \sim N(\mu_k, \sigma_k^2), \qquad k < K
+
+    Reparametrised. (Aitchison & Shen, 1980; Srivastava & Sutton, 2017)
+
+    Arguments:
+        event_shape, given: The shapes of a and b, see `Conditional`; the last dimension is K, at least 2.
+        net: Builds the network, see `networks`.
+        loc, scale: μ and σ, K - 1 in the last dimension; by default from the network.
+
+    Raises:
+        ValueError: if an event is a single number, or K is below 2.
+
+    Example:
+        >>> LogisticNormal(10, given=20)
+        LogisticNormal((10,) | (20,))
+    """
+
+    def __init__(self, event_shape, *args, **options):
+        super().__init__(event_shape, *args, **options)
+
+        if self.event_shape[-1] < 2:
+            raise ValueError(
+                f"LogisticNormal: expected an event_shape whose last dimension is at least 2, got {self.event_shape}; "
+                "a single proportion is always 1"
+            )
+
+
+class OneHotCategorical(family(dist.OneHotCategorical, logits=lambda event: _last(event))):
+    r"""p(a | b), categorical, a a vector with a single 1; what `RelaxedCategorical` relaxes.
+
+    .. math:: p(a) = \prod_k \pi_k^{a_k}
+
+    Under `TraceEnum_ELBO` a vector of one is summed over exactly, see `VAE`.
+
+    Arguments:
+        event_shape, given: The shapes of a and b, see `Conditional`; the last dimension is the classes.
+        net: Builds the network, see `networks`.
+        logits: log π up to a constant, `[*event]`; by default from the network.
+
+    Raises:
+        ValueError: if an event is a single number, not a vector.
+
+    Example:
+        >>> OneHotCategorical(10, logits=0.0)
+        OneHotCategorical((10,), logits=0.0)
+    """

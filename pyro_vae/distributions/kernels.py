@@ -1,0 +1,11 @@
+"""The shape of the gradient of torch's gamma sampler, without which it is exported and then cannot be compiled.
+
+Draws from Gamma, Beta, Student-t, Dirichlet and the power spherical need it; where torch brings its own it is left
+alone.
+"""
+
+import torch
+
+_library = torch.library.Library("aten", "IMPL", "Meta")
+if not torch._C._dispatch_has_kernel_for_dispatch_key("aten::_standard_gamma_grad", "Meta"):
+    _library.impl("_standard_gamma_grad", lambda alpha, draw: torch.empty_like(draw))

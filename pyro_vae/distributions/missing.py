@@ -1,0 +1,133 @@
+"""Values of which some are missing."""
+
+from typing import ClassVar
+
+import pyro.distributions as dist
+import torch
+from pyro.distributions.torch_distribution import TorchDistribution
+from torch import Size, Tensor
+from torch import distributions as td
+from torch.distributions import constraints, transform_to
+
+from pyro_vae.distributions.columns import Product, elementwise
+from pyro_vae.distributions.mixture import Mixture
+
+
+class Missing(TorchDistribution):
+    r"""A distribution of which NaN is no value: log p is that of the observed cells, the others integrated out.
+
+    .. math:: \log p(x_\mathrm{obs}) = \log \int p(x) \, dx_\mathrm{mis}
+
+    Right if cells are missing at random: whether one is may depend on what is observed, and on nothing else.
+    (Rubin, 1976)
+
+    Arguments:
+        complete: p(x): independent over its cells, or a mixture of such.
+
+    Raises:
+        TypeError: if p(x) is neither.
+
+    Example:
+        >>> p = Missing(dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        >>> round(p.log_prob(torch.tensor([0.0, torch.nan])).item(), 4)
+        -0.9189
+    """
+
+    arg_constraints: ClassVar[dict] = {}
+
+    def __init__(self, complete: TorchDistribution, validate_args: bool | None = None):
+        self.complete = complete
+        _factors(complete)
+        super().__init__(complete.batch_shape, complete.event_shape, validate_args=validate_args)
+
+    @property
+    def has_rsample(self) -> bool:
+        return self.complete.has_rsample
+
+    @constraints.dependent_property
+    def support(self) -> constraints.Constraint:
+        base, m = elementwise(self.complete.support), len(self.event_shape)
+        return constraints.independent(OrMissing(base), m) if m else OrMissing(base)
+
+    def expand(self, batch_shape: Size, _instance=None) -> "Missing":
+        return Missing(self.complete.expand(batch_shape), validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return _log_observed(self.complete, value)
+
+    def given_observed(self, value: Tensor) -> TorchDistribution:
+        """p(x_mis | x_obs), as a distribution over complete x."""
+        p = self.complete
+        if not isinstance(p, td.MixtureSameFamily) or not p.event_shape:
+            return p
+        components = p.component_distribution
+        log_w = p.mixture_distribution.logits + _log_observed(components, p._pad(value))
+        return Mixture(dist.Categorical(logits=log_w), components.expand(log_w.shape))
+
+    def sample(self, sample_shape: Size = Size()) -> Tensor:  # noqa: B008
+        return self.complete.sample(sample_shape)
+
+    def rsample(self, sample_shape: Size = Size()) -> Tensor:  # noqa: B008
+        return self.complete.rsample(sample_shape)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.complete.mean
+
+
+class OrMissing(constraints.Constraint):
+    """The values of a support, and NaN."""
+
+    def __init__(self, base: constraints.Constraint):
+        self.base_constraint = base
+        self.event_dim, self.is_discrete = base.event_dim, base.is_discrete
+        super().__init__()
+
+    def check(self, value: Tensor) -> Tensor:
+        return value.isnan() | self.base_constraint.check(value)
+
+
+def log_cells(p: td.Distribution, value: Tensor) -> Tensor:
+    """The log probability of each cell by itself, `[*batch, *event]`, for values without NaN."""
+    if isinstance(p, td.Independent):
+        return log_cells(p.base_dist, value)
+    if isinstance(p, Product):
+        return torch.cat([log_cells(p.parts[name], x) for name, x in p.split(value).items()], -1)
+    if isinstance(p, td.MixtureSameFamily) and p.event_shape:
+        dim = -1 - len(p.event_shape)
+        log_w = p._pad_mixture_dimensions(p.mixture_distribution.logits.log_softmax(-1))
+        return (log_w + log_cells(p.component_distribution, p._pad(value))).logsumexp(dim)
+    return p.log_prob(value)
+
+
+def _log_observed(p: td.Distribution, value: Tensor) -> Tensor:
+    if isinstance(p, td.MixtureSameFamily) and p.event_shape:
+        log_p = _log_observed(p.component_distribution, p._pad(value))
+        return (p.mixture_distribution.logits.log_softmax(-1) + log_p).logsumexp(-1)
+    seen = ~value.isnan()
+    log_p = torch.where(seen, log_cells(p, torch.where(seen, value, _within(p, value))), 0.0)
+    return log_p.sum(tuple(range(-len(p.event_shape), 0))) if p.event_shape else log_p
+
+
+def _within(p: td.Distribution, value: Tensor) -> Tensor:
+    """A value where log p and its gradient are finite, to stand in for NaN."""
+    if isinstance(p, Product):
+        return torch.cat([_within(p.parts[name], x) for name, x in p.split(value).items()], -1)
+    support = elementwise(p.support)
+    zeros = torch.zeros_like(value)
+    return zeros if support.is_discrete else transform_to(support)(zeros)
+
+
+def _factors(p: td.Distribution) -> None:
+    while isinstance(p, td.Independent):
+        p = p.base_dist
+    if isinstance(p, Product):
+        for part in p.parts.values():
+            _factors(part)
+    elif isinstance(p, td.MixtureSameFamily):
+        _factors(p.component_distribution)
+    elif p.event_shape:
+        raise TypeError(
+            f"missing: the cells of a {type(p).__name__} are not independent, so it has no density for some of them "
+            "only. Use a family whose cells are independent given z (pv.Normal, pv.Columns, ...), or fill x in."
+        )

@@ -1,0 +1,211 @@
+"""Each benchmark runs, shortened and without the rivals, and times what it says."""
+
+import doctest
+import importlib
+import math
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from pyro.infer import Trace_ELBO
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+SCRIPTS = {"step", "epoch", "evidence", "scaling", "startup"}
+RIVALS = ("numpyro", "jax", "pythae")
+
+
+@pytest.fixture
+def load(monkeypatch):
+    """Import a benchmark by name, as if it were run."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    before = set(sys.modules)
+    yield importlib.import_module
+    for name in {*SCRIPTS, "rivals", "timing"} & (set(sys.modules) - before):
+        del sys.modules[name]
+
+
+@pytest.fixture
+def alone(monkeypatch):
+    """As if no rival were installed."""
+    for name in [name for name in sys.modules if name.split(".")[0] in RIVALS]:
+        monkeypatch.delitem(sys.modules, name)
+    for name in RIVALS:
+        monkeypatch.setitem(sys.modules, name, None)
+
+
+def test_each_benchmark_is_here():
+    assert {path.stem for path in BENCHMARKS.glob("*.py")} == SCRIPTS | {"rivals", "timing"}
+
+
+def test_timing_examples(load):
+    found = doctest.testmod(load("timing"))
+    assert found.attempted and not found.failed
+
+
+def test_race_pairs_by_round_and_rotates(load):
+    noise, order = iter([1.0, 1.0, 4.0, 4.0, 2.0, 2.0]), []
+
+    def contestant(name, cost):
+        def turn(steps):
+            order.append(name)
+            return cost * steps * next(noise)
+
+        return lambda: turn
+
+    def absent():
+        raise ImportError("No module named 'absent'", name="absent")
+
+    makers = {"a": contestant("a", 1.0), "b": contestant("b", 2.0), "c": absent}
+    rows, missing = load("timing").race(makers, ours="a", rounds=3, steps=5, rehearse=False)
+    assert missing == {"c": "not installed (absent)"}
+    assert order == ["a", "b", "b", "a", "a", "b"]
+    assert rows["a"][:4] == (1.0, 1.5, 2.0, 1.0)
+    assert rows["b"][:4] == (2.0, 3.0, 4.0, 0.5)
+
+
+def test_table_as_markdown(load, capsys):
+    load("timing").show("title", ["s", "MB"], [["a", "1", "2"]], {"b": "not installed (c)"}, markdown=True)
+    lines = [line.replace(" ", "") for line in capsys.readouterr().out.strip().splitlines()]
+    assert lines == ["title", "", "||s|MB|", "|---|---:|---:|", "|a|1|2|", "b:notinstalled(c)"]
+
+
+def test_peak_grows_with_what_is_held(load):
+    with load("timing").Peak() as peak:
+        held = torch.ones(2**25)
+    assert 100 < peak.megabytes < 300 and len(held) == 2**25
+
+
+def parameters(module):
+    return sum(p.numel() for p in module.parameters())
+
+
+@pytest.mark.parametrize("name", ["mlp", "iwae", "iwae-5", "conv", "wide"])
+def test_the_networks_are_of_one_size(load, name):
+    rivals = load("rivals")
+    shape = rivals.SHAPES[name]
+    vae = rivals.ours(shape)
+    assert parameters(rivals.Plain(shape)) == parameters(rivals.PyroExample(shape)) == parameters(vae)
+
+    body, width = rivals.layers(shape)
+    encoder = [*body, torch.nn.Linear(width, 2 * shape.latent)]
+    sized = [*rivals._sized(encoder, rivals.EVENT), *rivals._sized(rivals.decoder(shape), (shape.latent,), True)]
+    assert sum(m.weight.numel() for m, *_ in sized) == sum(p.numel() for p in vae.parameters() if p.dim() > 1)
+    assert [needs for *_, needs in sized] == [False] + [True] * (len(sized) - 1)
+
+
+@pytest.mark.parametrize("name", ["iwae-5", "conv"])
+def test_rivals_that_are_installed_are_of_that_size(load, name):
+    rivals = load("rivals")
+    shape, size = rivals.SHAPES[name], parameters(rivals.ours(rivals.SHAPES[name]))
+    pytest.importorskip("pythae")
+    assert parameters(rivals.pythae_vae(shape)) == size
+    jax = pytest.importorskip("jax")
+    pytest.importorskip("numpyro")
+    svi = rivals.numpyro_svi(shape, "cpu")
+    params = svi.get_params(svi.init(jax.random.PRNGKey(0), jax.numpy.zeros((2, rivals.PIXELS))))
+    assert sum(leaf.size for leaf in jax.tree_util.tree_leaves(params)) == size
+
+
+@pytest.mark.parametrize("name", ["mlp", "iwae-5", "conv"])
+def test_plain_and_pyro_score_alike(load, name):
+    rivals = load("rivals")
+    shape = rivals.SHAPES[name]
+    x = rivals.binary(3, *rivals.EVENT)
+    modules = [rivals.Plain(shape), *(rivals.PyroExample(shape, logits=logits) for logits in (False, True))]
+    for module in modules:
+        for p in module.parameters():
+            torch.nn.init.zeros_(p)
+    # q is the prior and every pixel a fair coin, so each weight is exactly p(x)
+    exact = rivals.PIXELS * math.log(2)
+    assert modules[0](x).item() == pytest.approx(exact, rel=1e-5)
+    for module in modules[1:]:
+        assert Trace_ELBO().loss(module.model, module.guide, x) / 3 == pytest.approx(exact, rel=1e-5)
+
+
+def test_onednn_products_are_products(load):
+    rivals = load("rivals")
+    if not rivals.onednn():
+        pytest.skip("torch has no oneDNN here")
+    x, w = torch.randn(7, 5), torch.randn(3, 5)
+    torch.testing.assert_close(rivals.through_onednn(x, w), x @ w.T)
+    torch.testing.assert_close(rivals.through_onednn(x[:3].T, w.T), x[:3].T @ w)
+
+
+def times(rows):
+    return all(0 < row.minimum <= row.quartile <= row.median and row.ratio > 0 for row in rows.values())
+
+
+def test_step(load, alone, capsys):
+    found = load("step").main(["--short", "--shapes", "iwae", "--only", "floor", "ours", "eager", "Pyro", "Pythae"])
+    rows, missing = found["iwae"]
+    assert {"ours, eager", "ours, compiled", "ours, stock SVI", "Pyro SVI, Trace_ELBO"} < set(rows) and times(rows)
+    assert set(missing) == {"NumPyro, jit(update)", "NumPyro, scan", "Pythae"}
+    out = capsys.readouterr().out
+    assert "Pythae: not installed (pythae)" in out and "NumPyro, scan: not installed" in out
+    assert "784-200-200-50" in out and "torch" in out
+
+
+def test_step_of_the_other_bounds_and_networks(load, alone):
+    found = load("step").main(["--short", "--shapes", "iwae-5", "conv", "--only", "floor", "eager", "Pyro SVI"])
+    assert "Pyro SVI, RenyiELBO" in found["iwae-5"][0] and "Pyro SVI, JitTrace_ELBO" in found["conv"][0]
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_epoch(load, alone):
+    if not (Path(os.environ.get("PYRO_VAE_DATA", "")) / "MNIST").is_dir():
+        pytest.skip("PYRO_VAE_DATA names no folder with MNIST")
+    found = load("epoch").main(["--short", "--rows", "300", "--only", "eager", "plain", "example", "Pythae"])
+    rows, missing = found["Pyro's sizes"]
+    assert set(rows) == {"ours, eager", "plain PyTorch", "Pyro's example"} and not missing
+    assert set(found["Pythae's sizes"][1]) == {"Pythae"}
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Turns that are processes of their own take place in this one."""
+
+    def put(module):
+        monkeypatch.setattr(module, "worker", lambda script, **options: module.measure(**options))
+        return module
+
+    return put
+
+
+def test_evidence(load, alone, here, capsys):
+    found = here(load("evidence")).main(["--short"])
+    (rows, missing), (chained, _), (memory, _) = found.values()
+    assert set(missing) == {"Pythae, get_nll"} and "ours" in rows and "floor: torch.mm" in rows
+    assert "ours" in chained and len(memory) == 2
+    assert times(rows | chained | memory)
+    assert "share of the floor" in capsys.readouterr().out
+
+
+def test_evidence_in_a_process_of_its_own(load):
+    options = {"what": "mm", "images": 2, "draws": 100, "steps": 1, "device": "cpu"}
+    timing = load("timing")
+    assert timing.worker(str(BENCHMARKS / "evidence.py"), **options)["seconds"] > 0
+    with pytest.raises(RuntimeError, match=r"evidence\.py with .* failed"):
+        timing.worker(str(BENCHMARKS / "evidence.py"), what="mm")
+
+
+def test_scaling(load, here, tmp_path):
+    figure = tmp_path / "scaling.png"
+    found = here(load("scaling")).main(["--short", "--eager", "--figure", str(figure)])
+    assert set(found) == {"rows", "latent", "k", "batch"} and set(found["k"]) == {1, 5}
+    assert figure.stat().st_size > 5000
+
+
+def test_startup(load, monkeypatch):
+    startup = load("startup")
+    monkeypatch.setattr(startup, "STATEMENTS", ("pass", "import decimal", "import no_such_package"))
+    monkeypatch.setattr(startup, "OURS", "import decimal")
+    rows, missing = startup.main(["--short"])
+    assert set(rows) == {"pass", "import decimal"} and times(rows)
+    assert missing == {"import no_such_package": "not installed (no_such_package)"}
+
+
+def test_only_that_names_nobody_says_so(load, capsys):
+    assert load("timing").chosen({"ours": None, "floor": None}, ["theirs"]) == {}
+    assert "theirs is in none of ours, floor" in capsys.readouterr().out
