@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, constraints
 
 from pyro_vae.distributions.columns import Product, elementwise
-from pyro_vae.distributions.missing import OrMissing
 from pyro_vae.pairs.pair import OwnParameters
+from pyro_vae.supports import describe, same_support
 from pyro_vae.traces import latents, log_prob, quietly, refusals, samples, trace, unvalidated
 
 CHECKED = 4096  # rows that are compared with the support at a time
@@ -341,32 +341,3 @@ def _advice(base: constraints.Constraint, x: Tensor, inside: Tensor) -> str:
     if isinstance(base, constraints.greater_than | constraints.greater_than_eq):
         return said + "Shift or transform it to be positive, or use pv.Normal."
     return said + "Transform it, or use a family with another support."
-
-
-def describe(constraint: constraints.Constraint) -> str:
-    """A support in words."""
-    constraint = elementwise(constraint)
-    if isinstance(constraint, OrMissing):
-        return describe(constraint.base_constraint) + " or missing"
-    if isinstance(constraint, constraints.cat):
-        return "columns " + ", ".join(dict.fromkeys(describe(c) for c in constraint.cseq))
-    if constraint is constraints.boolean:
-        return "0 or 1"
-    if isinstance(constraint, constraints.integer_interval):
-        return f"integer from {_largest(constraint.lower_bound):g} to {_largest(constraint.upper_bound):g}"
-    if constraint is constraints.nonnegative_integer:
-        return "a count"
-    if isinstance(constraint, constraints.interval):
-        return f"in [{_largest(constraint.lower_bound):g}, {_largest(constraint.upper_bound):g}]"
-    if isinstance(constraint, constraints.greater_than | constraints.greater_than_eq):
-        return f"above {_largest(constraint.lower_bound):g}"
-    return str(constraint).removesuffix("()").lower()
-
-
-def _largest(bound: float | Tensor) -> float:
-    return float(torch.as_tensor(bound).max())
-
-
-def same_support(a: constraints.Constraint, b: constraints.Constraint) -> bool:
-    """Whether two supports are the same set of events, compared by structure."""
-    return (describe(a), a.event_dim) == (describe(b), b.event_dim)

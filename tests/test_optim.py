@@ -77,5 +77,5 @@ def test_a_parameter_that_appears_later_is_trained_too():
 
 
 def test_the_constructor_must_be_one():
-    with pytest.raises(TypeError, match="expected a class of torch.optim, got 'adam'"):
+    with pytest.raises(TypeError, match=r"expected a class of torch.optim, got 'adam'"):
         pv.FusedOptim("adam", {})

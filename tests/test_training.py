@@ -1040,7 +1040,7 @@ def test_what_cannot_be_compiled_is_refused():
             return pv.Objective(self.pair)(x)
 
     pair = make()
-    with pytest.raises(ValueError, match="compile: the objective holds no pv.Objective"):
+    with pytest.raises(ValueError, match=r"compile: the objective holds no pv.Objective"):
         pv.fit(pair, X, objective=Own(pair), compile=True, **RUN)
     with pytest.raises(ValueError, match="precision: expected None or 'bf16', got 'fp8'"):
         pv.fit(pair, X, precision="fp8", **RUN)

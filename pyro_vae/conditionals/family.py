@@ -4,6 +4,7 @@ import inspect
 import itertools
 import math
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 
 import pyro.distributions as dist
@@ -84,7 +85,7 @@ class Family(Conditional):
         event_shape: ShapeLike,
         given: GivenLike | None = None,
         net: Builder | nn.Module = mlp,
-        **options: float | Tensor,
+        **options: float | Tensor | str,
     ):
         super().__init__(event_shape, given)
 
@@ -95,6 +96,18 @@ class Family(Conditional):
                 f"{type(self).__name__} has no parameter or option {', '.join(sorted(unknown))}; parameters that "
                 f"can be fixed: {', '.join(self.specification)}; options: {', '.join(structural) or 'none'}"
             )
+        self.learned = {key: how for key, how in options.items() if isinstance(how, str) and key in self.specification}
+        for key, how in self.learned.items():
+            constraint = self.distribution.arg_constraints[key]
+            if how not in ("shared", "free") or self.specification[key] is not None or constraint.is_discrete:
+                raise ValueError(
+                    f"{key}: expected a number, a tensor, or for a parameter of the event's shape 'shared' (one "
+                    f"learned number) or 'free' (one for each entry), got {how!r}"
+                )
+            self.register_parameter(
+                f"{key}_raw", nn.Parameter(torch.zeros(() if how == "shared" else self.event_shape))
+            )
+        options = {key: value for key, value in options.items() if key not in self.learned}
         self.structure = {key: options.get(key, default) for key, default in structural.items()}
         for key, value in self.structure.items():
             if not isinstance(value, int) or value < 1:
@@ -113,7 +126,7 @@ class Family(Conditional):
                 self.fixed[key] = options[key]
                 self.register_buffer(f"fixed_{key}", self._fix(key, options[key]))
 
-        numbers = sum(math.prod(shape) for key, shape in self.shapes.items() if key not in self.fixed)
+        numbers = sum(math.prod(shape) for key, shape in self.shapes.items() if key not in self.fixed | self.learned)
         if self.given_shapes and not numbers:
             raise ValueError(f"{type(self).__name__}: every parameter is fixed, so nothing depends on given={given}")
         self.raw = nn.Parameter(torch.zeros(numbers)) if numbers and not self.given_shapes else None
@@ -147,7 +160,7 @@ class Family(Conditional):
 
     def example(self) -> dist.TorchDistribution:
         """The distribution where a network returns zeros, before `to_event`: its shapes and support are every one's."""
-        numbers = sum(math.prod(shape) for key, shape in self.shapes.items() if key not in self.fixed)
+        numbers = sum(math.prod(shape) for key, shape in self.shapes.items() if key not in self.fixed | self.learned)
         like = next(itertools.chain(self.parameters(), self.buffers()), torch.zeros(()))
         with torch.no_grad():
             return self.distribution(**self.parametrise(torch.zeros(numbers, device=like.device)))
@@ -155,10 +168,10 @@ class Family(Conditional):
     def parametrise(self, raw: Tensor) -> dict[str, Tensor]:
         """The parameters, from the numbers `[..., numbers]` that the network returns."""
         lead = raw.shape[:-1]
-        learned = [key for key in self.shapes if key not in self.fixed]
-        chunks = raw.split([math.prod(self.shapes[key]) for key in learned], dim=-1)
+        computed = [key for key in self.shapes if key not in self.fixed | self.learned]
+        chunks = raw.split([math.prod(self.shapes[key]) for key in computed], dim=-1)
         values = {key: getattr(self, f"fixed_{key}") for key in self.fixed}
-        for key, chunk in zip(learned, chunks, strict=True):
+        for key, chunk in zip(computed, chunks, strict=True):
             shape, m = self.shapes[key], len(self.event_shape)
             if shape[:m] == self.event_shape and len(shape) > m:
                 # numbers of one pixel lie as channels do, leading, so that a convolution's output fits
@@ -169,10 +182,14 @@ class Family(Conditional):
             else:
                 chunk = chunk.reshape(lead + shape)
             values[key] = _constrain(self.distribution.arg_constraints[key], chunk)
+        for key in self.learned:
+            value = _constrain(self.distribution.arg_constraints[key], getattr(self, f"{key}_raw"))
+            values[key] = value.expand(self.event_shape)
         return values
 
     def options(self) -> dict[str, object]:
-        return {**self.structure, **{k: v if isinstance(v, float | int) else "tensor" for k, v in self.fixed.items()}}
+        fixed = {k: v if isinstance(v, float | int) else "tensor" for k, v in self.fixed.items()}
+        return {**self.structure, **fixed, **self.learned}
 
     def _fix(self, key: str, value: float | Tensor) -> Tensor:
         exact = isinstance(value, Tensor) and value.is_floating_point()
@@ -193,6 +210,7 @@ def family(
     cls: Callable[..., dist.TorchDistribution],
     *parameters: str,
     name: str | None = None,
+    doc: str = "",
     **shapes: Callable[..., Shape],
 ) -> type[Family]:
     """A conditional family from any torch or Pyro distribution, in one line.
@@ -201,12 +219,14 @@ def family(
         cls: A class of `pyro.distributions`, or one that has `to_event` and `arg_constraints` as those do.
         parameters: The names of the parameters that have the shape of the event.
         name: The name of the class, by default that of `cls`.
+        doc: What its docstring says after the first sentence: the formula, the source, when to use it.
         shapes: The parameters of another shape: a function of the event's shape, whose further arguments are
             options that the family then takes, `classes` in the example.
 
     Returns:
         A class `Family(event_shape, given=None, net=mlp, **fixed)`. `net` is a builder or a module (`networks`). A
-        keyword that is a parameter of the family fixes it, as a buffer. Positive parameters pass through a
+        keyword that is a parameter of the family fixes it, as a buffer; or has it learned without being computed from
+        b, "shared", one number for the whole event, or "free", one for each entry. Positive parameters pass through a
         softplus held within [1e-6, 1e6], real ones are held within ±1e7, and a `scale_tril` is kept
         well-conditioned, so that log p and its gradient stay finite whatever the network returns; any other
         constraint uses `torch.distributions.transform_to`.
@@ -219,6 +239,8 @@ def family(
         >>> Logistic = family(dist.Logistic, "loc", "scale")
         >>> Logistic(3, given=20)
         Logistic((3,) | (20,))
+        >>> Logistic((1, 28, 28), given=20, scale="shared")
+        Logistic((1, 28, 28) | (20,), scale=shared)
         >>> Labels = family(dist.Categorical, logits=lambda event, classes: (*event, classes))
         >>> p = Labels((2, 3), given=[20, (4, 5)], classes=10)
         >>> p(torch.zeros(7, 1, 20), torch.zeros(6, 4, 5)).batch_shape
@@ -249,9 +271,11 @@ def family(
     )
     options = ", ".join(_structural(specification))
     chosen = "".join(f", {option}=2" for option in _structural(specification))
+    said = textwrap.indent(inspect.cleandoc(doc), "    ")
     doc = (
         f"p(a | b), a `{cls.__name__}` whose parameters a network computes from b; see `family`.\n\n"
-        f"    Arguments:\n        event_shape, given: The shapes of a and b, see `Conditional`.\n"
+        + (f"{said}\n\n" if said else "")
+        + f"    Arguments:\n        event_shape, given: The shapes of a and b, see `Conditional`.\n"
         f"        net: Builds the network, see `networks`.\n"
         + (f"        {options}: The size of an event's parameters, a whole number.\n" if options else "")
         + f"{rows}\n"

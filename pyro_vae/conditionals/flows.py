@@ -25,6 +25,7 @@ def IAF(features: int, context: int = 0, **options) -> zuko.lazy.Flow:
         options: Those of `zuko.flows.MAF`: `transforms=3`, `hidden_features=(64, 64)`.
 
     Example:
+        >>> import torch
         >>> IAF(3, 4)(torch.zeros(5, 4)).rsample().shape
         torch.Size([5, 3])
     """
@@ -55,6 +56,7 @@ class Flow(Conditional):
         options: Further arguments of `flow`, `transforms=3` or `hidden_features=(64, 64)` for two.
 
     Example:
+        >>> import torch
         >>> q = Flow(2, given=(1, 8, 8), flow=zuko.flows.MAF, transforms=2)
         >>> q
         Flow((2,) | (1, 8, 8), flow=MAF, transforms=2)

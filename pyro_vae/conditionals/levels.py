@@ -4,12 +4,11 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 
 from pyro_vae import distributions
-from pyro_vae.conditionals.family import GivenLike, ShapeLike
-from pyro_vae.conditionals.table import Learned
+from pyro_vae.conditionals.family import Family, GivenLike, ShapeLike
 from pyro_vae.networks import Builder, Shape, mlp
 
 
-class Binomial(Learned):
+class Binomial(Family):
     r"""p(a | b), successes in a known number of trials.
 
     .. math:: p(x) = \binom{n}{x} p^x (1 - p)^{n - x}
@@ -39,7 +38,7 @@ class Binomial(Learned):
         super().__init__(event_shape, given, net, total_count=total_count, **options)
 
 
-class DiscretisedLogistic(Learned):
+class DiscretisedLogistic(Family):
     """p(a | b), a logistic variable rounded to levels 0, ..., levels - 1; see `distributions.DiscretisedLogistic`.
 
     Arguments:
@@ -71,7 +70,7 @@ def _components(event: Shape, components: int) -> Shape:
     return (*event, components)
 
 
-class DiscretisedLogisticMixture(Learned):
+class DiscretisedLogisticMixture(Family):
     """p(a | b), at every entry a mixture of discretised logistics. (Salimans et al., 2017)
 
     Free parameters start at random, for equal components would have equal gradients for ever.
@@ -111,7 +110,7 @@ def _gaps(event: Shape, classes: int) -> Shape:
     return (*event, classes - 2)
 
 
-class Ordinal(Learned):
+class Ordinal(Family):
     """p(a | b), ordered classes by cumulative logits; see `distributions.Ordinal`. (McCullagh, 1980)
 
     Arguments:
@@ -135,7 +134,7 @@ def _totals(event: Shape) -> Shape:
     return tuple(rows)
 
 
-class Multinomial(Learned):
+class Multinomial(Family):
     """p(a | b), counts over classes given their total, which log p takes from each value; see `distributions`.
 
     As a likelihood it is p(x | z, N), N the total of x: nothing is said of N, and `simulate` draws x of `total_count`.

@@ -1,88 +1,222 @@
 """The table of families: a family is a row, and what needs more is a small class below."""
 
 import pyro.distributions as dist
-import torch
 from torch import Tensor, nn
 
 from pyro_vae import distributions
-from pyro_vae.conditionals.family import Family, GivenLike, ShapeLike, _constrain, family, shrunk
-from pyro_vae.networks import Builder, mlp
+from pyro_vae.conditionals.family import ShapeLike, family, shrunk
 
+Normal = family(
+    dist.Normal,
+    "loc",
+    "scale",
+    doc=r"""
+    .. math:: p(a) = \frac{1}{\sqrt{2 \pi} \, \sigma} \, e^{-(a - \mu)^2 / 2 \sigma^2}
 
-class Learned(Family):
-    """A family of which parameters may be learned without being computed from b.
+    (Kingma & Welling, 2014)
 
-    Arguments:
-        event_shape, given, net: See `family`.
-        options: As `family` has them; besides, a parameter is "shared", one number for the whole event, or "free",
-            one for each entry of it, learned either way and the same for every b.
+    Use:
+        prior: where location and scale shall be learned; otherwise `StandardNormal`.
+        likelihood: real values with noise: `scale=0.1` fixes σ, `scale="shared"` learns one, "free" one for each pixel.
+        variational: the first choice, fast and robust; it misses correlations between the latents.
+    """,
+)
+Laplace = family(
+    dist.Laplace,
+    "loc",
+    "scale",
+    doc=r"""
+    .. math:: p(a) = \frac{1}{2 s} \, e^{-|a - m| / s}
 
-    Raises:
-        ValueError: if a parameter is given as another word, or is not of the event's shape.
+    (Laplace, 1774)
 
-    Example:
-        >>> sigma = Normal((1, 28, 28), given=20, scale="shared")
-        >>> sigma
-        Normal((1, 28, 28) | (20,), scale=shared)
-        >>> sigma.net.out_shape, sigma.scale_raw.shape
-        ((1, 28, 28), torch.Size([]))
-    """
+    Use:
+        prior: latents of which most shall be near zero (sparse).
+        likelihood: real values with outliers, scored by their absolute distance.
+        variational: where the posterior has heavier tails than the normal.
+    """,
+)
+StudentT = family(
+    dist.StudentT,
+    "df",
+    "loc",
+    "scale",
+    doc=r"""
+    .. math:: p(a) \propto \Big(1 + \frac{(a - m)^2}{\nu s^2}\Big)^{-(\nu + 1) / 2}
 
-    def __init__(
-        self,
-        event_shape: ShapeLike,
-        given: GivenLike | None = None,
-        net: Builder | nn.Module = mlp,
-        **options: float | Tensor | str,
-    ):
-        learned = {key: how for key, how in options.items() if isinstance(how, str)}
-        for key, how in learned.items():
-            whole = getattr(self.distribution.arg_constraints.get(key), "is_discrete", False)
-            if how not in ("shared", "free") or self.specification.get(key, ()) is not None or whole:
-                raise ValueError(
-                    f"{key}: expected a number, a tensor, or for a parameter of the event's shape 'shared' (one "
-                    f"learned number) or 'free' (one for each entry), got {how!r}"
-                )
-        start = {key: _constrain(self.distribution.arg_constraints[key], torch.zeros(())) for key in learned}
-        super().__init__(event_shape, given, net, **{**options, **start})
+    (Student, 1908)
 
-        self.learned = learned
-        for key, how in learned.items():
-            self.register_buffer(f"fixed_{key}", getattr(self, f"fixed_{key}"), persistent=False)
-            shape = () if how == "shared" else self.event_shape
-            self.register_parameter(f"{key}_raw", nn.Parameter(torch.zeros(shape)))
+    Use:
+        prior: latents with heavy tails, clusters far apart among them.
+        likelihood: real values with gross outliers.
+        variational: for importance sampling: tails above those of the posterior keep the weights bounded.
+    """,
+)
+LogitNormal = family(
+    distributions.LogitNormal,
+    "loc",
+    "scale",
+    doc=r"""
+    .. math:: \mathrm{logit}\, a \sim N(\mu, \sigma^2)
 
-    def parametrise(self, raw: Tensor) -> dict[str, Tensor]:
-        values = super().parametrise(raw)
-        for key in self.learned:
-            value = _constrain(self.distribution.arg_constraints[key], getattr(self, f"{key}_raw"))
-            values[key] = value.expand(self.event_shape)
-        return values
+    (Atchison & Shen, 1980)
 
-    def options(self) -> dict[str, object]:
-        return {**super().options(), **self.learned}
+    Use:
+        prior: latents in (0, 1).
+        likelihood: values strictly within (0, 1), with a single mode or two.
+        variational: a reparametrised q in (0, 1).
+    """,
+)
+VonMises = family(
+    distributions.VonMises,
+    "loc",
+    "concentration",
+    doc=r"""
+    .. math:: p(a) = \frac{e^{\kappa \cos(a - \mu)}}{2 \pi I_0(\kappa)}
 
+    (Von Mises, 1918)
 
-def _row(cls, *parameters: str, **shapes) -> type[Family]:
-    base = family(cls, *parameters, **shapes)
-    return type(base.__name__, (Learned, base), {"__doc__": base.__doc__, "__module__": __name__})
+    Use:
+        likelihood: angles in radians, within [-π, π].
+    """,
+)
+Gamma = family(
+    dist.Gamma,
+    "concentration",
+    "rate",
+    doc=r"""
+    .. math:: p(a) = \frac{\beta^\alpha}{\Gamma(\alpha)} \, a^{\alpha - 1} e^{-\beta a}
 
+    (Johnson, Kotz & Balakrishnan, 1994)
 
-Normal = _row(dist.Normal, "loc", "scale")
-Laplace = _row(dist.Laplace, "loc", "scale")
-StudentT = _row(dist.StudentT, "df", "loc", "scale")
-LogitNormal = _row(distributions.LogitNormal, "loc", "scale")
-VonMises = _row(distributions.VonMises, "loc", "concentration")
-Gamma = _row(dist.Gamma, "concentration", "rate")
-Beta = family(distributions.Beta, "concentration1", "concentration0")
-Bernoulli = family(distributions.Bernoulli, "logits")
-ContinuousBernoulli = family(distributions.ContinuousBernoulli, "logits")
-Categorical = family(dist.Categorical, logits=lambda event, classes: (*event, classes))
-Poisson = family(dist.Poisson, "rate")
-NegativeBinomial = _row(dist.NegativeBinomial, "total_count", "logits")
-ZeroInflatedPoisson = _row(dist.ZeroInflatedPoisson, "rate", "gate_logits")
-ZeroInflatedNegativeBinomial = _row(distributions.ZeroInflatedNegativeBinomial, "total_count", "logits", "gate_logits")
-MultivariateNormal = family(dist.MultivariateNormal, "loc", scale_tril=lambda event: (*event, event[-1]))
+    Use:
+        prior: positive latents, rates or loadings that only add.
+        likelihood: positive values: durations, amounts, intensities.
+        variational: positive latents; reparametrised (implicitly).
+    """,
+)
+Beta = family(
+    distributions.Beta,
+    "concentration1",
+    "concentration0",
+    doc=r"""
+    .. math:: p(a) \propto a^{\alpha - 1} (1 - a)^{\beta - 1}
+
+    (Johnson, Kotz & Balakrishnan, 1995)
+
+    Use:
+        prior: latents in (0, 1), also those that crowd at both ends.
+        likelihood: values strictly within (0, 1), shares for one; move exact 0 and 1 off the edge.
+        variational: latents in (0, 1); reparametrised (implicitly).
+    """,
+)
+Bernoulli = family(
+    distributions.Bernoulli,
+    "logits",
+    doc=r"""
+    .. math:: p(a) = \pi^a (1 - \pi)^{1 - a}, \qquad \mathrm{logit}\, \pi \text{ the parameter}
+
+    (Kingma & Welling, 2014)
+
+    Use:
+        prior: binary latents.
+        likelihood: binary values, binarised images; grey ones need `ContinuousBernoulli`.
+        variational: binary latents, with `gradient="leave_one_out"`, `VIMCO` or `ReweightedWakeSleep`.
+    """,
+)
+ContinuousBernoulli = family(
+    distributions.ContinuousBernoulli,
+    "logits",
+    doc=r"""
+    .. math:: p(a) = C(\eta) \, e^{\eta a}, \qquad C(\eta) = \frac{\eta}{e^\eta - 1}
+
+    (Loaiza-Ganem & Cunningham, 2019)
+
+    Use:
+        likelihood: grey values in [0, 1], the ends included, where the Bernoulli would not be normalised.
+    """,
+)
+Categorical = family(
+    dist.Categorical,
+    logits=lambda event, classes: (*event, classes),
+    doc=r"""
+    .. math:: p(a = k) = \pi_k
+
+    (Van den Oord, Kalchbrenner & Kavukcuoglu, 2016)
+
+    Use:
+        prior: a discrete latent; `OneHotCategorical` is the same as a vector.
+        likelihood: classes without order; 256 levels where there are data enough to learn each by itself.
+        variational: a discrete latent: summed over with `TraceEnum_ELBO`, or by `VIMCO`, `ReweightedWakeSleep`.
+    """,
+)
+Poisson = family(
+    dist.Poisson,
+    "rate",
+    doc=r"""
+    .. math:: p(a) = \frac{\lambda^a e^{-\lambda}}{a!}
+
+    (Gopalan, Hofman & Blei, 2015)
+
+    Use:
+        likelihood: counts without a largest, whose variance is near their mean.
+    """,
+)
+NegativeBinomial = family(
+    dist.NegativeBinomial,
+    "total_count",
+    "logits",
+    doc=r"""
+    .. math:: p(a) = \binom{a + r - 1}{a} (1 - \pi)^r \pi^a
+
+    (Lopez, Regier, Cole, Jordan & Yosef, 2018)
+
+    Use:
+        likelihood: counts that vary more than a Poisson; `total_count="free"` learns one r for each column.
+    """,
+)
+ZeroInflatedPoisson = family(
+    dist.ZeroInflatedPoisson,
+    "rate",
+    "gate_logits",
+    doc=r"""
+    .. math:: p(a) = g \, [a = 0] + (1 - g) \, \mathrm{Poisson}(a; \lambda)
+
+    (Lambert, 1992)
+
+    Use:
+        likelihood: counts with more zeros than a Poisson has.
+    """,
+)
+ZeroInflatedNegativeBinomial = family(
+    distributions.ZeroInflatedNegativeBinomial,
+    "total_count",
+    "logits",
+    "gate_logits",
+    doc=r"""
+    .. math:: p(a) = g \, [a = 0] + (1 - g) \, \mathrm{NB}(a; r, \pi)
+
+    (Greene, 1994; Lopez, Regier, Cole, Jordan & Yosef, 2018)
+
+    Use:
+        likelihood: counts that vary widely and have many zeros, of genes in single cells for one.
+    """,
+)
+MultivariateNormal = family(
+    dist.MultivariateNormal,
+    "loc",
+    scale_tril=lambda event: (*event, event[-1]),
+    doc=r"""
+    .. math:: a \sim N(\mu, L L^\top)
+
+    (Rezende & Mohamed, 2015)
+
+    Use:
+        prior: correlated latents.
+        likelihood: few real values with correlated noise.
+        variational: the posterior of correlated latents, up to some tens of them.
+    """,
+)
 
 
 class LowRankNormal(

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Transform, biject_to, constraints
 
-from pyro_vae.checks import check_data, describe
+from pyro_vae.checks import check_data
 from pyro_vae.diagnostics.evidence import evidence_of
 from pyro_vae.progress import progress_bar
+from pyro_vae.supports import describe
 from pyro_vae.traces import CHUNK, latents, log_joint, log_prob, quietly, samples, simulate, terms, trace
 
 TARGET = 0.65  # acceptance rate of the transitions

@@ -10,13 +10,14 @@ from pyro.distributions.util import scale_and_mask
 from torch import Tensor, nn
 from torch.distributions import Transform, constraints, transform_to
 
-from pyro_vae.checks import check_data, describe
+from pyro_vae.checks import check_data
 from pyro_vae.conditionals import Conditional
 from pyro_vae.diagnostics.annealing import Annealed, bijection
 from pyro_vae.diagnostics.elbo import elbo, gathered
 from pyro_vae.diagnostics.evidence import Evidence, evidence_of
 from pyro_vae.diagnostics.weights import measured, stderr
 from pyro_vae.progress import progress_bar
+from pyro_vae.supports import describe
 from pyro_vae.traces import CHUNK, log_prob, quietly, samples, trace
 
 ALTERNATIVES = (("scale_tril", "covariance_matrix", "precision_matrix"), ("logits", "probs"))

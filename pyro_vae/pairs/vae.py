@@ -4,6 +4,7 @@ import pyro
 from torch import Tensor, nn
 
 from pyro_vae.pairs.pair import register
+from pyro_vae.supports import describe, same_support
 
 
 class VAE(nn.Module):
@@ -83,8 +84,6 @@ class VAE(nn.Module):
 
 def _fit_together(prior: nn.Module, likelihood: nn.Module, variational: nn.Module) -> None:
     """Compare the shapes of z and x, and the supports of z, wherever a part says what they are."""
-    from pyro_vae.checks import describe, same_support  # above this file, and imports it
-
     seen = {
         "z": {
             "prior": _event(prior),

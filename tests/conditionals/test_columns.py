@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 import pyro_vae as pv
-from pyro_vae.checks import check_data, describe
+from pyro_vae.checks import check_data
 from pyro_vae.distributions import Product
+from pyro_vae.supports import describe
 
 small = partial(pv.networks.mlp, hidden=(8,))
 TABLE = {

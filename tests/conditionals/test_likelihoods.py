@@ -164,8 +164,8 @@ MISUSES = {
     ),
     "an unknown parameter learned": (
         lambda: pv.Normal(2, given=3, sigma="free"),
-        ValueError,
-        "sigma: expected a number",
+        TypeError,
+        "Normal has no parameter or option sigma",
     ),
     "a whole number learned": (
         lambda: pv.DiscretisedLogistic(2, given=3, levels="shared"),

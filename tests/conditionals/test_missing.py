@@ -8,7 +8,8 @@ from oracles import affine, linear_gaussian, within
 from torch import nn
 
 import pyro_vae as pv
-from pyro_vae.checks import as_tensors, check_data, describe
+from pyro_vae.checks import as_tensors, check_data
+from pyro_vae.supports import describe
 
 small = partial(pv.networks.mlp, hidden=(8,))
 

@@ -1,0 +1,242 @@
+"""Whatever fits together runs: priors × likelihoods × variationals × objectives; whatever does not is refused.
+
+All pairs of a prior and a variational over the same set are run, each under a part of the objectives, so dealt that
+every prior and every variational meets every objective, with each of three likelihoods in turn.
+"""
+
+import itertools
+from functools import partial
+from typing import NamedTuple
+
+import pyro.distributions as dist
+import pytest
+import torch
+import zuko
+from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
+from torch.distributions import Independent
+
+import pyro_vae as pv
+from pyro_vae import bounds
+from pyro_vae.traces import unvalidated
+
+D, ROWS = 3, 4
+net = partial(pv.networks.mlp, hidden=(4,))
+told = pv.masked(net)
+COLUMNS = {"a": pv.Normal, "b": pv.Bernoulli, "c": (pv.Categorical, {"classes": 3})}
+X = torch.tensor([[0.0, 1.0, 2.0], [1.0, 0.0, 0.0], [1.0, 1.0, 1.0], [0.0, 0.0, 1.0]])
+
+LIKELIHOODS = {
+    "normal": (lambda: pv.Normal(3, given=D, net=net), X),
+    "bernoulli": (lambda: pv.Bernoulli(3, given=D, net=net), X.clamp(max=1)),
+    "missing columns": (lambda: pv.missing(pv.Columns(COLUMNS, given=D, net=net)), X.where(X != 2, torch.nan)),
+}
+
+
+class Group(NamedTuple):
+    """Families over one set: makers of p(z), and of q(z|x) given `given` and `net`; whether q has a path."""
+
+    priors: dict
+    variationals: dict
+    path: bool = True
+
+
+LogNormal = pv.family(dist.LogNormal, "loc", "scale")
+SMALL = {"transforms": 1, "hidden_features": (4,)}
+FLOW = {"context": 4, **SMALL}
+
+
+def group(both: dict, priors: dict | None = None, variationals: dict | None = None, path: bool = True) -> Group:
+    return Group(both | (priors or {}), both | (variationals or {}), path)
+
+
+GROUPS = {
+    "real": group(
+        {
+            "Normal": pv.Normal,
+            "MultivariateNormal": pv.MultivariateNormal,
+            "LowRankNormal": partial(pv.LowRankNormal, rank=1),
+            "Laplace": pv.Laplace,
+            "StudentT": pv.StudentT,
+            "Mixture Normal": partial(pv.Mixture, pv.Normal, components=2),
+            "Mixture LowRankNormal": partial(pv.Mixture, pv.LowRankNormal, components=2, rank=1),
+            "Autoregressive": partial(pv.Autoregressive, pv.Normal, context=4, hidden=(4,)),
+            "Gumbel": pv.family(dist.Gumbel, "loc", "scale"),
+        },
+        {
+            "StandardNormal": pv.StandardNormal,
+            "NSF": partial(pv.Flow, **SMALL),
+            "MAF": partial(pv.Flow, flow=zuko.flows.MAF, **SMALL),
+        },
+        {
+            "NSF": partial(pv.Flow, **FLOW),
+            "MAF": partial(pv.Flow, flow=zuko.flows.MAF, **FLOW),
+            "IAF": partial(pv.Flow, flow=pv.IAF, **FLOW),
+        },
+    ),
+    "real, by the score": group({"Mixture StudentT": partial(pv.Mixture, pv.StudentT, components=2)}, path=False),
+    "positive": group({"Gamma": pv.Gamma, "LogNormal": LogNormal}),
+    "unit": group(
+        {
+            "Beta": pv.Beta,
+            "LogitNormal": pv.LogitNormal,
+            "ContinuousBernoulli": pv.ContinuousBernoulli,
+            "RelaxedBernoulli": partial(pv.RelaxedBernoulli, temperature=0.7),
+        }
+    ),
+    "sphere": group(
+        {"PowerSpherical": pv.PowerSpherical, "VonMisesFisher": pv.VonMisesFisher},
+        {"UniformSphere": pv.UniformSphere},
+    ),
+    "simplex": group(
+        {
+            "Dirichlet": pv.Dirichlet,
+            "LogisticNormal": pv.LogisticNormal,
+            "RelaxedCategorical": partial(pv.RelaxedCategorical, temperature=0.7),
+        }
+    ),
+    "corners": group({"OneHotCategorical": pv.OneHotCategorical}, path=False),
+    "bits": group(
+        {
+            "Bernoulli": pv.Bernoulli,
+            "Mixture Bernoulli": partial(pv.Mixture, pv.Bernoulli, components=2),
+            "Autoregressive Bernoulli": partial(pv.Autoregressive, pv.Bernoulli, context=4, hidden=(4,)),
+        },
+        path=False,
+    ),
+    "levels": group(
+        {
+            "Categorical": partial(pv.Categorical, classes=3),
+            "Ordinal": partial(pv.Ordinal, classes=3),
+            "Binomial": partial(pv.Binomial, total_count=2),
+            "DiscretisedLogistic": partial(pv.DiscretisedLogistic, levels=3),
+            "DiscretisedLogisticMixture": partial(pv.DiscretisedLogisticMixture, levels=3, components=2),
+            "Autoregressive Categorical": partial(
+                pv.Autoregressive, pv.Categorical, classes=3, context=4, hidden=(4,)
+            ),
+        },
+        path=False,
+    ),
+    "counts": group(
+        {
+            "Poisson": pv.Poisson,
+            "NegativeBinomial": pv.NegativeBinomial,
+            "ZeroInflatedPoisson": pv.ZeroInflatedPoisson,
+            "ZeroInflatedNegativeBinomial": pv.ZeroInflatedNegativeBinomial,
+        },
+        path=False,
+    ),
+    "angle": group({"VonMises": pv.VonMises}, path=False),
+    "counts of a total": group(
+        {
+            "Multinomial": partial(pv.Multinomial, total_count=2),
+            "DirichletMultinomial": partial(pv.DirichletMultinomial, total_count=2),
+        },
+        path=False,
+    ),
+}
+OF_Q = {
+    "Vamp": lambda q, x: pv.Vamp(q, x[:2]),
+    "Vamp, weighted": lambda q, x: pv.Vamp(q, x[:2], learned_weights=True),
+    "Aggregate": lambda q, x: pv.Aggregate(q, x),
+}
+
+
+def each(cls, *arguments, **options):
+    return {
+        f"{cls.__name__} {gradient}": partial(cls, *arguments, gradient=gradient, **options)
+        for gradient in cls.gradients
+    }
+
+
+OBJECTIVES = {
+    "Trace_ELBO": Trace_ELBO,
+    "TraceMeanField_ELBO": TraceMeanField_ELBO,
+    **each(pv.EvidenceLowerBound, 2),
+    **each(pv.AnalyticKL, 2),
+    **each(pv.ImportanceWeighted, 2),
+    **each(pv.Renyi, 0.5, 2),
+    **each(pv.MIWAE, 2, 2),
+    **each(pv.PIWAE, 2, 2),
+    **each(pv.CIWAE, 0.5, 2),
+    "VIMCO": partial(pv.VIMCO, 2),
+    "ReweightedWakeSleep": partial(pv.ReweightedWakeSleep, 2),
+    "FreeBits": partial(pv.FreeBits, 0.01),
+    "FreeBits by site": partial(pv.FreeBits, 0.01, per="site"),
+    "Capacity": partial(pv.Capacity, 2.0, pv.linear(2)),
+    "TotalCorrelation": partial(pv.TotalCorrelation, 2.0, ROWS),
+    "TotalCorrelation stratified": partial(pv.TotalCorrelation, 2.0, ROWS, "stratified"),
+    "MMD": partial(pv.MMD, 2.0),
+    "MMD and KL": partial(pv.MMD, 2.0, alpha=0.5),
+}
+WITHOUT_PATH = {
+    name for name in OBJECTIVES if name.endswith((" score", "leave_one_out")) or name in ("VIMCO", "ReweightedWakeSleep")
+} | {"Trace_ELBO"}
+BY_DIMENSION = {"FreeBits", "TotalCorrelation", "TotalCorrelation stratified"}
+
+
+class Cell(NamedTuple):
+    group: str
+    prior: str
+    variational: str
+    likelihood: str
+    objective: str
+
+    def __str__(self):
+        return ", ".join(self[1:])
+
+    def pair(self):
+        makers, (likelihood, x) = GROUPS[self.group], LIKELIHOODS[self.likelihood]
+        q = makers.variationals[self.variational](D, given=3, net=told if x.isnan().any() else net)
+        p = OF_Q[self.prior](q, x) if self.prior in OF_Q else makers.priors[self.prior](D)
+        return pv.VAE(prior=p, likelihood=likelihood(), variational=q), x
+
+
+def dealt(name):
+    """All pairs of a group; over a row, and over a column, all objectives and all likelihoods."""
+    rows, columns = [*GROUPS[name].priors, *OF_Q], list(GROUPS[name].variationals)
+    hands, tables = min(len(rows), len(columns)), itertools.cycle(LIKELIHOODS)
+    for (r, prior), (c, variational) in itertools.product(enumerate(rows), enumerate(columns)):
+        for objective in list(OBJECTIVES)[(r + c) % hands :: hands]:
+            yield Cell(name, prior, variational, next(tables), objective)
+
+
+CELLS = [cell for name in GROUPS for cell in dealt(name)]
+
+
+def independent(p):
+    while isinstance(p, Independent):
+        p = p.base_dist
+    return not p.event_shape
+
+
+def refusal(cell, pair, x):
+    """What the objective says if it does not admit the pair."""
+    if not GROUPS[cell.group].path and cell.objective not in WITHOUT_PATH:
+        return r"latent 'z' \(\w+\) has no reparametrised draws.*pv\.VIMCO"
+    parts = [pair.variational(x)] + ([pair.prior()] if cell.objective == "FreeBits" else [])
+    if cell.objective in BY_DIMENSION and not all(map(independent, parts)):
+        return "latent 'z': a .* is not independent over its dimensions; take per='site'"
+    return None
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=str)
+def test_cell(cell):
+    pair, x = cell.pair()
+    objective = pv.Objective(pair, OBJECTIVES[cell.objective]())
+    optimizer = torch.optim.Adam(pair.parameters(), lr=1e-2)
+
+    with unvalidated():
+        words = refusal(cell, pair, x)
+        if words is not None and cell.objective != "TraceMeanField_ELBO":
+            with pytest.raises(ValueError, match=words):
+                objective(x)
+            return
+        for _ in range(2):
+            optimizer.zero_grad()
+            loss = objective(x)
+            loss.backward()
+            for name, w in pair.named_parameters():
+                assert w.grad is not None or not w.requires_grad, name
+                assert w.grad is None or w.grad.isfinite().all(), name
+            assert loss.isfinite()
+            optimizer.step()
