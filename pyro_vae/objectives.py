@@ -20,6 +20,9 @@ class Objective(nn.Module):
     A mean, so that the gradients of several processes, averaged, are those of one. It uses the pair's own
     parameters, never those of the global store. (Kingma & Welling, 2014)
 
+    Use:
+        objective: the first choice, with stock `Trace_ELBO`; every bound below is its `elbo=`.
+
     Arguments:
         pair: The pair.
         elbo: Any of Pyro's, or with the same `differentiable_loss(model, guide, *data)`; by default `Trace_ELBO()`.
@@ -46,6 +49,11 @@ class Objective(nn.Module):
         if not hasattr(self.elbo, "differentiable_loss"):
             raise TypeError(f"elbo: expected an object such as Trace_ELBO(), got {self.elbo!r}")
 
+    @property
+    def bound(self) -> bool:
+        """Whether minus the loss is a lower bound on log p(x), in expectation."""
+        return getattr(self.elbo, "bound", "lower") == "lower"
+
     def forward(self, *data: Tensor) -> Tensor:
         return self._mean(self.elbo, *data)
 
@@ -68,8 +76,12 @@ class KLWeight(nn.Module):
 
     .. math:: -E_q[\log p(x|z)] + \beta \, KL(q(z|x) \,\|\, p(z))
 
-    For beta above 1 it is still a bound on log p(x), a looser one; below 1 it is none. What `fit` and
+    For beta above 1 it is still a bound on log p(x), a looser one; below 1 it is none. Over an importance-weighted
+    objective it tempers the weights. What `fit` and
     `diagnostics` report is always the ELBO at beta = 1. (Higgins et al., 2017; Bowman et al., 2016)
+
+    Use:
+        objective: above 1 for latents that are independent of each other; rising from 0 against unused latents.
 
     Arguments:
         objective: An `Objective`.
@@ -109,6 +121,11 @@ class KLWeight(nn.Module):
         self._scale.scale = self.weight
         with self._scale:
             return self.objective(*data)
+
+    @property
+    def bound(self) -> bool:
+        """Whether, at the weight of the last step, minus the loss is a lower bound on log p(x), in expectation."""
+        return self.weight.item() >= 1 and getattr(self.objective, "bound", False)
 
     def advance(self) -> None:
         """Set the weight of the next step; `forward` does it, except within a CUDA graph, which cannot."""

@@ -36,6 +36,7 @@ class History(NamedTuple):
         reconstruction: Its first term, E_q log p(x | z).
         kl: Its second term, KL(q(z | x) ‖ p(z)): elbo = reconstruction - kl.
         seconds: The time the epoch took, measuring included.
+        bound: 1 where minus the loss was a lower bound on log p(x) throughout the epoch, 0 where not.
     """
 
     loss: list[float]
@@ -43,18 +44,20 @@ class History(NamedTuple):
     reconstruction: list[float]
     kl: list[float]
     seconds: list[float]
+    bound: Sequence[int] = ()
 
     def __repr__(self) -> str:
         if not self.loss:
             return "History(no epoch)"
-        return f"History({len(self.loss)} epochs, loss {self.loss[-1]:.3f}, elbo {self.elbo[-1]:.3f})"
+        no = "" if all(self.bound[-1:]) else " (no bound)"
+        return f"History({len(self.loss)} epochs, loss {self.loss[-1]:.3f}{no}, elbo {self.elbo[-1]:.3f})"
 
 
 class _State:
     """Where a run is: all that must be kept, beside weights, optimiser and random state, to go on exactly."""
 
     def __init__(self) -> None:
-        self.history = History([], [], [], [], [])
+        self.history = History([], [], [], [], [], [])
         self.batches_done, self.loss_sum, self.rows_done, self.seconds = 0, 0.0, 0, 0.0
         self.best_epoch, self.best = -1, {}
         self.epoch_rng, self.epoch_order = torch.get_rng_state(), None
@@ -254,6 +257,7 @@ class _Run:
     def _epoch(self, bar, interrupted: threading.Event) -> None:
         s, start, before = self.state, time.monotonic(), self.state.seconds
         self.objective.train()
+        self.bounded = getattr(self.objective, "bound", False)
         batches = iter(self.batches)
         if s.batches_done:
             with torch.random.fork_rng(devices=self._cuda()):
@@ -314,7 +318,9 @@ class _Run:
             pieces = [t for _, t in blocks(self.pair, self.held_out, 1)]
         reconstruction = torch.cat([t.log_likelihood[0] for t in pieces]).double().mean().item()
         kl = torch.cat([(t.log_variational - t.log_prior)[0] for t in pieces]).double().mean().item()
-        row = (s.loss_sum / s.rows_done, reconstruction - kl, reconstruction, kl, s.seconds + time.monotonic() - start)
+        seconds = s.seconds + time.monotonic() - start
+        bound = int(self.bounded and getattr(self.objective, "bound", False))
+        row = (s.loss_sum / s.rows_done, reconstruction - kl, reconstruction, kl, seconds, bound)
         for column, value in zip(s.history, row, strict=True):
             column.append(value)
         better = s.best_epoch < 0 or row[1] > s.history.elbo[s.best_epoch]

@@ -112,7 +112,7 @@ def test_digits_are_learned():
     options = {"epochs": 12, "learning_rate": 5e-3, "transform": torch.bernoulli, "seed": 0}
     h = pv.fit(vae, digits.train, validation=digits.validation, **options)
 
-    assert [len(column) for column in h] == [12] * 5
+    assert [len(column) for column in h] == [12] * 6
     assert np.array(h.elbo) == pytest.approx(np.array(h.reconstruction) - np.array(h.kl), abs=1e-9)
     assert h.loss[-1] < h.loss[0] - 10 and h.elbo[-1] > h.elbo[0] + 5
     assert h.elbo[-1] == pytest.approx(-h.loss[-1], abs=1)
@@ -1054,3 +1054,13 @@ def test_a_step_as_one_cuda_graph_learns_the_same():
         history = pv.fit(pair, X, compile=compile, device="cuda", **RUN)
         found.append((weights(pair), history.loss))
     torch.testing.assert_close(*found, rtol=1e-3, atol=1e-4)
+
+
+def test_the_history_says_when_the_loss_is_no_bound():
+    pair = make()
+    steps = 4 * 5  # four epochs of five batches
+    annealed = pv.fit(pair, X, objective=pv.KLWeight(pv.Objective(pair), pv.linear(steps // 2)), **RUN)
+    assert annealed.bound == [0, 0, 1, 1]
+    shaped = pv.fit(pair, X, objective=pv.Objective(pair, pv.Capacity(10.0, 1.0)), **RUN)
+    assert shaped.bound == [0] * 4 and "(no bound)" in repr(shaped)
+    assert pv.fit(pair, X, **RUN).bound == [1] * 4

@@ -18,6 +18,9 @@ class Columns(Conditional):
     a is one floating tensor `[..., columns]`, with classes and counts as whole numbers. Bring continuous columns to
     mean 0 and scale 1 first. (Nazábal, Olmos, Ghahramani & Valera, 2020)
 
+    Use:
+        likelihood: tables with columns of several kinds; with `missing` also those with gaps.
+
     Arguments:
         columns: The families by name, in the order of the columns: a family, or a tuple of a family and, each if
             wanted, how many columns are of it and a dict of its options. A list of such is numbered.

@@ -60,6 +60,10 @@ class RelaxedCategorical(
     log p(x) would be none. `q.temperature = 0.5` changes it, between epochs for one; below about 0.1 float32 can
     no longer tell the corners apart. (Maddison, Mnih & Teh, 2017; Jang, Gu & Poole, 2017)
 
+    Use:
+        prior: for a relaxed q, at the same temperature.
+        variational: a discrete latent trained by reparametrised draws, at the price of a relaxed model.
+
     Arguments:
         event_shape, given: The shapes of a and b, see `Conditional`; the last dimension is the classes.
         net: Builds the network, see `networks`.
@@ -85,6 +89,10 @@ class RelaxedBernoulli(_Relaxed, family(distributions.RelaxedBernoulli, "logits"
     Its prior is of the same family, `RelaxedBernoulli(D, logits=0.0, temperature=...)`; see `RelaxedCategorical`.
     (Maddison, Mnih & Teh, 2017)
 
+    Use:
+        prior: for a relaxed q, at the same temperature.
+        variational: binary latents trained by reparametrised draws, at the price of a relaxed model.
+
     Arguments:
         event_shape, given: The shapes of a and b, see `Conditional`.
         net: Builds the network, see `networks`.
@@ -108,6 +116,11 @@ class Autoregressive(Conditional):
     Exact in density; a draw takes one pass of the network per dimension. Over discrete a it is the prior that an
     independent `Bernoulli` or `Categorical` cannot be; over the reals see also `Flow` with `zuko.flows.MAF`.
     (Larochelle & Murray, 2011; Germain, Gregor, Murray & Larochelle, 2015)
+
+    Use:
+        prior: discrete latents that depend on each other.
+        likelihood: data whose entries depend on each other given z; it can learn to ignore z.
+        variational: discrete latents that depend on each other, without reparametrised draws.
 
     Arguments:
         family: The family of a single number, `Bernoulli` for one.

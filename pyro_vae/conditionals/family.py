@@ -275,8 +275,8 @@ def family(
     doc = (
         f"p(a | b), a `{cls.__name__}` whose parameters a network computes from b; see `family`.\n\n"
         + (f"{said}\n\n" if said else "")
-        + f"    Arguments:\n        event_shape, given: The shapes of a and b, see `Conditional`.\n"
-        f"        net: Builds the network, see `networks`.\n"
+        + "    Arguments:\n        event_shape, given: The shapes of a and b, see `Conditional`.\n"
+        "        net: Builds the network, see `networks`.\n"
         + (f"        {options}: The size of an event's parameters, a whole number.\n" if options else "")
         + f"{rows}\n"
         "            (each computed by the network, or fixed by giving it)\n"

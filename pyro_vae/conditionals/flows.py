@@ -47,6 +47,11 @@ class Flow(Conditional):
     - `flow=zuko.flows.NICE`: additive and affine couplings (Dinh, Krueger & Bengio, 2015)
     - `flow=zuko.flows.RealNVP`: affine couplings (Dinh, Sohl-Dickstein & Bengio, 2017)
 
+    Use:
+        prior: latents of any shape; `flow=zuko.flows.MAF` or NSF, both quick in density.
+        likelihood: few real values with a distribution of any shape.
+        variational: a posterior of any shape: `flow=pv.IAF` for many latents, NSF for few.
+
     Arguments:
         event_shape, given: The shapes of a and b, see `Conditional`.
         flow: A class of `zuko.flows` (NSF, MAF, ...), or any callable `(features, context, **options)` that

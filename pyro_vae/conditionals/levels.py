@@ -13,6 +13,11 @@ class Binomial(Family):
 
     .. math:: p(x) = \binom{n}{x} p^x (1 - p)^{n - x}
 
+    (Johnson, Kemp & Kotz, 2005)
+
+    Use:
+        likelihood: counts out of a known total for each entry, successes in n trials.
+
     Arguments:
         event_shape, given, net: See `family`.
         total_count: n, a whole number, or a tensor of the event's shape.
@@ -39,7 +44,15 @@ class Binomial(Family):
 
 
 class DiscretisedLogistic(Family):
-    """p(a | b), a logistic variable rounded to levels 0, ..., levels - 1; see `distributions.DiscretisedLogistic`.
+    r"""p(a | b), a logistic variable rounded to levels 0, ..., levels - 1; see `distributions.DiscretisedLogistic`.
+
+    .. math:: p(x) = \sigma\Big(\frac{u + h - \mu}{s}\Big) - \sigma\Big(\frac{u - h - \mu}{s}\Big),
+        \qquad u = 2xh - 1, \quad h = \frac{1}{L - 1}
+
+    (Kingma, Salimans, Jozefowicz, Chen, Sutskever & Welling, 2016)
+
+    Use:
+        likelihood: bytes and other levels with an order, of which neighbours are alike.
 
     Arguments:
         event_shape, given, net: See `family`.
@@ -71,9 +84,14 @@ def _components(event: Shape, components: int) -> Shape:
 
 
 class DiscretisedLogisticMixture(Family):
-    """p(a | b), at every entry a mixture of discretised logistics. (Salimans et al., 2017)
+    r"""p(a | b), at every entry a mixture of discretised logistics. (Salimans, Karpathy, Chen & Kingma, 2017)
+
+    .. math:: p(x) = \sum_c \pi_c \, p_c(x), \qquad p_c \text{ a } \texttt{DiscretisedLogistic}
 
     Free parameters start at random, for equal components would have equal gradients for ever.
+
+    Use:
+        likelihood: bytes with several likely values, of colour images for one.
 
     Arguments:
         event_shape, given, net: See `family`.
@@ -111,7 +129,12 @@ def _gaps(event: Shape, classes: int) -> Shape:
 
 
 class Ordinal(Family):
-    """p(a | b), ordered classes by cumulative logits; see `distributions.Ordinal`. (McCullagh, 1980)
+    r"""p(a | b), ordered classes by cumulative logits; see `distributions.Ordinal`. (McCullagh, 1980)
+
+    .. math:: p(x \le j) = \sigma(c_j - \mu), \qquad c_j - c_{j-1} = g_j > 0, \quad c_0 + c_{L-2} = 0
+
+    Use:
+        likelihood: classes with an order but no distances, grades and ratings for two.
 
     Arguments:
         event_shape, given, net: See `family`.
@@ -135,9 +158,15 @@ def _totals(event: Shape) -> Shape:
 
 
 class Multinomial(Family):
-    """p(a | b), counts over classes given their total, which log p takes from each value; see `distributions`.
+    r"""p(a | b), counts over classes given their total, which log p takes from each value; see `distributions`.
+
+    .. math:: \log p(x \mid N) = \log \frac{N!}{\prod_j x_j!} + \sum_j x_j \log p_j, \qquad N = \sum_j x_j
 
     As a likelihood it is p(x | z, N), N the total of x: nothing is said of N, and `simulate` draws x of `total_count`.
+    (Liang, Krishnan, Hoffman & Jebara, 2018)
+
+    Use:
+        likelihood: bags of words, clicks: what is counted, not how much in all.
 
     Arguments:
         event_shape: Its last dimension is the classes.
@@ -166,7 +195,15 @@ class Multinomial(Family):
 
 
 class DirichletMultinomial(Multinomial):
-    """p(a | b), counts over classes given their total, spread wider than `Multinomial`; see `distributions`.
+    r"""p(a | b), counts over classes given their total, spread wider than `Multinomial`; see `distributions`.
+
+    .. math:: p(x \mid N) = \frac{N! \, \Gamma(A)}{\Gamma(N + A)} \prod_j
+        \frac{\Gamma(x_j + a_j)}{x_j! \, \Gamma(a_j)}, \qquad N = \sum_j x_j, \quad A = \sum_j a_j
+
+    (Mosimann, 1962)
+
+    Use:
+        likelihood: bags whose words come in bursts: counts that vary more than a multinomial.
 
     Arguments:
         event_shape: Its last dimension is the classes.

@@ -18,6 +18,9 @@ class missing(Conditional):
     variational is told which are missing by `masked`. Draws of x are complete. With a mask in place of NaN, pass
     `x.masked_fill(~mask, torch.nan)`; counts and classes as floats. (Mattei & Frellsen, 2019)
 
+    Use:
+        likelihood: data with missing cells, NaN; the encoder is told by `masked`.
+
     Arguments:
         likelihood: p(x | z), independent over the cells of x given z, or a mixture of such.
 
@@ -26,6 +29,8 @@ class missing(Conditional):
 
     Example:
         >>> import pyro_vae as pv
+        >>> pv.missing(pv.Normal(3, given=2))
+        missing(Normal((3,) | (2,)))
         >>> vae = pv.VAE(
         ...     prior=pv.StandardNormal(2),
         ...     likelihood=pv.missing(pv.Normal(3, given=2)),

@@ -24,6 +24,11 @@ class Mixture(Conditional):
     to which `Trace_ELBO` turns by itself. Free components start at random, for equal ones would have equal gradients
     for ever. (Figurnov, Mohamed & Mnih, 2018)
 
+    Use:
+        prior: latents that fall in clusters.
+        likelihood: data with several likely values, any family.
+        variational: a posterior with several modes; normal and Laplace components have reparametrised draws.
+
     Arguments:
         family: The family of the components, `Normal` for one.
         event_shape, given: The shapes of a and b, see `Conditional`.
@@ -86,6 +91,9 @@ class Vamp(Conditional):
 
     The pseudo-inputs u are learned with the rest. They start at data, `Vamp.from_data(q, x)`, or, where only their
     number is given, near the lower end of `within`, as published. (Tomczak & Welling, 2018)
+
+    Use:
+        prior: where q(z) shall be met by the prior: better log p(x), and fewer unused latents.
 
     Arguments:
         variational: The q(z | x) of the pair, the same object.
@@ -175,6 +183,9 @@ class Aggregate(Conditional):
     priors the one with the largest mean ELBO on x, for that variational and likelihood. It holds a copy of the
     variational as it is then, in eval mode, and x, and learns nothing; exact for the data it holds, at the cost of
     encoding all of them at each call. (Hoffman & Johnson, 2016; Tomczak & Welling, 2018)
+
+    Use:
+        prior: after training: draws of the pair that look like data; not for comparing log p(x) of that data.
 
     Arguments:
         variational: q(z | x).

@@ -21,6 +21,9 @@ class Refined(Conditional):
     steps end elsewhere is still a q: the bounds hold. A pair with it runs, trains and is measured as any other; it
     cannot be exported, for its call takes gradients. (Kim, Wiseman, Miller, Sontag & Rush, 2018)
 
+    Use:
+        variational: where the encoder is what is missing: the amortisation gap is large.
+
     Arguments:
         variational: q(z | x), a family with reparametrised draws, given x.
         prior, likelihood: p(z) and p(x | z).

@@ -17,6 +17,11 @@ class Dirichlet(family(distributions.Dirichlet, concentration=lambda event: _las
 
     Reparametrised (implicitly). As a prior fix it, `Dirichlet(10, concentration=0.3)`. (Joo, Lee, Park & Moon, 2020)
 
+    Use:
+        prior: proportions; below one, α makes most of them small.
+        likelihood: proportions that add up to one, without an exact 0.
+        variational: proportions; reparametrised (implicitly), with a closed KL to a Dirichlet prior.
+
     Arguments:
         event_shape, given: The shapes of a and b, see `Conditional`.
         net: Builds the network, see `networks`.
@@ -39,6 +44,11 @@ class LogisticNormal(
     .. math:: \log \frac{a_k}{1 - \sum_{j \le k} a_j} \sim N(\mu_k, \sigma_k^2), \qquad k < K
 
     Reparametrised. (Aitchison & Shen, 1980; Srivastava & Sutton, 2017)
+
+    Use:
+        prior: proportions, of topics for one, without the Dirichlet's sharp corners.
+        likelihood: proportions that add up to one, with a single mode.
+        variational: proportions, quicker and steadier than the Dirichlet.
 
     Arguments:
         event_shape, given: The shapes of a and b, see `Conditional`; the last dimension is K, at least 2.
@@ -68,7 +78,14 @@ class OneHotCategorical(family(dist.OneHotCategorical, logits=lambda event: _las
 
     .. math:: p(a) = \prod_k \pi_k^{a_k}
 
+    (Kingma, Rezende, Mohamed & Welling, 2014)
+
     Under `TraceEnum_ELBO` a vector of one is summed over exactly, see `VAE`.
+
+    Use:
+        prior: a discrete latent that a network reads as it is.
+        likelihood: classes, given as one-hot vectors.
+        variational: a discrete latent: summed over with `TraceEnum_ELBO`, or by `VIMCO`, `ReweightedWakeSleep`.
 
     Arguments:
         event_shape, given: The shapes of a and b, see `Conditional`; the last dimension is the classes.

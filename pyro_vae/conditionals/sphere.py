@@ -32,6 +32,11 @@ class PowerSpherical(_OnSpheres, family(distributions.PowerSpherical, "loc", con
     Reparametrised, fast, and stable at any κ, with a closed KL to `UniformSphere`, its usual prior. An event of
     several dimensions is a sphere for each entry of all but the last. (De Cao & Aziz, 2020)
 
+    Use:
+        prior: directions around one that is learned.
+        likelihood: directions: normalised embeddings, the wind.
+        variational: directions; the first choice on the sphere.
+
     Arguments:
         event_shape, given: The shapes of a and b, see `Conditional`; the last dimension is d, at least 2.
         net: Builds the network, see `networks`.
@@ -56,6 +61,11 @@ class VonMisesFisher(_OnSpheres, family(distributions.VonMisesFisher, "loc", con
     and exported like any other; a draw costs a few times one of `PowerSpherical`. (Davidson, Falorsi, De Cao, Kipf &
     Tomczak, 2018; see `distributions.VonMisesFisher`)
 
+    Use:
+        prior: directions around one that is learned.
+        likelihood: directions, scored by their cosine.
+        variational: directions, as the S-VAE has them; slower than `PowerSpherical`.
+
     Arguments:
         event_shape, given: The shapes of a and b, see `Conditional`; the last dimension is d, at least 2.
         net: Builds the network, see `networks`.
@@ -76,6 +86,11 @@ class UniformSphere(Conditional):
 
     .. math:: p(a) = \frac{\Gamma(d/2)}{2 \pi^{d/2}}
 
+    (Davidson, Falorsi, De Cao, Kipf & Tomczak, 2018)
+
+    Use:
+        prior: directions, none of them preferred; with `PowerSpherical` or `VonMisesFisher` as q.
+
     Arguments:
         event_shape: The shape of an event; an int is a vector. The last dimension is d, at least 2.
 
@@ -83,6 +98,8 @@ class UniformSphere(Conditional):
         ValueError: if d is below 2.
 
     Example:
+        >>> UniformSphere(3)
+        UniformSphere((3,))
         >>> UniformSphere(3)().log_prob(torch.tensor([0.0, 0.0, 1.0])).exp()
         tensor(0.0796)
     """

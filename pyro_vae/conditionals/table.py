@@ -176,7 +176,7 @@ NegativeBinomial = family(
     """,
 )
 ZeroInflatedPoisson = family(
-    dist.ZeroInflatedPoisson,
+    distributions.ZeroInflatedPoisson,
     "rate",
     "gate_logits",
     doc=r"""
@@ -227,10 +227,17 @@ class LowRankNormal(
         cov_factor=lambda event, rank: (*event[:-1], event[-1], rank),
     )
 ):
-    """p(a | b), a `LowRankMultivariateNormal`: covariance W Wᵀ + D, W of `rank` columns; see `family`.
+    r"""p(a | b), a `LowRankMultivariateNormal`: covariance W Wᵀ + D, W of `rank` columns; see `family`.
+
+    .. math:: a \sim N(\mu, W W^\top + D)
 
     A learned W is held to 300 times √D in norm: beyond, float32 no longer tells D from zero. Free parameters
-    start at random, for at W = 0 its gradient is zero for ever.
+    start at random, for at W = 0 its gradient is zero for ever. (Ong, Nott & Smith, 2018)
+
+    Use:
+        prior: many latents with a few common causes.
+        likelihood: real values whose noise is correlated along a few directions.
+        variational: the posterior of many latents, correlated along a few directions.
 
     Example:
         >>> LowRankNormal(20, given=(1, 28, 28), rank=2)
@@ -252,12 +259,21 @@ class LowRankNormal(
 
 
 class StandardNormal(Normal):
-    """N(0, I), with nothing to learn; its numbers are buffers and follow the module to a device.
+    r"""N(0, I), with nothing to learn; its numbers are buffers and follow the module to a device.
+
+    .. math:: p(a) = N(a; 0, I)
+
+    (Kingma & Welling, 2014)
+
+    Use:
+        prior: the first choice, to which the others are compared.
 
     Arguments:
         event_shape: The shape of an event; an int is a vector.
 
     Example:
+        >>> StandardNormal(20)
+        StandardNormal((20,))
         >>> StandardNormal(20)().event_shape
         torch.Size([20])
     """

@@ -3,7 +3,12 @@
 from pyro_vae.distributions import kernels  # noqa: F401
 from pyro_vae.distributions.bernoulli import Bernoulli, ContinuousBernoulli
 from pyro_vae.distributions.columns import Product
-from pyro_vae.distributions.counts import DirichletMultinomial, Multinomial, ZeroInflatedNegativeBinomial
+from pyro_vae.distributions.counts import (
+    DirichletMultinomial,
+    Multinomial,
+    ZeroInflatedNegativeBinomial,
+    ZeroInflatedPoisson,
+)
 from pyro_vae.distributions.discrete import Autoregressive, RelaxedBernoulli, RelaxedOneHotCategorical
 from pyro_vae.distributions.flow import FlowDistribution
 from pyro_vae.distributions.levels import DiscretisedLogistic, DiscretisedLogisticMixture, Ordinal
@@ -36,4 +41,5 @@ __all__ = [
     "VonMises",
     "VonMisesFisher",
     "ZeroInflatedNegativeBinomial",
+    "ZeroInflatedPoisson",
 ]

@@ -9,8 +9,29 @@ from torch import Size, Tensor
 from torch.distributions import constraints
 
 
-class ZeroInflatedNegativeBinomial(dist.ZeroInflatedNegativeBinomial):
-    """Pyro's, by its logits; it then does not refuse logits so large that their probability rounds to one.
+class _ByLogits:
+    """Pyro keeps the probability of a zero once it drew, cannot be expanded then, and has log p of fewer digits."""
+
+    @property
+    def gate(self) -> Tensor:
+        return self.gate_logits.sigmoid()
+
+
+class ZeroInflatedPoisson(_ByLogits, dist.ZeroInflatedPoisson):
+    """Pyro's, by its logits throughout, so that it is after a draw what it was before.
+
+    Example:
+        >>> p = ZeroInflatedPoisson(torch.tensor(2.0), gate_logits=torch.tensor(30.0))
+        >>> _ = p.sample()
+        >>> p.expand((2,)).log_prob(torch.tensor([0.0, 1.0])).round()
+        tensor([ -0., -31.])
+    """
+
+    arg_constraints: ClassVar[dict] = {"rate": constraints.positive, "gate_logits": constraints.real}
+
+
+class ZeroInflatedNegativeBinomial(_ByLogits, dist.ZeroInflatedNegativeBinomial):
+    """Pyro's, by its logits throughout; it does not refuse those so large that their probability rounds to one.
 
     Example:
         >>> a = torch.tensor(2.0)

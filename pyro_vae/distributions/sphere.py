@@ -95,7 +95,7 @@ class _Zonal(TorchDistribution):
     def rsample(self, sample_shape: Size = Size()) -> Tensor:  # noqa: B008
         across = _noise(self.loc, self._extended_shape(sample_shape))
         across = _normalised(across - (across * self.loc).sum(-1, keepdim=True) * self.loc)
-        away = self._draw_away(Size(sample_shape)).unsqueeze(-1)
+        away = self.draw_away(Size(sample_shape)).unsqueeze(-1)
         sine = (away * (2 - away)).clamp(min=torch.finfo(away.dtype).tiny).sqrt()
         return _normalised((1 - away) * self.loc + sine * across)
 
@@ -113,7 +113,7 @@ class _Zonal(TorchDistribution):
         """KL from this to the uniform distribution, in nats, `[*batch]`."""
         raise NotImplementedError
 
-    def _draw_away(self, sample_shape: Size) -> Tensor:
+    def draw_away(self, sample_shape: Size) -> Tensor:
         """1 - t, reparametrised."""
         raise NotImplementedError
 
@@ -145,7 +145,7 @@ class PowerSpherical(_Zonal):
         tensor([0.0000, 0.0000, 0.5000])
     """
 
-    def _draw_away(self, sample_shape: Size) -> Tensor:
+    def draw_away(self, sample_shape: Size) -> Tensor:
         near, far = (torch._standard_gamma(g.expand(sample_shape + self.batch_shape)) for g in self._ab())
         return 2 * far / (near + far)
 
@@ -237,7 +237,7 @@ class VonMisesFisher(_Zonal):
         u, log_step = self._grid()
         return self._exponent(u).logsumexp(-1) + log_step
 
-    def _draw_away(self, sample_shape: Size) -> Tensor:
+    def draw_away(self, sample_shape: Size) -> Tensor:
         with torch.no_grad():
             away = self._propose(sample_shape)
             slope = self._slope(away) if self.concentration.requires_grad else torch.zeros_like(away)
