@@ -14,6 +14,7 @@ import torch
 import typer
 import zuko
 from matplotlib.figure import Figure
+from pyro.infer import Trace_ELBO
 from torch import Tensor
 
 import pyro_vae as pv
@@ -21,31 +22,12 @@ from pyro_vae import plots
 from pyro_vae.data import Dataset, binarise
 from pyro_vae.diagnostics import Picture
 from pyro_vae.report import report
+from pyro_vae.supports import describe
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
-PRIORS: dict[str, Callable] = {
-    "standard-normal": lambda latent, **_: pv.StandardNormal(latent),
-    "normal": lambda latent, **_: pv.Normal(latent),
-    "laplace": lambda latent, **_: pv.Laplace(latent),
-    "student-t": lambda latent, **_: pv.StudentT(latent),
-    "mixture": lambda latent, components, **_: pv.Mixture(pv.Normal, latent, components=components),
-    "vamp": lambda variational, x, components, **_: pv.Vamp(variational, x[torch.arange(components) % len(x)]),
-    "flow": lambda latent, **_: pv.Flow(latent),
-}
-LIKELIHOODS: dict[str, Callable] = {
-    "bernoulli": pv.Bernoulli,
-    "continuous-bernoulli": pv.ContinuousBernoulli,
-    "normal": pv.Normal,
-    "laplace": pv.Laplace,
-    "student-t": pv.StudentT,
-    "beta": pv.Beta,
-    "gamma": pv.Gamma,
-    "poisson": pv.Poisson,
-    "negative-binomial": pv.NegativeBinomial,
-    "categorical": pv.Categorical,
-}
-VARIATIONALS: dict[str, Callable] = {
+# the parts of docs/parts.md that need no more than defaults
+REAL: dict[str, Callable] = {
     "normal": pv.Normal,
     "low-rank-normal": partial(pv.LowRankNormal, rank=2),
     "full-normal": pv.MultivariateNormal,
@@ -53,10 +35,92 @@ VARIATIONALS: dict[str, Callable] = {
     "student-t": pv.StudentT,
     "nsf": partial(pv.Flow, flow=zuko.flows.NSF),
     "maf": partial(pv.Flow, flow=zuko.flows.MAF),
+    "iaf": partial(pv.Flow, flow=pv.IAF),
+    "coupling": partial(pv.Flow, flow=zuko.flows.NSF, passes=2),
+}
+BEYOND: dict[str, Callable] = {
+    "gamma": pv.Gamma,
+    "beta": pv.Beta,
+    "logit-normal": pv.LogitNormal,
+    "dirichlet": pv.Dirichlet,
+    "logistic-normal": pv.LogisticNormal,
+    "power-spherical": pv.PowerSpherical,
+    "von-mises-fisher": pv.VonMisesFisher,
+    "bernoulli": pv.Bernoulli,
+    "one-hot-categorical": pv.OneHotCategorical,
+    "autoregressive-bernoulli": partial(pv.Autoregressive, pv.Bernoulli),
+}
+RELAXED: dict[str, Callable] = {
+    "relaxed-bernoulli": partial(pv.RelaxedBernoulli, temperature=0.5),
+    "relaxed-categorical": partial(pv.RelaxedCategorical, temperature=0.5),
+}
+PRIORS: dict[str, Callable] = {
+    "standard-normal": lambda latent, **_: pv.StandardNormal(latent),
+    "mixture": lambda latent, components, **_: pv.Mixture(pv.Normal, latent, components=components),
+    "vamp": lambda variational, x, components, **_: pv.Vamp(variational, x[torch.arange(components) % len(x)]),
+    "flow": lambda latent, **_: pv.Flow(latent),
+    "uniform-sphere": lambda latent, **_: pv.UniformSphere(latent),
+    **{name: lambda latent, made=made, **_: made(latent) for name, made in (REAL | BEYOND).items()},
+    **{name: lambda latent, made=made, **_: made(latent, logits=0.0) for name, made in RELAXED.items()},
+}
+LIKELIHOODS: dict[str, Callable] = {
+    "bernoulli": pv.Bernoulli,
+    "continuous-bernoulli": pv.ContinuousBernoulli,
+    "normal": pv.Normal,
+    "laplace": pv.Laplace,
+    "student-t": pv.StudentT,
+    "logit-normal": pv.LogitNormal,
+    "beta": pv.Beta,
+    "gamma": pv.Gamma,
+    "von-mises": pv.VonMises,
+    "poisson": pv.Poisson,
+    "negative-binomial": pv.NegativeBinomial,
+    "zero-inflated-poisson": pv.ZeroInflatedPoisson,
+    "zero-inflated-negative-binomial": pv.ZeroInflatedNegativeBinomial,
+    "multinomial": pv.Multinomial,
+    "dirichlet-multinomial": pv.DirichletMultinomial,
+    "binomial": pv.Binomial,
+    "categorical": pv.Categorical,
+    "ordinal": pv.Ordinal,
+    "discretised-logistic": pv.DiscretisedLogistic,
+    "discretised-logistic-mixture": partial(pv.DiscretisedLogisticMixture, components=5),
+}
+LEVELS = {  # the option that says how many values there are, and that number for the values 0, 1
+    "binomial": ("total_count", 1),
+    "categorical": ("classes", 2),
+    "ordinal": ("classes", 2),
+    "discretised-logistic": ("levels", 2),
+    "discretised-logistic-mixture": ("levels", 2),
+}
+VARIATIONALS: dict[str, Callable] = {
+    **REAL,
+    "mixture": partial(pv.Mixture, pv.Normal, components=5),
+    **BEYOND,
+    **RELAXED,
+}
+OBJECTIVES: dict[str, Callable] = {
+    "elbo": lambda **_: Trace_ELBO(),
+    "analytic-kl": lambda **_: pv.AnalyticKL(),
+    "sticking-the-landing": lambda **_: pv.EvidenceLowerBound(gradient="sticking_the_landing"),
+    "score": lambda draws, **_: pv.EvidenceLowerBound(draws, gradient="leave_one_out"),
+    "importance-weighted": lambda draws, **_: pv.ImportanceWeighted(draws),
+    "doubly-reparametrised": lambda draws, **_: pv.ImportanceWeighted(draws, gradient="doubly_reparametrised"),
+    "renyi": lambda draws, **_: pv.Renyi(0.5, draws),
+    "miwae": lambda draws, **_: pv.MIWAE(draws, draws),
+    "piwae": lambda draws, **_: pv.PIWAE(draws, draws),
+    "ciwae": lambda draws, **_: pv.CIWAE(0.5, draws),
+    "vimco": lambda draws, **_: pv.VIMCO(draws),
+    "reweighted-wake-sleep": lambda draws, **_: pv.ReweightedWakeSleep(draws),
+    "free-bits": lambda **_: pv.FreeBits(0.25),
+    "capacity": lambda **_: pv.Capacity(10.0, pv.linear(5000, to=10.0)),
+    "total-correlation": lambda rows, **_: pv.TotalCorrelation(6.0, rows),
+    "mmd": lambda **_: pv.MMD(100.0),
 }
 NETWORKS: dict[str, Callable] = {"mlp": pv.networks.mlp, "conv": pv.networks.conv}
 
 
+# options that runs of an earlier version do not know
+ADDED = {"objective": "elbo", "draws": 5, "compile": False, "precision": None}
 EFFORTS: dict[str, dict[str, int]] = {
     "quick": {"num_samples": 1000, "simulations": 500},
     "normal": {"num_samples": 5000, "simulations": 1000, "num_steps": 100, "refit_steps": 200},
@@ -91,8 +155,9 @@ def _build(config: dict, data: Dataset) -> pv.VAE:
         raise ValueError(f"latent: expected a positive whole number, got {latent}")
     net = _pick(NETWORKS, "network", config["network"])
     options = {} if config["scale"] is None else {"scale": config["scale"]}
-    if config["likelihood"] == "categorical":
-        options["classes"] = int(data.train.max()) + 1
+    if config["likelihood"] in LEVELS:
+        option, least = LEVELS[config["likelihood"]]
+        options[option] = least - 1 + max(1, int(max(part.max() for part in (data.train, data.validation, data.test))))
     torch.manual_seed(config["seed"])
     likelihood = _pick(LIKELIHOODS, "likelihood", config["likelihood"])(event, given=latent, net=net, **options)
     variational = _pick(VARIATIONALS, "variational", config["variational"])(latent, given=event, net=net)
@@ -129,7 +194,7 @@ def _open(run: Path) -> tuple[dict, Dataset, pv.VAE]:
 
 def _read_config(run: Path) -> dict:
     try:
-        return json.loads((run / "config.json").read_text())
+        return ADDED | json.loads((run / "config.json").read_text())
     except FileNotFoundError:
         raise ValueError(f"run: {run} holds no config.json, so it is not the folder of a run") from None
     except (OSError, ValueError) as error:
@@ -145,6 +210,10 @@ def train(
     prior: Annotated[str, typer.Option(help=f"p(z): {_known(PRIORS)}.")] = "standard-normal",
     likelihood: Annotated[str, typer.Option(help=f"p(x|z): {_known(LIKELIHOODS)}.")] = "bernoulli",
     variational: Annotated[str, typer.Option(help=f"q(z|x): {_known(VARIATIONALS)}.")] = "normal",
+    objective: Annotated[
+        str, typer.Option(help=f"What is trained; what is measured is log p(x) and the ELBO: {_known(OBJECTIVES)}.")
+    ] = "elbo",
+    draws: Annotated[int, typer.Option(help="Of q(z|x) for each datum, for the objectives of several, k.")] = 5,
     network: Annotated[str, typer.Option(help=f"Of p(x|z) and q(z|x): {_known(NETWORKS)}.")] = "mlp",
     latent: Annotated[int, typer.Option(help="Dimensions of z.")] = 2,
     components: Annotated[int, typer.Option(help="Of a mixture or vamp prior.")] = 50,
@@ -157,6 +226,10 @@ def train(
     num_samples: Annotated[int, typer.Option(help="Draws of q(z|x) for each datum, to measure.")] = 1000,
     seed: Annotated[int, typer.Option(help="Of all that is random.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
+    compile: Annotated[
+        bool, typer.Option("--compile", help="Compile the training step; needs a C++ compiler.")
+    ] = False,
+    precision: Annotated[str | None, typer.Option(help="bf16: the networks' products in bfloat16.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; by default runs/DATA, numbered.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, exactly.")] = False,
 ) -> None:
@@ -184,9 +257,10 @@ def train(
     pair = _build(config, found)
     config |= {"binarisation": binarisation, "event_shape": list(found.train.shape[1:])}
     config |= {"pyro_vae": pv.__version__, "torch": str(torch.__version__)}
-    objective = pv.Objective(pair)
+    elbo = _pick(OBJECTIVES, "objective", config["objective"])(draws=config["draws"], rows=len(found.train))
+    weighted = pv.Objective(pair, elbo)
     if config["beta"] != 1:
-        objective = pv.KLWeight(objective, config["beta"])
+        weighted = pv.KLWeight(weighted, config["beta"])
     print(f"{pair}\n\n{found.description}; binarisation: {binarisation}")
     with _writing(out):
         (out / "figures").mkdir(parents=True, exist_ok=True)
@@ -198,11 +272,13 @@ def train(
             epochs=config["epochs"],
             batch_size=config["batch_size"],
             learning_rate=config["learning_rate"],
-            objective=objective,
+            objective=weighted,
             validation=found.validation,
             patience=config["patience"],
             transform=None if binarisation == "none" else torch.bernoulli,
             device=config["device"],
+            compile=config["compile"],
+            precision=config["precision"],
             checkpoint=out / "checkpoint.safetensors",
             resume=resume,
             seed=config["seed"],
@@ -308,13 +384,14 @@ def _figures(pair: pv.VAE, found: Dataset, history: pv.History, picture: Picture
             "samples": plots.data(simulated, title="means of p(x|z), z drawn from p(z)", columns=12),
             "latents": plots.latents(z, labels),
         }
-        if z[0].numel() <= 2:
+        real = describe(pair.variational.support) == "real"
+        if real and z[0].numel() <= 2:
             grid = pv.diagnostics.grid_posterior(pair, x[:6])
             figures["posterior"] = plots.posterior(grid, x[:6])
         elif picture is not None and picture.annealed is not None:
             q = torch.stack([pv.reconstruct(pair, x[:6])["z"] for _ in range(300)])
             figures["posterior"] = plots.posterior_draws(picture.annealed, q)
-        if z[0].numel() == 2 and x.dim() == 4:
+        if real and z[0].numel() == 2 and x.dim() == 4:
             bounds = (z.min().item(), z.max().item())
             axis = torch.linspace(*bounds, 17, device=device)
             at = torch.cartesian_prod(axis, axis).reshape(-1, *z.shape[1:])

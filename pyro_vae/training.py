@@ -257,7 +257,7 @@ class _Run:
     def _epoch(self, bar, interrupted: threading.Event) -> None:
         s, start, before = self.state, time.monotonic(), self.state.seconds
         self.objective.train()
-        self.bounded = getattr(self.objective, "bound", False)
+        self.bounded = None
         batches = iter(self.batches)
         if s.batches_done:
             with torch.random.fork_rng(devices=self._cuda()):
@@ -270,6 +270,8 @@ class _Run:
         for batch in batches:
             self.before = torch.get_rng_state()
             n, loss = batch[0].shape[0], self._step(batch)
+            if self.bounded is None:
+                self.bounded = getattr(self.objective, "bound", False)
             self.pending = loss * n if self.pending is None else self.pending + loss * n
             s.batches_done += 1
             s.rows_done += n

@@ -14,6 +14,7 @@ from pyro import poutine
 from torch import nn
 
 import pyro_vae as pv
+from pyro_vae.compiled import CompiledLoss
 from pyro_vae.conditionals.family import _lower_cholesky
 
 
@@ -469,6 +470,11 @@ MISUSES = {
         lambda: pv.Normal(2, scale=-1.0),
         ValueError,
         r"scale: expected finite values within GreaterThan\(lower_bound=0.0\), got -1",
+    ),
+    "a scale of zero": (
+        lambda: pv.Normal(2, given=3, scale=0.0),
+        ValueError,
+        r"scale: expected finite values within GreaterThan\(lower_bound=0.0\), got 0",
     ),
     "fixed, and no factor": (
         lambda: pv.MultivariateNormal(2, scale_tril=torch.ones(2, 2)),
