@@ -321,7 +321,7 @@ class _Run:
         reconstruction = torch.cat([t.log_likelihood[0] for t in pieces]).double().mean().item()
         kl = torch.cat([(t.log_variational - t.log_prior)[0] for t in pieces]).double().mean().item()
         seconds = s.seconds + time.monotonic() - start
-        bound = int(self.bounded and getattr(self.objective, "bound", False))
+        bound = int(self.bounded is not False and getattr(self.objective, "bound", False))
         row = (s.loss_sum / s.rows_done, reconstruction - kl, reconstruction, kl, seconds, bound)
         for column, value in zip(s.history, row, strict=True):
             column.append(value)

@@ -13,6 +13,7 @@ class Binomial(Family):
 
     .. math:: p(x) = \binom{n}{x} p^x (1 - p)^{n - x}
 
+    Scored by a compiled loss it is as any other, but its draws cannot be exported: as a latent it runs uncompiled.
     (Johnson, Kemp & Kotz, 2005)
 
     Use:
@@ -163,6 +164,7 @@ class Multinomial(Family):
     .. math:: \log p(x \mid N) = \log \frac{N!}{\prod_j x_j!} + \sum_j x_j \log p_j, \qquad N = \sum_j x_j
 
     As a likelihood it is p(x | z, N), N the total of x: nothing is said of N, and `simulate` draws x of `total_count`.
+    Scored by a compiled loss it is as any other, but its draws cannot be exported: as a latent it runs uncompiled.
     (Liang, Krishnan, Hoffman & Jebara, 2018)
 
     Use:
@@ -200,6 +202,7 @@ class DirichletMultinomial(Multinomial):
     .. math:: p(x \mid N) = \frac{N! \, \Gamma(A)}{\Gamma(N + A)} \prod_j
         \frac{\Gamma(x_j + a_j)}{x_j! \, \Gamma(a_j)}, \qquad N = \sum_j x_j, \quad A = \sum_j a_j
 
+    Scored by a compiled loss it is as any other, but its draws cannot be exported: as a latent it runs uncompiled.
     (Mosimann, 1962)
 
     Use:

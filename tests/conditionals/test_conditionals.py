@@ -292,6 +292,63 @@ def test_under_a_plate_of_draws(case):
     torch.testing.assert_close(log_p, conditional(*given).log_prob(a.clone()), rtol=1e-4, atol=1e-4)
 
 
+# of draws of these, a torch operator that no symbolic batch passes through
+NO_DRAWS = {"Binomial": "binomial", "Multinomial": "binomial", "DirichletMultinomial": "_sample_dirichlet"}
+
+
+def scored(conditional, drawn=True):
+    """A loss of values of a and of b: minus log p, and, where it is asked for, a function of draws."""
+
+    def loss(a, *given):
+        p = conditional(*given)
+        total = -p.log_prob(a).mean()
+        if drawn:
+            total = total + (p.rsample() if p.has_rsample else p.sample()).to(total).square().mean()
+        return total
+
+    return loss
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.event == ((2, 3) if c.given else (3,))], ids=str)
+def test_exported_and_compiled_gives_the_same_numbers(case):
+    conditional, given = case.make(), case.inputs((6,), (6,))
+    a = conditional(*given).sample(() if given else (6,))
+    loss = scored(conditional, drawn=case.name not in NO_DRAWS)
+    compiled = CompiledLoss(loss, [conditional], backend="eager")
+    learned = [w for w in conditional.parameters() if w.requires_grad]
+
+    for n in (6, 4):
+        b = [g[:n].clone().requires_grad_() for g in given]
+        values, gradients = [], []
+        for run in (loss, compiled):
+            torch.manual_seed(n)
+            values.append(run(a[:n], *b))
+            gradients.append(torch.autograd.grad(values[-1], [*learned, *b]) if learned or b else ())
+        torch.testing.assert_close(*values, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)
+    assert len(compiled._compiled) == 1, "one graph for both batch sizes"
+
+
+@pytest.mark.parametrize("name", NO_DRAWS)
+def test_draws_that_cannot_be_compiled_are_named(name):
+    case = Case(name, (3,), GIVEN)
+    conditional, given = case.make(), case.inputs((6,), (6,))
+    compiled = CompiledLoss(scored(conditional), [conditional], backend="eager")
+
+    with pytest.raises(RuntimeError, match=rf"p\.sample\(\).*cannot be compiled: .*aten::{NO_DRAWS[name]}"):
+        compiled(conditional(*given).sample(), *given)
+    assert "draws cannot be exported" in " ".join(type(conditional).__doc__.split())
+
+
+def test_a_refined_variational_cannot_be_compiled():
+    q = pv.Refined(pv.Normal(2, given=3), pv.StandardNormal(2), pv.Normal(3, given=2), steps=1)
+    compiled = CompiledLoss(scored(q), [q], backend="eager")
+
+    with pytest.raises(RuntimeError, match=r"(?s)torch\.autograd\.grad.* cannot be compiled"):
+        compiled(torch.zeros(6, 2), torch.randn(6, 3))
+    assert "cannot be exported" in " ".join(pv.Refined.__doc__.split())
+
+
 # Any output of a network
 
 
