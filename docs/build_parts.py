@@ -25,10 +25,10 @@ ROLES = {
 HEAD = """# The parts
 
 One table for each role, built from the docstrings by `python docs/build_parts.py`. Any conditional serves in any role
-that its support admits; listed is where it is of use. Each is one argument of `pv.VAE`, or of `pv.Objective`; a family of
-your own, from any distribution of Pyro's, is `pv.family(cls, "loc", "scale")`.
+that its support admits; listed is where it is of use. Each is one argument of `pv.VAE`, or of `pv.Objective`; a family
+of your own, from any distribution of Pyro's, is `pv.family(cls, "loc", "scale")`.
 
-Supports are those of the examples in the docstrings. All parameters of a family can be fixed by a number, and those of the
+Supports are those of the examples in the docstrings. Parameters of a family can be fixed by a number, and those of the
 event's shape can be learned without a network, `scale="shared"` or `scale="free"`.
 """
 GIVEN = {"self", "event_shape", "given", "net"}

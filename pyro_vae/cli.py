@@ -287,10 +287,12 @@ def train(
         where = str(stop).partition(";")[0] or "stopped"
         print(f"\n{where}; go on with: pyro-vae train --resume --out {out}", file=sys.stderr)
         raise typer.Exit(130) from None
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError) as error:
         if not resume and not (out / "checkpoint.safetensors").exists():
             # nothing was trained: the folder is free for the next try
             (out / "config.json").unlink()
+        if config["compile"] and isinstance(error, RuntimeError):
+            raise ValueError(f"compile: {error}") from error
         raise
     pv.save_weights(pair, out / "weights.safetensors")
     _write_metrics(history, out / "metrics.csv")
@@ -386,7 +388,9 @@ def _figures(pair: pv.VAE, found: Dataset, history: pv.History, picture: Picture
         }
         real = describe(pair.variational.support) == "real"
         if real and z[0].numel() <= 2:
-            grid = pv.diagnostics.grid_posterior(pair, x[:6])
+            low, high = z.quantile(0.005).item(), z.quantile(0.995).item()
+            reach = (1.25 * low - 0.25 * high, 1.25 * high - 0.25 * low)  # heavy tails would take all of the grid
+            grid = pv.diagnostics.grid_posterior(pair, x[:6], bounds=reach)
             figures["posterior"] = plots.posterior(grid, x[:6])
         elif picture is not None and picture.annealed is not None:
             q = torch.stack([pv.reconstruct(pair, x[:6])["z"] for _ in range(300)])

@@ -38,6 +38,7 @@ class CompiledLoss:
         bare: Further tensors it learns, by the names under which it asks `pyro.param` for them: the unconstrained
             tensor and its constraint.
         after: Called after each call, for what Python does between two steps; `advance` of a `Capacity`, for one.
+        symbolic: Whether the number of rows is; without, each has a graph of its own.
         backend: Of `torch.compile`; "eager" only vanishes the handlers, at once and without a C++ compiler.
 
     Raises:
@@ -52,15 +53,16 @@ class CompiledLoss:
         bare: dict[str, tuple] | None = None,
         *,
         after: Callable[[], None] | None = None,
+        symbolic: bool = True,
         backend: str = "inductor",
     ):
         self.root = _Root(loss, modules, bare or {})
-        self.after, self.backend = after, backend
+        self.after, self.symbolic, self.backend = after, symbolic, backend
         self._compiled: dict[tuple, tuple] = {}
 
     def __call__(self, *args, **kwargs) -> Tensor:
         handlers = _handlers()
-        rows = next((a.shape[0] for a in args if isinstance(a, Tensor) and a.dim()), 0)
+        rows = next((a.shape[0] for a in args if isinstance(a, Tensor) and a.dim()), 0) if self.symbolic else 0
         key = (
             tuple(_kind(a, rows) for a in args),
             tuple((name, _kind(a, rows)) for name, a in kwargs.items()),

@@ -1,6 +1,6 @@
 """How a pair is run: its traces under a plate of draws, their log-probabilities, draws from p."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 
@@ -161,11 +161,14 @@ def refusals(model_trace: Trace, guide_trace: Trace) -> list[str]:
     return problems
 
 
-def blocks(pair: nn.Module, data: tuple, num_samples: int) -> Iterator[tuple[slice, Terms]]:
+def blocks(
+    pair: nn.Module, data: tuple, num_samples: int, joint: Callable | None = None
+) -> Iterator[tuple[slice, Terms]]:
     """`terms` for a block of data at a time, without gradients, in memory that does not grow with data or draws.
 
     z is drawn for a block at once, so that the encoder runs once, and decoded in pieces. No more than `CHUNK` numbers
-    of z, and weights, are kept, unless a single datum has more.
+    of z, and weights, are kept, unless a single datum has more. `joint`, if given, stands for `log_joint` where a piece
+    has full size.
     """
     n, device = data[0].shape[0], data[0].device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), quietly(pair):
@@ -185,14 +188,18 @@ def blocks(pair: nn.Module, data: tuple, num_samples: int) -> Iterator[tuple[sli
                 for i in range(0, k, draws):
                     piece = {name: value[i : i + draws] if value.shape[0] == k else value for name, value in z.items()}
                     size = min(draws, k - i)
-                    joint = log_joint(pair, part, size, piece, guide_trace)
+                    whole = size == draws and part[0].shape[0] == rows
+                    if joint is None or log_variational is None or not whole:
+                        model = log_joint(pair, part, size, piece, guide_trace)
+                    else:
+                        model = joint(pair, part, size, piece)
                     if log_variational is None:
                         log_variational = _summed(guide_trace, (k, part[0].shape[0]))
-                    pieces = (*joint, log_variational[i : i + size])
+                    pieces = (*model, log_variational[i : i + size])
                     if found is None:
                         found = Terms(*(t.new_empty(num_samples, t.shape[1]) for t in pieces))
-                    for whole, t in zip(found, pieces, strict=True):
-                        whole[first + i : first + i + size] = t
+                    for all_draws, t in zip(found, pieces, strict=True):
+                        all_draws[first + i : first + i + size] = t
         yield block, found
 
 

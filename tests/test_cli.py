@@ -33,6 +33,7 @@ TABLES = {
     "prior": cli.PRIORS,
     "likelihood": cli.LIKELIHOODS,
     "variational": cli.VARIATIONALS,
+    "objective": cli.OBJECTIVES,
     "network": cli.NETWORKS,
 }
 
@@ -82,18 +83,72 @@ def test_a_second_run_gets_a_folder_of_its_own_unless_one_is_named(call, tmp_pat
     assert code == 2 and "already holds a run" in err and "--resume" in err
 
 
-NAMES = [(role, name) for role in ("prior", "likelihood", "variational", "network") for name in TABLES[role]]
+NAMES = [(role, name) for role in TABLES for name in TABLES[role] if role != "objective"]
+
+
+def partner(name):
+    """A variational over the support of a prior, and a prior over that of a variational."""
+    if name in cli.BEYOND | cli.RELAXED:
+        return {"prior": name, "variational": name}
+    return {"prior": "uniform-sphere", "variational": "power-spherical"} if name == "uniform-sphere" else {}
 
 
 @pytest.mark.parametrize("role, name", NAMES)
 def test_every_name_builds_a_pair_that_scores_data(role, name):
     config = {"prior": "standard-normal", "likelihood": "bernoulli", "variational": "normal", "network": "mlp"}
+    config |= partner(name) if role in ("prior", "variational") else {}
     config |= {"latent": 2, "components": 3, "scale": None, "seed": 0, role: name}
-    counts = config["likelihood"] in ("poisson", "negative-binomial", "categorical", "bernoulli")
+    likelihood = config["likelihood"]
+    counts = likelihood in (*cli.LEVELS, "bernoulli") or "poisson" in likelihood or "nomial" in likelihood
     x = torch.randint(0, 2, (20, 1, 4, 4)) if counts else torch.rand(20, 1, 4, 4) * 0.9 + 0.05
     pair = cli._build(config, pv.data.Dataset(x, x, x, None, ""))
     assert pv.diagnostics.log_weights(pair, x, num_samples=3).isfinite().all()
     assert cli._build(config, pv.data.Dataset(x, x, x, None, "")).state_dict().keys() == pair.state_dict().keys()
+
+
+def test_levels_are_counted_in_all_of_the_data():
+    config = {"prior": "standard-normal", "variational": "normal", "network": "mlp", "latent": 2, "components": 3}
+    config |= {"scale": None, "seed": 0}
+    few, most = torch.zeros(20, 3), torch.full((5, 3), 6.0)
+    for name, (option, count) in {"binomial": ("total_count", 6), "ordinal": ("classes", 7)}.items():
+        pair = cli._build(config | {"likelihood": name}, pv.data.Dataset(few, few, most, None, ""))
+        assert pair.likelihood.options()[option] == count
+
+
+@pytest.mark.parametrize("name", cli.OBJECTIVES)
+def test_every_objective_scores_a_pair_that_admits_it(name):
+    vae = pv.VAE(prior=pv.StandardNormal(2), likelihood=pv.Normal(3, given=2), variational=pv.Normal(2, given=3))
+    loss = pv.Objective(vae, cli.OBJECTIVES[name](draws=3, rows=100))(torch.randn(5, 3))
+    loss.backward()
+    assert loss.isfinite() and all(p.grad is not None and p.grad.isfinite().all() for p in vae.parameters())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--prior", "student-t", "--objective", "importance-weighted", "--draws", 3, "--precision", "bf16"),
+        ("--prior", "uniform-sphere", "--variational", "von-mises-fisher", "--latent", 3),
+        ("--prior", "bernoulli", "--variational", "bernoulli", "--latent", 5, "--objective", "vimco"),
+        ("--prior", "vamp", "--variational", "full-normal", "--objective", "analytic-kl", "--compile"),
+    ],
+)
+def test_swaps_train_and_are_measured_and_drawn(call, tmp_path, arguments):
+    code, out, err = call("train", *QUICK, *arguments)
+    assert code == 0, err
+    assert "log p(x)" in out and (tmp_path / "runs" / "digits" / "figures" / "latents.png").exists()
+    config = json.loads((tmp_path / "runs" / "digits" / "config.json").read_text())
+    assert config["compile"] is ("--compile" in arguments)
+
+
+def test_a_run_of_an_earlier_version_goes_on(call, tmp_path):
+    call("train", *QUICK)
+    path = tmp_path / "runs" / "digits" / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({key: value for key, value in config.items() if key not in cli.ADDED}))
+    code, _, err = call("train", "--resume", "--out", "runs/digits", "--epochs", 3)
+    assert code == 0, err
+    code, _, err = call("train", "--resume", "--out", "runs/digits", "--objective", "mmd")
+    assert code == 2 and "objective: the run in runs/digits has 'elbo', got 'mmd'" in err
 
 
 def test_own_counts_with_a_likelihood_that_is_no_image(call, tmp_path):
@@ -112,6 +167,12 @@ def test_own_counts_with_a_likelihood_that_is_no_image(call, tmp_path):
         (("--prior", "nothing"), "prior: unknown name 'nothing'; known are standard-normal"),
         (("--likelihood", "nothing"), "likelihood: unknown name 'nothing'; known are bernoulli"),
         (("--variational", "nothing"), "variational: unknown name 'nothing'; known are normal"),
+        (("--objective", "nothing"), "objective: unknown name 'nothing'; known are elbo, analytic-kl"),
+        (("--objective", "vimco", "--draws", "1"), "num_samples: leaving one draw out takes at least 2, got 1"),
+        (("--objective", "importance-weighted", "--draws", "0"), "num_samples: expected at least 1, got 0"),
+        (("--precision", "fp8"), "precision: expected None or 'bf16', got 'fp8'"),
+        (("--prior", "dirichlet"), "the supports of z differ"),
+        (("--variational", "full-normal", "--objective", "free-bits", "--compile"), "compile: line"),
         (("--network", "nothing"), "network: unknown name 'nothing'; known are mlp, conv"),
         (("--latent", "0"), "latent: expected a positive whole number"),
         (("--epochs", "0"), "epochs: expected a positive whole number"),
@@ -195,5 +256,5 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_resume(tmp_path):
 def test_help_lists_the_names(call):
     code, out, _ = call("train", "--help")
     assert code == 0
-    for table in (cli.PRIORS, cli.LIKELIHOODS, cli.VARIATIONALS, cli.NETWORKS, pv.data.NAMES):
+    for table in (cli.PRIORS, cli.LIKELIHOODS, cli.VARIATIONALS, cli.OBJECTIVES, cli.NETWORKS, pv.data.NAMES):
         assert all(name in "".join(out.split()) for name in table)

@@ -10,13 +10,15 @@ import torch
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SHORT = {
     "vae": {"epochs": 3, "num_samples": 20},
-    "swap": {"epochs": 1, "num_samples": 20},
+    "swap": {"epochs": 1, "rows": 200, "tests": 20, "num_samples": 20},
     "handwritten": {"epochs": 3, "num_samples": 20},
     "linear_gaussian": {"num_samples": 500},
     "table_data": {"epochs": 40, "masks": 2, "num_samples": 50},
     "counts": {"epochs": 1, "num_samples": 5},
     "sphere": {"epochs": 3, "num_samples": 20},
     "mnist": {"epochs": 1, "rows": 500, "num_samples": 5},
+    "iwae": {"epochs": 1, "ks": (1, 5), "rows": 200, "tests": 20, "num_samples": 20},
+    "static_mnist": {"epochs": 1, "names": ("standard", "vamp"), "rows": 300, "tests": 20, "k": 20},
 }
 
 
@@ -38,7 +40,7 @@ def test_vae():
 
 def test_swap():
     found = run("swap")
-    assert len(found) == 9 and torch.tensor(list(found.values())).isfinite().all()
+    assert len(found) == 27 and all(value.shape == (20,) and value.isfinite().all() for value in found.values())
 
 
 @pytest.mark.filterwarnings("ignore:.*adopts pyro.param")
@@ -71,7 +73,23 @@ def test_counts():
     assert len(found) == 10 and torch.tensor(list(found.values())).isfinite().all()
 
 
+def needs(file: str) -> None:
+    if not (Path(os.environ.get("PYRO_VAE_DATA", "")) / file).exists():
+        pytest.skip(f"PYRO_VAE_DATA names no folder with {file}")
+
+
+def test_iwae():
+    needs("MNIST")
+    found = run("iwae")
+    assert list(found) == [1, 5] and all(-700 < value.mean() < -100 for value in found.values())
+
+
+def test_static_mnist():
+    needs("binarized_mnist.npz")
+    found = run("static_mnist")
+    assert list(found) == ["standard", "vamp"] and all(-700 < value.mean() < -100 for value in found.values())
+
+
 def test_mnist():
-    if not (Path(os.environ.get("PYRO_VAE_DATA", "")) / "binarized_mnist.npz").is_file():
-        pytest.skip("PYRO_VAE_DATA names no folder with binarized_mnist.npz")
+    needs("binarized_mnist.npz")
     assert run("mnist").elbo.value.mean() > -500

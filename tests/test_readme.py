@@ -22,7 +22,7 @@ def names():
 
 
 def test_the_first_block_and_training(names):
-    first, training = BLOCKS[0], BLOCKS[2]
+    first, training = BLOCKS[0], BLOCKS[3]
     exec(first + training, names)
 
 
@@ -46,6 +46,19 @@ def test_each_swap(names):
             assert made(3, given=2)(torch.zeros(5, 2)).event_shape == (3,)
 
 
+def test_the_parts(names):
+    names |= {"pv": pv}
+    names["vae"] = pv.VAE(
+        prior=pv.StandardNormal(20),
+        likelihood=pv.Bernoulli((1, 28, 28), given=20),
+        variational=pv.Normal(20, given=(1, 28, 28)),
+    )
+    exec(BLOCKS[2], names)
+    vae = pv.VAE(prior=names["prior"], likelihood=names["likelihood"], variational=names["variational"])
+    assert pv.diagnostics.log_weights(vae, names["x"], num_samples=2).isfinite().all()
+    assert names["objective"](names["x"]).isfinite()
+
+
 def test_the_tools_for_what_was_written_by_hand(names):
     def model(x):
         with pyro.plate("data", x.shape[0]):
@@ -59,7 +72,7 @@ def test_the_tools_for_what_was_written_by_hand(names):
         with pyro.plate("data", x.shape[0]):
             pyro.sample("z", dist.Normal(raw(x.mean((1, 2, 3))[:, None])[:, 0], 0.1))
 
-    exec(BLOCKS[3], names | {"pv": pv, "model": model, "guide": guide})
+    exec(BLOCKS[4], names | {"pv": pv, "model": model, "guide": guide})
 
 
 def test_the_picture_is_printed_in_the_shape_that_the_readme_shows(call):  # noqa: F811

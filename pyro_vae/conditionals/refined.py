@@ -34,6 +34,7 @@ class Refined(Conditional):
     Raises:
         TypeError: if the variational is no family, as `Flow` is none.
         ValueError: if it has no reparametrised draws, or an option is not positive.
+        RuntimeError: when called, if it is being exported or compiled.
 
     Example:
         >>> prior, likelihood = StandardNormal(2), Normal(3, given=2)
@@ -78,6 +79,8 @@ class Refined(Conditional):
         return self.variational.support
 
     def forward(self, x: Tensor) -> dist.TorchDistribution:
+        if torch.compiler.is_compiling():
+            raise RuntimeError(f"{self} takes gradients when it is called, which no compiled graph can")
         start = self.variational.raw_from(x)
         raw = start.detach()
         with torch.enable_grad():

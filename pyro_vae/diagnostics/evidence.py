@@ -26,7 +26,9 @@ class Evidence(NamedTuple):
     khat: Tensor
 
 
-def log_evidence(pair: nn.Module, *data: Tensor, num_samples: int = 5000, progress: bool = True) -> Evidence:
+def log_evidence(
+    pair: nn.Module, *data: Tensor, num_samples: int = 5000, compile: bool = False, progress: bool = True
+) -> Evidence:
     r"""log p(x) by importance sampling, in chunks: memory does not grow with the number of draws.
 
     .. math:: \log \hat p(x) = \log \frac{1}{k} \sum_k w_k, \qquad E[\log \hat p(x)] \le \log p(x)
@@ -37,6 +39,7 @@ def log_evidence(pair: nn.Module, *data: Tensor, num_samples: int = 5000, progre
         pair: The pair.
         data: x, `[n, *event]`, and what else the model takes.
         num_samples: k, draws of q(z | x) for each datum.
+        compile: See `log_weights`.
         progress: Show a progress bar, in a terminal or notebook.
 
     Returns:
@@ -55,7 +58,7 @@ def log_evidence(pair: nn.Module, *data: Tensor, num_samples: int = 5000, progre
         >>> log_evidence(vae, torch.ones(5, 3), num_samples=100).value.shape
         torch.Size([5])
     """
-    found = measured(pair, data, num_samples, progress)
+    found = measured(pair, data, num_samples, progress, compile)
     return gathered([evidence_of(t.log_likelihood + t.log_prior - t.log_variational) for t in found])
 
 

@@ -1,16 +1,17 @@
 """The one quantity that bounds and estimates of log p(x) are statistics of."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
 
 from pyro_vae.checks import check_data
+from pyro_vae.compiled import CompiledLoss
 from pyro_vae.progress import progress_bar
-from pyro_vae.traces import Terms, blocks
+from pyro_vae.traces import Terms, blocks, log_joint
 
 
-def log_weights(pair: nn.Module, *data: Tensor, num_samples: int) -> Tensor:
+def log_weights(pair: nn.Module, *data: Tensor, num_samples: int, compile: bool = False) -> Tensor:
     r"""Importance weights of draws of q(z | x), in nats.
 
     .. math:: \log w_{ki} = \log p(x_i, z_{ki}) - \log q(z_{ki} \mid x_i), \qquad z_{ki} \sim q(z \mid x_i)
@@ -21,6 +22,7 @@ def log_weights(pair: nn.Module, *data: Tensor, num_samples: int) -> Tensor:
         pair: The pair; it is measured in eval mode and put back.
         data: x, `[n, *event]`, and what else the model takes.
         num_samples: k.
+        compile: Compile p(x, z), which pays from some ten seconds of work on (see `CompiledLoss`).
 
     Returns:
         `[k, n]`.
@@ -39,11 +41,15 @@ def log_weights(pair: nn.Module, *data: Tensor, num_samples: int) -> Tensor:
         >>> log_weights(vae, torch.ones(5, 3), num_samples=10).shape
         torch.Size([10, 5])
     """
-    parts = [t.log_likelihood + t.log_prior - t.log_variational for t in measured(pair, data, num_samples)]
+    parts = [
+        t.log_likelihood + t.log_prior - t.log_variational for t in measured(pair, data, num_samples, compile=compile)
+    ]
     return torch.cat(parts, dim=1)
 
 
-def measured(pair: nn.Module, data: tuple, num_samples: int, progress: bool = False) -> Iterator[Terms]:
+def measured(
+    pair: nn.Module, data: tuple, num_samples: int, progress: bool = False, compile: bool = False
+) -> Iterator[Terms]:
     """The terms `[k, n of a block]` of checked data, in float64, a block after the other."""
     if not isinstance(num_samples, int) or num_samples < 1:
         raise ValueError(f"num_samples: expected a positive whole number, got {num_samples!r}")
@@ -51,9 +57,24 @@ def measured(pair: nn.Module, data: tuple, num_samples: int, progress: bool = Fa
     device = next((p.device for p in pair.parameters()), data[0].device)
     data = tuple(d.to(device) for d in data)
     with progress_bar(data[0].shape[0], "measuring", show=progress, unit="datum") as bar:
-        for block, found in blocks(pair, data, num_samples):
+        for block, found in blocks(pair, data, num_samples, _compiled(pair) if compile else None):
             yield Terms(*(t.double() for t in found))
             bar.update(block.stop - block.start)
+
+
+def _compiled(pair: nn.Module) -> Callable[..., tuple[Tensor, Tensor]]:
+    """`log_joint`, compiled at its first call for the shapes it meets there."""
+    compiled: list[CompiledLoss] = []
+
+    def joint(pair: nn.Module, data: tuple, k: int, z: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        def flat(*tensors: Tensor) -> tuple[Tensor, Tensor]:
+            return log_joint(pair, tensors[: len(data)], k, dict(zip(z, tensors[len(data) :], strict=True)))
+
+        if not compiled:
+            compiled.append(CompiledLoss(flat, [pair], symbolic=False))
+        return compiled[0](*data, *z.values())
+
+    return joint
 
 
 def stderr(draws: Tensor) -> Tensor:

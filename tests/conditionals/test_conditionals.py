@@ -309,7 +309,7 @@ def scored(conditional, drawn=True):
     return loss
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if c.event == ((2, 3) if c.given else (3,))], ids=str)
+@pytest.mark.parametrize("case", [c for c in CASES if c.event == ((3,) if c.given else (2, 3))], ids=str)
 def test_exported_and_compiled_gives_the_same_numbers(case):
     conditional, given = case.make(), case.inputs((6,), (6,))
     a = conditional(*given).sample(() if given else (6,))
@@ -344,7 +344,7 @@ def test_a_refined_variational_cannot_be_compiled():
     q = pv.Refined(pv.Normal(2, given=3), pv.StandardNormal(2), pv.Normal(3, given=2), steps=1)
     compiled = CompiledLoss(scored(q), [q], backend="eager")
 
-    with pytest.raises(RuntimeError, match=r"(?s)torch\.autograd\.grad.* cannot be compiled"):
+    with pytest.raises(RuntimeError, match=r"cannot be compiled: .*Refined\(\(2,\) \| \(3,\).* takes gradients"):
         compiled(torch.zeros(6, 2), torch.randn(6, 3))
     assert "cannot be exported" in " ".join(pv.Refined.__doc__.split())
 

@@ -6,6 +6,7 @@ from oracles import linear_gaussian
 from torch import nn
 
 import pyro_vae as pv
+from pyro_vae import traces
 from pyro_vae.diagnostics import log_weights
 
 
@@ -145,3 +146,21 @@ def test_what_has_no_weight_per_datum_is_refused(model, guide, said):
 def test_num_samples_is_a_positive_whole_number(num_samples):
     with pytest.raises(ValueError, match="num_samples"):
         log_weights(pv.Pair(good_model, good_guide), torch.randn(5), num_samples=num_samples)
+
+
+def test_compiled_they_are_the_same(monkeypatch):
+    """With blocks and pieces that do not come out even, which run as they are."""
+    torch.manual_seed(0)
+    pair = pv.VAE(
+        prior=pv.Mixture(pv.Normal, 2, components=3),
+        likelihood=pv.Bernoulli(5, given=2),
+        variational=pv.Normal(2, given=5),
+    )
+    x = torch.bernoulli(torch.full((7, 5), 0.4))
+    monkeypatch.setattr(traces, "CHUNK", 90)
+    monkeypatch.setattr(traces, "DECODED", {"cpu": 60})
+    found = []
+    for compile in (False, True):
+        torch.manual_seed(1)
+        found.append(log_weights(pair, x, num_samples=14, compile=compile))
+    torch.testing.assert_close(*found, rtol=1e-5, atol=1e-5)
