@@ -102,7 +102,7 @@ OBJECTIVES: dict[str, Callable] = {
     "elbo": lambda **_: Trace_ELBO(),
     "analytic-kl": lambda **_: pv.AnalyticKL(),
     "sticking-the-landing": lambda **_: pv.EvidenceLowerBound(gradient="sticking_the_landing"),
-    "score": lambda draws, **_: pv.EvidenceLowerBound(draws, gradient="leave_one_out"),
+    "leave-one-out": lambda draws, **_: pv.EvidenceLowerBound(draws, gradient="leave_one_out"),
     "importance-weighted": lambda draws, **_: pv.ImportanceWeighted(draws),
     "doubly-reparametrised": lambda draws, **_: pv.ImportanceWeighted(draws, gradient="doubly_reparametrised"),
     "renyi": lambda draws, **_: pv.Renyi(0.5, draws),
@@ -207,7 +207,9 @@ def train(
     data: Annotated[
         str, typer.Option(help=f"{_known(pv.data.NAMES)}; or a .npy, .npz, .csv, .pt file or a folder of images.")
     ] = "digits",
-    prior: Annotated[str, typer.Option(help=f"p(z): {_known(PRIORS)}.")] = "standard-normal",
+    prior: Annotated[
+        str, typer.Option(help=f"p(z), over the same support as q(z|x): {_known(PRIORS)}.")
+    ] = "standard-normal",
     likelihood: Annotated[str, typer.Option(help=f"p(x|z): {_known(LIKELIHOODS)}.")] = "bernoulli",
     variational: Annotated[str, typer.Option(help=f"q(z|x): {_known(VARIATIONALS)}.")] = "normal",
     objective: Annotated[

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from torch.distributions import constraints, transform_to
 from torch.overrides import TorchFunctionMode
 
-from pyro_vae.onednn import OneDNN
 from pyro_vae.pairs.pair import OwnParameters, modules_of
 from pyro_vae.traces import unvalidated
 
@@ -111,6 +110,8 @@ class CompiledLoss:
         run.__code__ = run.__code__.replace()
         options = {"guard_filter_fn": lambda guards: [False] * len(guards)}
         if self.backend == "inductor":
+            from pyro_vae.onednn import OneDNN  # with the compiler itself, which takes a second to import
+
             options |= {"fallback_random": True, "post_grad_custom_post_pass": OneDNN()}
         compiled = torch.compile(run, fullgraph=True, options=options, backend=self.backend)
 

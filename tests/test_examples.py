@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+import pyro_vae as pv
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SHORT = {
     "vae": {"epochs": 3, "num_samples": 20},
@@ -78,13 +80,20 @@ def needs(file: str) -> None:
         pytest.skip(f"PYRO_VAE_DATA names no folder with {file}")
 
 
-def test_iwae():
+@pytest.fixture
+def eager(monkeypatch):
+    """`fit` without compiling, which takes longer than all the rest of an example's short form."""
+    fit = pv.fit
+    monkeypatch.setattr(pv, "fit", lambda *args, **options: fit(*args, **options | {"compile": False}))
+
+
+def test_iwae(eager):
     needs("MNIST")
     found = run("iwae")
     assert list(found) == [1, 5] and all(-700 < value.mean() < -100 for value in found.values())
 
 
-def test_static_mnist():
+def test_static_mnist(eager):
     needs("binarized_mnist.npz")
     found = run("static_mnist")
     assert list(found) == ["standard", "vamp"] and all(-700 < value.mean() < -100 for value in found.values())

@@ -110,9 +110,7 @@ GROUPS = {
             "Binomial": partial(pv.Binomial, total_count=2),
             "DiscretisedLogistic": partial(pv.DiscretisedLogistic, levels=3),
             "DiscretisedLogisticMixture": partial(pv.DiscretisedLogisticMixture, levels=3, components=2),
-            "Autoregressive Categorical": partial(
-                pv.Autoregressive, pv.Categorical, classes=3, context=4, hidden=(4,)
-            ),
+            "Autoregressive Categorical": partial(pv.Autoregressive, pv.Categorical, classes=3, context=4, hidden=(4,)),
         },
         path=False,
     ),
@@ -162,7 +160,9 @@ OBJECTIVES = {
     "MMD and KL": partial(pv.MMD, 2.0, alpha=0.5),
 }
 WITHOUT_PATH = {
-    name for name in OBJECTIVES if name.endswith((" score", "leave_one_out")) or name in ("VIMCO", "ReweightedWakeSleep")
+    name
+    for name in OBJECTIVES
+    if name.endswith((" score", "leave_one_out")) or name in ("VIMCO", "ReweightedWakeSleep")
 } | {"Trace_ELBO"}
 BY_DIMENSION = {"FreeBits", "TotalCorrelation", "TotalCorrelation stratified"}
 
@@ -261,7 +261,7 @@ def test_parts_over_different_sets_are_refused(name, other):
         if same:
             pv.VAE(prior=p, likelihood=likelihood, variational=q)
             continue
-        with pytest.raises(ValueError, match="the supports of z differ: prior .* is over .*, variational .* over") as e:
+        with pytest.raises(ValueError, match=r"supports of z differ: prior .* is over .*, variational .* over") as e:
             pv.VAE(prior=p, likelihood=likelihood, variational=q)
         assert repr(p) in str(e.value) and repr(q) in str(e.value)
 
@@ -322,8 +322,7 @@ def test_compiled_training_is_the_eager_one(name):
         pair = small(family)
         objective = pv.Objective(pair, bound())
         history = pv.fit(pair, BITS, epochs=3, objective=objective, compile=compile, **RUN)
-        found.append((weights(pair), history.loss, dict(objective.elbo.named_buffers()) if "cap" in name else {}))
-        if "cap" in name:
-            assert (int(objective.elbo.steps), objective.elbo.nats.item()) == (6, 3.0)
+        found.append((history.loss, objective.state_dict()))
     torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)
-    assert any(not torch.equal(w, found[0][0][n]) for n, w in weights(small(family)).items())
+    assert name != "a rising capacity" or (int(objective.elbo.steps), objective.elbo.nats > 2) == (6, True)
+    assert all(not torch.equal(w, found[1][1][f"pair.{n}"]) for n, w in weights(small(family)).items())

@@ -50,7 +50,7 @@ class Flow(Conditional):
     Use:
         prior: latents of any shape; `flow=zuko.flows.MAF` or NSF, both quick in density.
         likelihood: few real values with a distribution of any shape.
-        variational: a posterior of any shape: `flow=pv.IAF` for many latents, NSF for few.
+        variational: a posterior of any shape: `flow=pv.IAF` for many latents, NSF for few, MAF under a `Vamp`.
 
     Arguments:
         event_shape, given: The shapes of a and b, see `Conditional`.

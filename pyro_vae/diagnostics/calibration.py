@@ -5,7 +5,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from pyro import poutine
-from scipy import stats
 from torch import Tensor, nn
 
 from pyro_vae import traces
@@ -56,7 +55,7 @@ class Calibration(NamedTuple):
         A bias piles the ranks up at one end, and that by itself bends the histogram; where there is one, the width
         of q is judged by the spread of the ranks' normal scores about their own mean.
         """
-        limit = stats.norm.isf(self.level / (4 * len(self.names)))
+        limit = -torch.special.ndtri(torch.tensor(self.level / (4 * len(self.names)), dtype=torch.float64)).item()
         said = []
         for j, p in enumerate(self.adjusted.tolist()):
             slope, curve = self.slope[j].item(), self.curve[j].item()
@@ -212,8 +211,9 @@ def calibration_of(
     found = Calibration(ranks, torch.ones_like(slope), slope, curve, names, num_draws, level)
     counts, share = found.histogram()
     expected = (share * len(ranks))[:, None].expand_as(counts)
-    pvalue = torch.as_tensor(stats.chisquare(counts.numpy(), expected.numpy(), axis=0).pvalue)
-    return found._replace(pvalue=pvalue)
+    statistic = ((counts - expected).square() / expected).sum(0)
+    freedom = torch.full_like(statistic, len(counts) - 1)
+    return found._replace(pvalue=torch.special.gammaincc(freedom / 2, statistic / 2))
 
 
 def _spread(ranks: Tensor, num_draws: int) -> float:
@@ -221,7 +221,7 @@ def _spread(ranks: Tensor, num_draws: int) -> float:
 
     Ranks that pile up at an end only lower the variance, so a low one tells nothing if they do.
     """
-    scores = torch.as_tensor(stats.norm.ppf((np.arange(num_draws + 1) + 0.5) / (num_draws + 1)))
+    scores = torch.special.ndtri((torch.arange(num_draws + 1).double() + 0.5) / (num_draws + 1))
     square = (scores[ranks] - scores[ranks].mean()).square()
     z = len(ranks) ** 0.5 * (square.mean() - scores.var(correction=0)).item() / max(square.std().item(), 1e-12)
     ends = max((ranks == end).double().mean().item() for end in (0, num_draws))
