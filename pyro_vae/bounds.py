@@ -653,8 +653,9 @@ class Capacity(Bound, nn.Module):
         num_samples: See `Bound`.
 
     Attributes:
-        steps, nats: Buffers: training steps done, and C at that step, which is all that a compiled graph reads. An
-            eager call in training mode, with gradients, advances them; who runs a compiled one calls `advance()`.
+        steps, nats: Buffers: training steps done, and C at the last of them, which is all that a compiled graph reads.
+            An eager call in training mode, with gradients, begins by advancing them; who runs a compiled one calls
+            `advance()` before it.
 
     Raises:
         ValueError: if gamma or the capacity is negative or not finite; see `Bound`.
@@ -665,7 +666,7 @@ class Capacity(Bound, nn.Module):
         ...     prior=pv.StandardNormal(2), likelihood=pv.Normal(3, given=2), variational=pv.Normal(2, given=3)
         ... )
         >>> objective = pv.Objective(vae, Capacity(10.0, pv.linear(4, to=2.0)))
-        >>> _ = objective(torch.ones(5, 3))
+        >>> _ = objective(torch.ones(5, 3)), objective(torch.ones(5, 3))
         >>> objective.elbo.nats
         tensor(0.5000)
     """
@@ -684,15 +685,15 @@ class Capacity(Bound, nn.Module):
         self.register_buffer("nats", torch.tensor(_within("capacity", self.capacity(0), 0.0)))
 
     def per_datum(self, run: Run) -> Tensor:
-        distance = (sum(run.kl().values()).mean() - self.nats).abs()
         if self.training and torch.is_grad_enabled() and not torch.compiler.is_compiling():
             self.advance()
+        distance = (sum(run.kl().values()).mean() - self.nats).abs()
         return run.log_likelihood.mean(0) - self.gamma * distance
 
     def advance(self) -> None:
-        """Count one training step, and set the capacity of the next."""
-        self.steps += 1
+        """Set the capacity of the next training step, and count it; not between a loss and its gradients."""
         self.nats.fill_(_within("capacity", self.capacity(int(self.steps)), 0.0))
+        self.steps += 1
 
 
 class TotalCorrelation(Bound):

@@ -36,7 +36,7 @@ class CompiledLoss:
         modules: All modules whose parameters it uses.
         bare: Further tensors it learns, by the names under which it asks `pyro.param` for them: the unconstrained
             tensor and its constraint.
-        after: Called after each call, for what Python does between two steps; `advance` of a `Capacity`, for one.
+        before: Called before each step, for what Python does between two; `advance` of a `Capacity`, for one.
         symbolic: Whether the number of rows is; without, each has a graph of its own.
         backend: Of `torch.compile`; "eager" only vanishes the handlers, at once and without a C++ compiler.
 
@@ -51,12 +51,12 @@ class CompiledLoss:
         modules: Iterable[nn.Module],
         bare: dict[str, tuple] | None = None,
         *,
-        after: Callable[[], None] | None = None,
+        before: Callable[[], None] | None = None,
         symbolic: bool = True,
         backend: str = "inductor",
     ):
         self.root = _Root(loss, modules, bare or {})
-        self.after, self.symbolic, self.backend = after, symbolic, backend
+        self.before, self.symbolic, self.backend = before, symbolic, backend
         self._compiled: dict[tuple, tuple] = {}
 
     def __call__(self, *args, **kwargs) -> Tensor:
@@ -80,10 +80,10 @@ class CompiledLoss:
                 )
             # the handlers are kept, so that their ids stay theirs
             self._compiled[key] = (self._compile(args, kwargs, rows), handlers)
-        loss = self._compiled[key][0](*(a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)))
-        if self.after is not None and not (loss.is_cuda and torch.cuda.is_current_stream_capturing()):
-            self.after()
-        return loss
+        capturing = self.root.device == "cuda" and torch.cuda.is_current_stream_capturing()
+        if self.before is not None and torch.is_grad_enabled() and not capturing:
+            self.before()
+        return self._compiled[key][0](*(a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)))
 
     def _compile(self, args: tuple, kwargs: dict, rows: int) -> Callable[..., Tensor]:
         def symbolic(a):
@@ -400,7 +400,7 @@ class Compiled(ELBO):
         def loss(*args, **kwargs):
             return self.elbo.differentiable_loss(model, guide, *args, **kwargs)
 
-        return CompiledLoss(loss, modules.values(), bare, after=getattr(self.elbo, "advance", None)), parameters
+        return CompiledLoss(loss, modules.values(), bare, before=getattr(self.elbo, "advance", None)), parameters
 
 
 class CompiledTrace_ELBO(Compiled):

@@ -64,7 +64,8 @@ class Objective(nn.Module):
             TypeError: if the ELBO cannot be compiled.
         """
         elbo = exportable(self.elbo)
-        self._compiled_call_impl = CompiledLoss(partial(self._mean, elbo), [self], after=getattr(elbo, "advance", None))
+        before = getattr(elbo, "advance", None)
+        self._compiled_call_impl = CompiledLoss(partial(self._mean, elbo), [self], before=before)
 
     def _mean(self, elbo: ELBO, *data: Tensor) -> Tensor:
         with OwnParameters():

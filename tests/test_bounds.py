@@ -545,8 +545,8 @@ def test_capacity_follows_its_schedule_and_a_checkpoint():
     objective = pv.Objective(pair, bound)
     seen = []
     for _ in range(6):
-        seen.append(bound.nats.item())
         objective(x)
+        seen.append(bound.nats.item())
     assert seen == [0.0, 0.5, 1.0, 1.5, 2.0, 2.0]
 
     objective.eval()
