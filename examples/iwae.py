@@ -60,12 +60,12 @@ def main(
             compile=True,
             seed=0,
         )
-        found[k] = pv.diagnostics.log_evidence(pair, test, num_samples=num_samples).value
+        found[k] = pv.diagnostics.log_evidence(pair, test, num_samples=num_samples, compile=True).value
         active = int((pair.variational(test).mean.var(0) > 0.01).sum())
         error = found[k].std() / math.sqrt(len(test))
         print(
-            f"k = {k}: log p(x) {found[k].mean():.2f} ± {error:.2f}, {active} active units; {len(history.loss)} epochs, "
-            f"{sum(history.seconds) / 60:.1f} minutes",
+            f"k = {k}: log p(x) {found[k].mean():.2f} ± {error:.2f}, {active} active units; "
+            f"{len(history.loss)} epochs, {sum(history.seconds) / 60:.1f} minutes",
             flush=True,
         )
     for k in ks[1:]:

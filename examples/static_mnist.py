@@ -8,6 +8,7 @@ Set PYRO_VAE_DATA to the folder that has binarized_mnist.npz.
     python examples/static_mnist.py 60 standard vamp  # epochs, and which
 """
 
+import itertools
 import math
 import sys
 
@@ -25,7 +26,7 @@ class Gated(nn.Module):
     def __init__(self, given, out):
         super().__init__()
         widths = [math.prod(given[0]), 300, 300]
-        self.layers = nn.ModuleList(nn.Linear(a, 2 * b) for a, b in zip(widths, widths[1:]))
+        self.layers = nn.ModuleList(nn.Linear(a, 2 * b) for a, b in itertools.pairwise(widths))
         self.last = nn.Linear(300, math.prod(out))
 
     def forward(self, x):
@@ -75,7 +76,7 @@ def main(
             compile=True,
             seed=0,
         )
-        found[name] = pv.diagnostics.log_evidence(vae, test, num_samples=k).value
+        found[name] = pv.diagnostics.log_evidence(vae, test, num_samples=k, compile=True).value
         error = found[name].std() / math.sqrt(len(test))
         print(
             f"{name:10} log p(x) {found[name].mean():.2f} ± {error:.2f}, validation ELBO {history.elbo[-1]:.2f}, "
@@ -87,7 +88,8 @@ def main(
         error = gain.std() / math.sqrt(len(gain))
         print(f"{name} against {names[0]}: {gain.mean():+.2f} ± {error:.2f} nats, paired")
     print(
-        f"static MNIST, {len(x)} training images, {len(test)} of the test split evenly spaced, L_{k}, last of {epochs} epochs"
+        f"static MNIST, {len(x)} training images, {len(test)} of the test split evenly spaced, L_{k}, "
+        f"last of {epochs} epochs"
     )
     return found
 

@@ -174,8 +174,10 @@ def blocks(
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), quietly(pair):
         drawn = latents(trace(pair.guide, tuple(d[:64] for d in data), draws=1))
     kept = max([1, *(value[0, 0].numel() for value in drawn.values() if value.dim() > 1)])
-    rows = max(1, min(n, CHUNK // (kept * num_samples)))
-    draws = max(1, DECODED[device.type if device.type in DECODED else "cpu"] // (rows * max(1, data[0][0].numel())))
+    numbers = max(1, data[0][0].numel())
+    limit = DECODED[device.type if device.type in DECODED else "cpu"]
+    rows = max(1, min(n, CHUNK // (kept * num_samples), limit // numbers))
+    draws = max(1, limit // (rows * numbers))
     for start in range(0, n, rows):
         block = slice(start, min(start + rows, n))
         part = tuple(d[block] for d in data)
