@@ -10,7 +10,7 @@ import pyro
 import torch
 from pyro import poutine
 from pyro.distributions.util import is_identically_zero
-from pyro.infer import ELBO, Trace_ELBO
+from pyro.infer import ELBO, Trace_ELBO, TraceMeanField_ELBO
 from pyro.infer.util import MultiFrameTensor
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import _PYRO_STACK
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints, transform_to
 from torch.overrides import TorchFunctionMode
 
+from pyro_vae.bounds import AnalyticKL
 from pyro_vae.pairs.pair import OwnParameters, modules_of
 from pyro_vae.traces import unvalidated
 
@@ -321,6 +322,8 @@ def exportable(elbo: ELBO) -> ELBO:
         ours = _Trace()
         ours.__dict__.update(elbo.__dict__)
         return ours
+    if type(elbo) is TraceMeanField_ELBO and elbo.num_particles == 1:
+        return AnalyticKL()
     if type(elbo).__module__.startswith("pyro."):
         raise TypeError(
             f"elbo: {type(elbo).__name__} reads numbers off its tensors and cannot be compiled; use Trace_ELBO, or one "

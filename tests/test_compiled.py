@@ -9,7 +9,7 @@ import pytest
 import torch
 import zuko
 from pyro import poutine
-from pyro.infer import SVI, Trace_ELBO, TraceEnum_ELBO
+from pyro.infer import SVI, Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO
 from torch import nn
 
 import pyro_vae as pv
@@ -193,6 +193,15 @@ def test_bare_parameters_and_modules_of_a_handwritten_pair_are_trained(x):
     assert set(theirs) == {"encoder$$$weight", "encoder$$$bias", "scale", "loc"}
     torch.testing.assert_close(theirs, ours, rtol=1e-4, atol=1e-5)
     assert ours["scale"] != 2.0
+
+
+def test_the_mean_field_elbo_is_compiled_too(x):
+    theirs = pv.Objective(vae(), TraceMeanField_ELBO())
+    ours = pv.Objective(vae(), exportable(TraceMeanField_ELBO()))
+    torch.manual_seed(3)
+    expected = theirs(x)
+    torch.manual_seed(3)
+    same(exported(ours)(x), expected)
 
 
 def test_weights_of_the_kl_term_are_read_anew(x):

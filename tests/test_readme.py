@@ -75,6 +75,11 @@ def test_the_tools_for_what_was_written_by_hand(names):
     exec(BLOCKS[4], names | {"pv": pv, "model": model, "guide": guide})
 
 
+def test_the_fast_path(names):
+    assert "compile=True" in BLOCKS[5]
+    exec(BLOCKS[0] + BLOCKS[5].replace("epochs=50", "epochs=2"), names | {"torch": torch})
+
+
 def test_the_picture_is_printed_in_the_shape_that_the_readme_shows(call):  # noqa: F811
     shown = re.search(r"```\n(VAE\(.*?)```", (Path(__file__).parent.parent / "README.md").read_text(), re.DOTALL)[1]
     _, out, _ = call("train", "--epochs", 2, "--num-samples", 50)
