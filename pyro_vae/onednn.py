@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch._inductor.custom_graph_pass import CustomGraphPass
 
-SMALLEST = 2**21  # multiplications below which the call costs more than is gained
+SMALLEST = 2**22  # multiplications below which the call costs more than is gained
 
 
 class OneDNN(CustomGraphPass):
