@@ -313,7 +313,7 @@ def _is_dependent(constraint: constraints.Constraint) -> bool:
     return constraint is constraints.dependent or isinstance(constraint, type(constraints.dependent))
 
 
-def _positive(raw: Tensor) -> Tensor:
+def positive(raw: Tensor) -> Tensor:
     """A softplus, within bounds that a float's arithmetic survives."""
     return nn.functional.softplus(raw).clamp(POSITIVE_MIN, POSITIVE_MAX)
 
@@ -332,7 +332,7 @@ def _lower_cholesky(raw: Tensor) -> Tensor:
     2.9^k / √(k-1)!, for it is a sum over falling chains (Smithies' bound), and these add up to less than 1e3.
     """
     eye = torch.eye(raw.shape[-1], dtype=raw.dtype, device=raw.device)
-    scale = _positive(raw.diagonal(dim1=-2, dim2=-1))
+    scale = positive(raw.diagonal(dim1=-2, dim2=-1))
     n = raw.clamp(-REAL_MAX, REAL_MAX).tril(-1)
     with torch.no_grad():
         inverse = torch.linalg.solve_triangular(eye + n, eye.expand_as(n), upper=False, unitriangular=True)
@@ -348,6 +348,6 @@ def _constrain(constraint: constraints.Constraint, raw: Tensor) -> Tensor:
     while isinstance(base, constraints.independent):
         base = base.base_constraint
     if isinstance(base, constraints.greater_than | constraints.greater_than_eq):
-        return base.lower_bound + _positive(raw)
+        return base.lower_bound + positive(raw)
     raw = raw.clamp(-REAL_MAX, REAL_MAX)
     return raw if base is constraints.real else transform_to(constraint)(raw)

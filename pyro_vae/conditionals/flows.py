@@ -9,16 +9,17 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from pyro_vae import distributions
-from pyro_vae.conditionals.family import Conditional, GivenLike, ShapeLike
+from pyro_vae.conditionals.family import Conditional, GivenLike, ShapeLike, positive
 from pyro_vae.networks import Builder, build, mlp
 
 
 def IAF(features: int, context: int = 0, **options) -> zuko.lazy.Flow:
     """An inverse autoregressive flow, for `Flow(..., flow=IAF)`: a `zuko.flows.MAF` the other way round.
 
-    A draw, with its density, takes one pass, the density of any other value as many as there are features: right
-    for q(z | x), where only draws are scored, and slow for a prior. (Kingma, Salimans, Jozefowicz, Chen, Sutskever
-    & Welling, 2016)
+    With a context it starts, as published, at a normal whose location and scale are read off the context, and whose
+    draws the steps hardly change at first, so that learning begins where that of a diagonal normal does. A draw, with
+    its density, takes one pass, the density of any other value as many as there are features: right for q(z | x), where
+    only draws are scored, and slow for a prior. (Kingma, Salimans, Jozefowicz, Chen, Sutskever & Welling, 2016)
 
     Arguments:
         features, context: The numbers of both.
@@ -30,7 +31,26 @@ def IAF(features: int, context: int = 0, **options) -> zuko.lazy.Flow:
         torch.Size([5, 3])
     """
     flow = zuko.flows.MAF(features, context, **options)
-    return zuko.lazy.Flow([t.inv for t in flow.transform.transforms], flow.base)
+    if not context:
+        return zuko.lazy.Flow([t.inv for t in flow.transform.transforms], flow.base)
+    for step in flow.transform.transforms:
+        last = [layer for layer in step.modules() if hasattr(layer, "weight")][-1]
+        last.weight.data *= 0.01
+        nn.init.zeros_(last.bias)
+    return zuko.lazy.Flow([t.inv for t in flow.transform.transforms], _NormalBase(features, context))
+
+
+class _NormalBase(zuko.lazy.LazyDistribution):
+    """A diagonal normal whose parameters are linear in the context, up to the map of the scale."""
+
+    def __init__(self, features: int, context: int):
+        super().__init__()
+
+        self.linear = nn.Linear(context, 2 * features)
+
+    def forward(self, c: Tensor) -> zuko.distributions.DiagNormal:
+        loc, raw = self.linear(c).chunk(2, -1)
+        return zuko.distributions.DiagNormal(loc, positive(raw))
 
 
 class Flow(Conditional):
