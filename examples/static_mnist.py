@@ -41,7 +41,7 @@ def normal() -> pv.Conditional:
 
 
 def flow() -> pv.Conditional:
-    return pv.Flow(LATENT, given=X, net=Gated, flow=pv.IAF, context=100, transforms=3, hidden_features=(200,))
+    return pv.Flow(LATENT, given=X, net=Gated, flow=pv.IAF, context=300, transforms=1, hidden_features=(300,))
 
 
 STUDY = {

@@ -4,6 +4,7 @@ import traceback
 import warnings
 import weakref
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pyro
@@ -72,7 +73,8 @@ class CompiledLoss:
             torch.is_autocast_enabled(self.root.device),
             tuple(part.training for part in self.root.parts),
         )
-        if key not in self._compiled:
+        new = key not in self._compiled
+        if new:
             if len(self._compiled) == 8:
                 warnings.warn(
                     "a compiled loss meets its ninth kind of call, and compiles anew for each: arguments that are no "
@@ -80,11 +82,14 @@ class CompiledLoss:
                     stacklevel=3,
                 )
             # the handlers are kept, so that their ids stay theirs
-            self._compiled[key] = (self._compile(args, kwargs, rows), handlers)
+            with unvalidated():
+                self._compiled[key] = (self._compile(args, kwargs, rows), handlers)
         capturing = self.root.device == "cuda" and torch.cuda.is_current_stream_capturing()
         if self.before is not None and torch.is_grad_enabled() and not capturing:
             self.before()
-        return self._compiled[key][0](*(a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)))
+        # the compiler switches torch's validation off for good, where it meets a distribution
+        with unvalidated() if new else nullcontext():
+            return self._compiled[key][0](*(a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)))
 
     def _compile(self, args: tuple, kwargs: dict, rows: int) -> Callable[..., Tensor]:
         def symbolic(a):

@@ -310,3 +310,14 @@ def test_the_random_state_outside_is_that_of_the_eager_loss(x):
         run(x)
         states.append(torch.get_rng_state())
     assert torch.equal(*states)
+
+
+@pytest.mark.parametrize("flag", [True, False])
+def test_the_validation_of_arguments_is_as_it_was(flag, x):
+    before = torch.distributions.Distribution._validate_args
+    torch.distributions.Distribution.set_default_validate_args(flag)
+    try:
+        exported(pv.Objective(vae(), exportable(Trace_ELBO())))(x)
+        assert torch.distributions.Distribution._validate_args is flag
+    finally:
+        torch.distributions.Distribution.set_default_validate_args(before)
