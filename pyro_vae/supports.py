@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from pyro_vae.distributions.columns import elementwise
+from pyro_vae.distributions.counts import CountOfTotal
 from pyro_vae.distributions.missing import OrMissing
 
 
@@ -19,6 +20,8 @@ def describe(constraint: constraints.Constraint) -> str:
         return "0 or 1"
     if isinstance(constraint, constraints.integer_interval):
         return f"integer from {_largest(constraint.lower_bound):g} to {_largest(constraint.upper_bound):g}"
+    if isinstance(constraint, CountOfTotal):
+        return "a count out of a total"
     if constraint is constraints.nonnegative_integer:
         return "a count"
     if isinstance(constraint, constraints.interval):

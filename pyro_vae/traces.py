@@ -103,7 +103,7 @@ def terms(pair: nn.Module, data: tuple, num_samples: int, z: dict[str, Tensor] |
     """
     guide_trace = trace(pair.guide, data, draws=num_samples, latents=z)
     joint = log_joint(pair, data, num_samples, latents(guide_trace), guide_trace)
-    return Terms(*joint, _summed(guide_trace, (num_samples, data[0].shape[0])))
+    return Terms(*joint, _summed(guide_trace, num_samples, data[0]))
 
 
 def log_joint(
@@ -114,12 +114,12 @@ def log_joint(
     problems = [] if guide_trace is None else refusals(model_trace, guide_trace)
     if problems:
         raise ValueError("this pair has no weight per datum: " + "; ".join(problems))
-    shape = (num_samples, data[0].shape[0])
-    return _summed(model_trace, shape, observed=True), _summed(model_trace, shape, observed=False)
+    return tuple(_summed(model_trace, num_samples, data[0], observed=which) for which in (True, False))
 
 
-def _summed(run: Trace, shape: tuple, observed: bool = False) -> Tensor:
+def _summed(run: Trace, num_samples: int, x: Tensor, observed: bool = False) -> Tensor:
     """The log-probability `[k, n]` of a trace's latent, or observed, sites."""
+    shape = (num_samples, x.shape[0])
     total: Tensor | float = 0.0
     for name, site in samples(run).items():
         if site["is_observed"] is not observed:
@@ -131,7 +131,7 @@ def _summed(run: Trace, shape: tuple, observed: bool = False) -> Tensor:
                 "draw and datum: declare the other dimensions as the event's with .to_event(...)"
             )
         total = total + log_p
-    return total.expand(shape) if isinstance(total, Tensor) else torch.zeros(shape)
+    return total.expand(shape) if isinstance(total, Tensor) else torch.zeros(shape, device=x.device)
 
 
 def refusals(model_trace: Trace, guide_trace: Trace) -> list[str]:
@@ -196,7 +196,7 @@ def blocks(
                     else:
                         model = joint(pair, part, size, piece)
                     if log_variational is None:
-                        log_variational = _summed(guide_trace, (k, part[0].shape[0]))
+                        log_variational = _summed(guide_trace, k, part[0])
                     pieces = (*model, log_variational[i : i + size])
                     if found is None:
                         found = Terms(*(t.new_empty(num_samples, t.shape[1]) for t in pieces))

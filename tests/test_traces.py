@@ -1,3 +1,5 @@
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from oracles import linear_gaussian
@@ -64,3 +66,12 @@ def test_terms_are_the_densities_of_the_pair():
         assert torch.equal(found.log_likelihood, likelihood)
         assert torch.allclose(found.log_prior, pair.prior().log_prob(z))
         assert torch.allclose(found.log_variational, pair.variational(x).log_prob(z))
+
+
+def test_terms_of_a_pair_without_latents_lie_where_its_data_lie():
+    def model(x):
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("x", dist.Normal(torch.zeros((), device="meta"), 1.0, validate_args=False), obs=x)
+
+    found = terms(pv.Pair(model, lambda x: None), (torch.zeros(5, device="meta"),), 3)
+    assert [term.device.type for term in found] == ["meta"] * len(found)

@@ -96,6 +96,9 @@ class Family(Conditional):
                 f"{type(self).__name__} has no parameter or option {', '.join(sorted(unknown))}; parameters that "
                 f"can be fixed: {', '.join(self.specification)}; options: {', '.join(structural) or 'none'}"
             )
+        for key in self.specification.keys() - options.keys():
+            if self.distribution.arg_constraints[key].is_discrete:
+                raise TypeError(f"{type(self).__name__} needs {key}=, {self.distribution.arg_constraints[key]}")
         self.learned = {key: how for key, how in options.items() if isinstance(how, str) and key in self.specification}
         for key, how in self.learned.items():
             constraint = self.distribution.arg_constraints[key]

@@ -32,17 +32,6 @@ class Binomial(Family):
     distribution = dist.Binomial
     specification = {"total_count": None, "logits": None}  # noqa: RUF012
 
-    def __init__(
-        self,
-        event_shape: ShapeLike,
-        given: GivenLike | None = None,
-        net: Builder | nn.Module = mlp,
-        *,
-        total_count: int | Tensor,
-        **options: float | Tensor | str,
-    ):
-        super().__init__(event_shape, given, net, total_count=total_count, **options)
-
 
 class DiscretisedLogistic(Family):
     r"""p(a | b), a logistic variable rounded to levels 0, ..., levels - 1; see `distributions.DiscretisedLogistic`.
@@ -67,17 +56,6 @@ class DiscretisedLogistic(Family):
 
     distribution = distributions.DiscretisedLogistic
     specification = {"levels": None, "loc": None, "scale": None}  # noqa: RUF012
-
-    def __init__(
-        self,
-        event_shape: ShapeLike,
-        given: GivenLike | None = None,
-        net: Builder | nn.Module = mlp,
-        *,
-        levels: int | Tensor,
-        **options: float | Tensor | str,
-    ):
-        super().__init__(event_shape, given, net, levels=levels, **options)
 
 
 def _components(event: Shape, components: int) -> Shape:
@@ -113,11 +91,9 @@ class DiscretisedLogisticMixture(Family):
         event_shape: ShapeLike,
         given: GivenLike | None = None,
         net: Builder | nn.Module = mlp,
-        *,
-        levels: int | Tensor,
         **options: float | Tensor | str,
     ):
-        super().__init__(event_shape, given, net, levels=levels, **options)
+        super().__init__(event_shape, given, net, **options)
 
         if self.raw is not None:
             nn.init.normal_(self.raw)

@@ -46,6 +46,10 @@ class ZeroInflatedNegativeBinomial(_ByLogits, dist.ZeroInflatedNegativeBinomial)
     }
 
 
+class CountOfTotal(type(constraints.nonnegative_integer)):
+    """A whole number from 0 to the total of its event: not the set of a count by itself."""
+
+
 class Multinomial(TorchDistribution):
     r"""Counts over K classes, given their total: the density takes the total from each value itself.
 
@@ -69,7 +73,7 @@ class Multinomial(TorchDistribution):
         "logits": constraints.real_vector,
         "total_count": constraints.nonnegative_integer,
     }
-    support = constraints.independent(constraints.nonnegative_integer, 1)
+    support = constraints.independent(CountOfTotal(0), 1)
 
     def __init__(self, logits: Tensor, total_count: Tensor, validate_args: bool | None = None):
         shape = torch.broadcast_shapes(logits.shape[:-1], total_count.shape)
@@ -112,7 +116,7 @@ class DirichletMultinomial(dist.DirichletMultinomial):
         10.0
     """
 
-    support = constraints.independent(constraints.nonnegative_integer, 1)
+    support = constraints.independent(CountOfTotal(0), 1)
 
     def expand(self, batch_shape: Size, _instance=None) -> "DirichletMultinomial":
         return super().expand(batch_shape, self._get_checked_instance(DirichletMultinomial, _instance))

@@ -106,6 +106,7 @@ def test_parts_that_do_not_fit_are_refused(parts, said):
         (pv.Categorical(3, classes=4), pv.Categorical(3, given=4, classes=5), "integer from 0 to 3, .* 0 to 4"),
         (pv.Mixture(pv.Gamma, 3, components=2), pv.Flow(3, given=4), "over above 0, .* over real"),
         (pv.Vamp(pv.Gamma(3, given=4), 5), pv.Normal(3, given=4), "over above 0, .* over real"),
+        (pv.Multinomial(3), pv.Poisson(3, given=4), "over a count out of a total, .* over a count"),
         (pv.Autoregressive(pv.Bernoulli, 3), pv.Normal(3, given=4), "over 0 or 1, .* over real"),
     ],
     ids=repr,
