@@ -31,7 +31,7 @@ class CompiledLoss:
     It draws the random numbers of the function it is made of, and its loss and gradients are the same to float
     rounding. The number of rows is symbolic, so a last, smaller batch is run by what is there already (a batch of one
     row has a graph of its own). Handlers that are active at a call are compiled in, tensors that they or the function
-    refer to are read anew at each. A module that is exchanged afterwards for another is not noticed.
+    refer to are read anew at each, and an exchanged module or parameter has it compiled anew.
 
     Arguments:
         loss: A function of tensors `[n, *event]` and of further arguments, which are compiled in; returns a scalar.
@@ -64,15 +64,18 @@ class CompiledLoss:
     def __call__(self, *args, **kwargs) -> Tensor:
         handlers = _handlers()
         rows = next((a.shape[0] for a in args if isinstance(a, Tensor) and a.dim()), 0) if self.symbolic else 0
-        key = (
+        kind = (
             tuple(_kind(a, rows) for a in args),
             tuple((name, _kind(a, rows)) for name, a in kwargs.items()),
             tuple(map(id, handlers)),
             min(rows, 2),
             torch.is_grad_enabled(),
             torch.is_autocast_enabled(self.root.device),
-            tuple(part.training for part in self.root.parts),
         )
+        key = (kind, self.root.state())
+        if key not in self._compiled:
+            self.root.look()
+            key = (kind, self.root.state())
         new = key not in self._compiled
         if new:
             if len(self._compiled) == 8:
@@ -81,9 +84,9 @@ class CompiledLoss:
                     "tensors, the shape of an event, or active handlers change from call to call",
                     stacklevel=3,
                 )
-            # the handlers are kept, so that their ids stay theirs
+            # handlers and parts are kept, so that their ids stay theirs
             with unvalidated():
-                self._compiled[key] = (self._compile(args, kwargs, rows), handlers)
+                self._compiled[key] = (self._compile(args, kwargs, rows), handlers, self.root.held())
         capturing = self.root.device == "cuda" and torch.cuda.is_current_stream_capturing()
         if self.before is not None and torch.is_grad_enabled() and not capturing:
             self.before()
@@ -174,6 +177,20 @@ class _Root(nn.Module):
             stand_in.register_post_accumulate_grad_hook(_hand_on(unconstrained))
             self.stand_ins.append(stand_in)
             self._bare.answers[name] = (len(self.stand_ins) - 1, transform_to(constraint))
+        self.look()
+
+    def look(self) -> None:
+        """Find all modules, and the dictionaries in which they keep each other, parameters and buffers."""
+        self._all = list(self.parts.modules())
+        self._kept = [d for m in self._all for d in (m._modules, m._parameters, m._buffers) if d]
+
+    def held(self) -> list:
+        """All modules, parameters and buffers, as of the last look but for what was exchanged since."""
+        return [held for kept in self._kept for held in kept.values()]
+
+    def state(self) -> tuple:
+        """What tells one compiled form from another: what it holds, and each module's mode."""
+        return tuple(map(id, self.held())), tuple([m.training for m in self._all])
 
     def forward(self, *tensors: Tensor) -> Tensor:
         remaining = iter(tensors)

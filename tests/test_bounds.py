@@ -539,6 +539,34 @@ def test_free_bits_without_a_closed_form():
         loss_of(pv.FreeBits(0.1), small(pv.MultivariateNormal), x)
 
 
+@pytest.mark.parametrize("role", ["likelihood", "variational"])
+@pytest.mark.parametrize(
+    "bound",
+    [
+        partial(pv.ImportanceWeighted, 5, DOUBLY),
+        partial(pv.EvidenceLowerBound, 1, LANDING),
+        partial(pv.PIWAE, 2, 3),
+        partial(pv.ReweightedWakeSleep, 5),
+    ],
+    ids=repr,
+)
+def test_dropout_is_refused_where_the_pair_is_run_twice(bound, role):
+    def dropping(given, out):
+        return nn.Sequential(nn.Linear(math.prod(given[0]), 8), nn.Dropout(0.5), nn.Linear(8, math.prod(out)))
+
+    nets = {"likelihood": pv.networks.mlp, "variational": pv.networks.mlp} | {role: dropping}
+    pair = pv.VAE(
+        prior=pv.StandardNormal(2),
+        likelihood=pv.Normal(5, given=2, net=nets["likelihood"]),
+        variational=pv.Normal(2, given=5, net=nets["variational"]),
+    )
+    x = torch.rand(7, 5)
+    with pytest.raises(ValueError, match=r"twice at the same draws .*random beyond its latents"):
+        loss_of(bound(), pair, x)
+    pair.eval()
+    loss_of(bound(), pair, x)
+
+
 def test_capacity_follows_its_schedule_and_a_checkpoint():
     pair, x = small(), torch.rand(7, 5).round()
     bound = pv.Capacity(2.0, pv.linear(4, to=2.0))

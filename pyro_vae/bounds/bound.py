@@ -180,10 +180,30 @@ class Bound(infer.ELBO):
         if gradient == LEAVE_ONE_OUT and num_samples < 2:
             raise ValueError(f"num_samples: leaving one draw out takes at least 2, got {num_samples}")
         self.gradient = gradient
+        self._compared = False
 
     def per_datum(self, run: Run) -> Tensor:
         """The estimate for each datum, `[n]`, in nats, up is good; its gradient is the estimator's."""
         raise NotImplementedError
+
+    def routes(self, run: Run, model: Tensor, path: Tensor, score: Tensor) -> Tensor:
+        """A number per datum with the gradient Σ model·D + path·P - score·S, see `WeightBound`."""
+        again = run.detached()
+        if not self._compared and not torch.compiler.is_compiling():
+            self._compared = True
+            for role in ("log_variational", "log_joint"):
+                first, second = (getattr(r, role).detach() for r in (run, again))
+                # a flow's inverse is exact for most draws only; what is random differs nearly everywhere
+                if (first - second).abs().median() > 1e-3 * (1 + first.abs().median()):
+                    raise ValueError(
+                        f"gradient: {self.gradient!r} runs {'guide' if role == 'log_variational' else 'model'} twice "
+                        "at the same draws and found two densities: it is random beyond its latents. Take dropout "
+                        "out, or gradient='reparametrised'"
+                    )
+        total = path * (run.log_joint - run.log_variational) + (path - score) * again.log_variational
+        if model is not path:
+            total = total + (model - path) * again.log_joint
+        return total.sum(0)
 
     def differentiable_loss(self, model, guide, *args, **kwargs) -> Tensor:
         """Minus the scaled sum over data, in nats, a scalar."""

@@ -101,15 +101,16 @@ class Capacity(Bound, nn.Module):
         self.register_buffer("nats", torch.tensor(within("capacity", self.capacity(0), 0.0)))
 
     def per_datum(self, run: Run) -> Tensor:
-        if self.training and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
             self.advance()
         distance = (sum(run.kl().values()).mean() - self.nats).abs()
         return run.log_likelihood.mean(0) - self.gamma * distance
 
     def advance(self) -> None:
-        """Set the capacity of the next training step, and count it; not between a loss and its gradients."""
-        self.nats.fill_(within("capacity", self.capacity(int(self.steps)), 0.0))
-        self.steps += 1
+        """In training mode, set the capacity of the next step and count it; not between a loss and its gradients."""
+        if self.training:
+            self.nats.fill_(within("capacity", self.capacity(int(self.steps)), 0.0))
+            self.steps += 1
 
 
 class TotalCorrelation(Bound):

@@ -54,7 +54,7 @@ class WeightBound(Bound):
             signal = value if self.gradient == SCORE else value - self.value(_one_replaced(log_w))
             return _graft(value, value + (signal.detach() * run.log_score).sum(0))
         a, b = self.weights(log_w.detach())
-        return _graft(value, _routes(run, a, b, torch.zeros_like(b)))
+        return _graft(value, self.routes(run, a, b, torch.zeros_like(b)))
 
 
 class EvidenceLowerBound(WeightBound):
@@ -294,7 +294,7 @@ class PIWAE(MIWAE):
             return value
         a, b = self.weights(log_w)
         guide = (a, a) if self.gradient == REPARAMETRISED else (b, torch.zeros_like(b))
-        return _graft(value, _routes(run, log_w.softmax(-2), *guide))
+        return _graft(value, self.routes(run, log_w.softmax(-2), *guide))
 
 
 class CIWAE(WeightBound):
@@ -373,16 +373,7 @@ class ReweightedWakeSleep(Bound):
         if not torch.is_grad_enabled():
             return value
         w = log_w.softmax(-2)
-        return _graft(value, _routes(run, w, torch.zeros_like(w), -w))
-
-
-def _routes(run: Run, model: Tensor, path: Tensor, score: Tensor) -> Tensor:
-    """A number per datum with the gradient Σ model·D + path·P - score·S, see `WeightBound`."""
-    again = run.detached()
-    total = path * (run.log_joint - run.log_variational) + (path - score) * again.log_variational
-    if model is not path:
-        total = total + (model - path) * again.log_joint
-    return total.sum(0)
+        return _graft(value, self.routes(run, w, torch.zeros_like(w), -w))
 
 
 def _graft(value: Tensor, surrogate: Tensor) -> Tensor:

@@ -58,13 +58,12 @@ class Flow(Conditional):
 
     .. math:: \log p(a) = \log N(f(a); 0, I) + \log |\det \partial f / \partial a|
 
-    Each kind is one argument:
+    (Rezende & Mohamed, 2015) Each kind is one argument:
 
     - `flow=zuko.flows.NSF` (the default): autoregressive splines (Durkan, Bekasov, Murray & Papamakarios, 2019)
     - `flow=zuko.flows.NSF, passes=2`: the same as couplings, one pass either way
     - `flow=zuko.flows.MAF`: masked autoregressive, fast density (Papamakarios, Pavlakou & Murray, 2017)
     - `flow=pv.IAF`: inverse autoregressive, fast draws (Kingma et al., 2016)
-    - `flow=zuko.flows.NICE`: additive and affine couplings (Dinh, Krueger & Bengio, 2015)
     - `flow=zuko.flows.RealNVP`: affine couplings (Dinh, Sohl-Dickstein & Bengio, 2017)
 
     Use:

@@ -15,7 +15,8 @@ class Dirichlet(family(distributions.Dirichlet, concentration=lambda event: _las
 
     .. math:: p(a) = \frac{\Gamma(\sum_k \alpha_k)}{\prod_k \Gamma(\alpha_k)} \prod_k a_k^{\alpha_k - 1}
 
-    Reparametrised (implicitly). As a prior fix it, `Dirichlet(10, concentration=0.3)`. (Joo, Lee, Park & Moon, 2020)
+    Reparametrised (implicitly). As a prior fix it, `Dirichlet(10, concentration=0.3)`. (Figurnov,
+    Mohamed & Mnih, 2018; Joo, Lee, Park & Moon, 2020)
 
     Use:
         prior: proportions; below one, α makes most of them small.
@@ -41,9 +42,11 @@ class LogisticNormal(
 ):
     r"""p(a | b), logistic-normal: a normal of K - 1 numbers, brought to the simplex of K by breaking a stick.
 
-    .. math:: \log \frac{a_k}{1 - \sum_{j \le k} a_j} \sim N(\mu_k, \sigma_k^2), \qquad k < K
+    .. math:: \log \frac{(K - k) \, a_k}{1 - \sum_{j \le k} a_j} \sim N(\mu_k, \sigma_k^2), \qquad k < K
 
-    Reparametrised. (Aitchison & Shen, 1980; Srivastava & Sutton, 2017)
+    At μ = 0 the middle of it is 1/K each.
+
+    Reparametrised. (Aitchison, 1982; Linderman, Johnson & Adams, 2015)
 
     Use:
         prior: proportions, of topics for one, without the Dirichlet's sharp corners.

@@ -59,7 +59,7 @@ LogitNormal = family(
     doc=r"""
     .. math:: \mathrm{logit}\, a \sim N(\mu, \sigma^2)
 
-    (Atchison & Shen, 1980)
+    (Aitchison & Shen, 1980)
 
     Use:
         prior: latents in (0, 1).
@@ -209,7 +209,7 @@ MultivariateNormal = family(
     doc=r"""
     .. math:: a \sim N(\mu, L L^\top)
 
-    (Rezende & Mohamed, 2015)
+    (Titsias & Lázaro-Gredilla, 2014)
 
     Use:
         prior: correlated latents.

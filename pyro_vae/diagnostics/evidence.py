@@ -31,7 +31,7 @@ def log_evidence(
 ) -> Evidence:
     r"""log p(x) by importance sampling, in chunks: memory does not grow with the number of draws.
 
-    .. math:: \log \hat p(x) = \log \frac{1}{k} \sum_k w_k, \qquad E[\log \hat p(x)] \le \log p(x)
+    .. math:: \log \hat p(x) = \log \frac{1}{k} \sum_{i=1}^k w_i, \qquad E[\log \hat p(x)] \le \log p(x)
 
     (Burda, Grosse & Salakhutdinov, 2016; Vehtari, Simpson, Gelman, Yao & Gabry, 2024)
 

@@ -24,7 +24,7 @@ class ContinuousBernoulli(dist.ContinuousBernoulli):
     .. math:: \log p(x) = \eta x - \log \frac{e^\eta - 1}{\eta}, \qquad \eta \text{ the logit}
 
     torch's clamps the probability inside the normaliser only, so beyond a logit of about 16 its density no
-    longer integrates to one, and images with exactly black pixels lead there (Loaiza-Ganem & Cunningham, 2019).
+    longer integrates to one, and images with exactly black pixels lead there. (Loaiza-Ganem & Cunningham, 2019)
 
     Example:
         >>> d = ContinuousBernoulli(logits=torch.tensor(50.0))

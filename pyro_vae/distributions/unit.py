@@ -16,7 +16,7 @@ class LogitNormal(dist.TransformedDistribution):
 
     .. math:: \log p(x) = \log N(\mathrm{logit}\, x; \mu, \sigma^2) - \log x(1 - x)
 
-    The density of an exact 0 or 1 is 0. (Atchison & Shen, 1980)
+    The density of an exact 0 or 1 is 0. (Aitchison & Shen, 1980)
 
     Arguments:
         loc, scale: Mean and standard deviation of the logit.
