@@ -64,12 +64,16 @@ SHAPED = {
 }
 
 
-def small(latent=pv.Normal, prior=None):
+def small(latent=pv.Normal, prior=None, net=pv.networks.mlp):
     return pv.VAE(
         prior=pv.StandardNormal(2) if prior is None else prior,
-        likelihood=pv.Bernoulli(5, given=2),
-        variational=latent(2, given=5),
+        likelihood=pv.Bernoulli(5, given=2, net=net),
+        variational=latent(2, given=5, net=net),
     )
+
+
+def dropping(given, out):
+    return nn.Sequential(nn.Linear(math.prod(given[0]), 4), nn.Dropout(0.5), nn.Linear(4, math.prod(out)))
 
 
 def discrete():
@@ -539,32 +543,51 @@ def test_free_bits_without_a_closed_form():
         loss_of(pv.FreeBits(0.1), small(pv.MultivariateNormal), x)
 
 
-@pytest.mark.parametrize("role", ["likelihood", "variational"])
 @pytest.mark.parametrize(
     "bound",
-    [
-        partial(pv.ImportanceWeighted, 5, DOUBLY),
-        partial(pv.EvidenceLowerBound, 1, LANDING),
-        partial(pv.PIWAE, 2, 3),
-        partial(pv.ReweightedWakeSleep, 5),
-    ],
+    [partial(pv.ImportanceWeighted, 5, DOUBLY), partial(pv.PIWAE, 2, 3), partial(pv.ReweightedWakeSleep, 5)],
     ids=repr,
 )
-def test_dropout_is_refused_where_the_pair_is_run_twice(bound, role):
-    def dropping(given, out):
-        return nn.Sequential(nn.Linear(math.prod(given[0]), 8), nn.Dropout(0.5), nn.Linear(8, math.prod(out)))
-
-    nets = {"likelihood": pv.networks.mlp, "variational": pv.networks.mlp} | {role: dropping}
-    pair = pv.VAE(
-        prior=pv.StandardNormal(2),
-        likelihood=pv.Normal(5, given=2, net=nets["likelihood"]),
-        variational=pv.Normal(2, given=5, net=nets["variational"]),
-    )
-    x = torch.rand(7, 5)
-    with pytest.raises(ValueError, match=r"twice at the same draws .*random beyond its latents"):
+def test_dropout_is_refused_where_the_model_is_run_twice(bound):
+    pair, x = small(net=dropping), torch.rand(7, 5).round()
+    with pytest.raises(ValueError, match=r"the model twice at the same draws, .*random beyond its latents"):
         loss_of(bound(), pair, x)
     pair.eval()
     loss_of(bound(), pair, x)
+
+
+def test_dropout_is_refused_where_the_guide_is_run_twice():
+    net = nn.Dropout(0.5)
+
+    def model(x):
+        with pyro.plate("data", x.shape[0]):
+            a = pyro.sample("a", dist.Normal(0.0, 1.0))
+            b = pyro.sample("b", dist.Normal(a, 1.0))
+            pyro.sample("x", dist.Normal(b, 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", x.shape[0]):
+            a = pyro.sample("a", dist.Normal(net(1 + x), 1.0))
+            pyro.sample("b", dist.Normal(a, 1.0))
+
+    with pytest.raises(ValueError, match=r"the guide twice at the same draws"):
+        pv.EvidenceLowerBound(1, LANDING).loss_and_grads(model, guide, torch.ones(50))
+
+
+def test_sticking_the_landing_takes_dropout_where_a_latent_depends_on_no_other():
+    """The expectation of its gradient is that of the plain one, the masks averaged over as well."""
+    pair, x = small(net=dropping), torch.rand(7, 5).round()
+    found = []
+    for gradient in ("reparametrised", LANDING):
+        draws = []
+        for _ in range(1_000):
+            pair.zero_grad()
+            loss_of(pv.EvidenceLowerBound(4, gradient), pair, x).backward()
+            draws.append(torch.cat([p.grad.flatten() for p in pair.parameters() if p.grad is not None]))
+        draws = torch.stack(draws)
+        found.append((draws.mean(0), draws.var(0) / len(draws)))
+    (a, va), (b, vb) = found
+    assert within(a, b, (va + vb).sqrt() + 1e-6)
 
 
 def test_capacity_follows_its_schedule_and_a_checkpoint():

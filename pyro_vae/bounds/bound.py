@@ -39,10 +39,10 @@ class Run:
         torch.Size([4, 5])
     """
 
-    def __init__(self, model, guide, args: tuple, kwargs: dict, draws: int, values: dict[str, Tensor] | None = None):
+    def __init__(self, model, guide, args: tuple, kwargs: dict, draws: int):
         self._call = partial(model, **kwargs), partial(guide, **kwargs), args
         self._plate = draws if draws > 1 else None
-        guide_trace = trace(self._call[1], args, draws=self._plate, latents=values)
+        guide_trace = trace(self._call[1], args, draws=self._plate)
         self._drawn = {
             name: site["value"]
             for name, site in guide_trace.nodes.items()
@@ -129,10 +129,22 @@ class Run:
                 terms[name] = self._total({name: q}) - self._total({name: p})
         return terms
 
-    def detached(self) -> "Run":
-        """The same draws as constants: guide and model once more, with gradients of their densities alone."""
-        model, guide, args = self._call
-        return Run(model, guide, args, {}, self.shape[0], {name: z.detach() for name, z in self._drawn.items()})
+    @property
+    def log_joint_at_constants(self) -> Tensor:
+        """log p(x, z), the draws as constants: the model once more."""
+        model, _, args = self._call
+        return self._total(samples(trace(model, args, draws=self._plate, latents=self._constants())))
+
+    @property
+    def log_variational_at_constants(self) -> Tensor:
+        """log q(z | x), the draws as constants: where one latent does not depend on another, without a second run."""
+        (_, guide, args), drawn, sites = self._call, self._constants(), self.guide
+        if len(self.latents) > 1:
+            sites = samples(trace(guide, args, draws=self._plate, latents=drawn))
+        return self._total({name: {**q, "value": drawn.get(name, q["value"])} for name, q in sites.items()})
+
+    def _constants(self) -> dict[str, Tensor]:
+        return {name: z.detach() for name, z in self._drawn.items()}
 
     def prior_draws(self) -> dict[str, Tensor]:
         """Draws of p(z), of the shape of those of q."""
@@ -188,22 +200,26 @@ class Bound(infer.ELBO):
 
     def routes(self, run: Run, model: Tensor, path: Tensor, score: Tensor) -> Tensor:
         """A number per datum with the gradient Σ model·D + path·P - score·S, see `WeightBound`."""
-        again = run.detached()
-        if not self._compared and not torch.compiler.is_compiling():
-            self._compared = True
-            for role in ("log_variational", "log_joint"):
-                first, second = (getattr(r, role).detach() for r in (run, again))
-                # a flow's inverse is exact for most draws only; what is random differs nearly everywhere
-                if (first - second).abs().median() > 1e-3 * (1 + first.abs().median()):
-                    raise ValueError(
-                        f"gradient: {self.gradient!r} runs {'guide' if role == 'log_variational' else 'model'} twice "
-                        "at the same draws and found two densities: it is random beyond its latents. Take dropout "
-                        "out, or gradient='reparametrised'"
-                    )
-        total = path * (run.log_joint - run.log_variational) + (path - score) * again.log_variational
+        again = run.log_variational_at_constants
+        self._compare("guide", run.log_variational, again)
+        total = path * (run.log_joint - run.log_variational) + (path - score) * again
         if model is not path:
-            total = total + (model - path) * again.log_joint
+            again = run.log_joint_at_constants
+            self._compare("model", run.log_joint, again)
+            total = total + (model - path) * again
+        self._compared = True
         return total.sum(0)
+
+    def _compare(self, role: str, first: Tensor, second: Tensor) -> None:
+        """Once: a flow's inverse is exact for most draws only, but what is random differs nearly everywhere."""
+        if self._compared or torch.compiler.is_compiling():
+            return
+        first, second = first.detach(), second.detach()
+        if (first - second).abs().median() > 1e-3 * (1 + first.abs().median()):
+            raise ValueError(
+                f"gradient: {self.gradient!r} runs the {role} twice at the same draws, and found two densities: it is "
+                "random beyond its latents. Take dropout out of it, or another objective"
+            )
 
     def differentiable_loss(self, model, guide, *args, **kwargs) -> Tensor:
         """Minus the scaled sum over data, in nats, a scalar."""
