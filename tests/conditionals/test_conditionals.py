@@ -413,9 +413,17 @@ def test_any_well_conditioned_covariance_is_reached_exactly(size):
     factor = torch.linalg.cholesky(covariance)
     scale = factor.diagonal(dim1=-2, dim2=-1)
 
-    raw = (factor / scale.unsqueeze(-1)).tril(-1) + torch.diag_embed(scale.expm1().log())
+    raw = (factor / scale.unsqueeze(-1)).tril(-1) * size**0.5 + torch.diag_embed(scale.expm1().log())
 
     torch.testing.assert_close(_lower_cholesky(raw), factor, rtol=1e-10, atol=1e-12)
+
+
+def test_jitter_of_a_triangle_does_not_add_up_over_its_rows():
+    for size in (2, 40):
+        raw = torch.randn(2_000, size, size).tril(-1)
+        factor = _lower_cholesky(raw)
+        ratio = factor.square().sum(-1) / factor.diagonal(dim1=-2, dim2=-1).square()
+        assert ratio.mean(0).max() < 2.2, f"a variance of 1 + (d - 1) / d of what the diagonal alone says, d = {size}"
 
 
 def test_the_worst_output_still_gives_a_factor_whose_inverse_is_bounded():
