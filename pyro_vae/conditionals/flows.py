@@ -12,14 +12,19 @@ from pyro_vae import distributions
 from pyro_vae.conditionals.family import Conditional, GivenLike, ShapeLike, positive
 from pyro_vae.networks import Builder, build, mlp
 
+_NO_CHANGE_AT_ZERO = (
+    zuko.flows.MaskedAutoregressiveTransform,
+    zuko.flows.GeneralCouplingTransform,
+    zuko.flows.ElementWiseTransform,
+)
+
 
 def IAF(features: int, context: int = 0, **options) -> zuko.lazy.Flow:
     """An inverse autoregressive flow, for `Flow(..., flow=IAF)`: a `zuko.flows.MAF` the other way round.
 
-    With a context it starts, as published, at a normal whose location and scale are read off the context, and whose
-    draws the steps hardly change at first, so that learning begins where that of a diagonal normal does. A draw, with
-    its density, takes one pass, the density of any other value as many as there are features: right for q(z | x), where
-    only draws are scored, and slow for a prior. (Kingma, Salimans, Jozefowicz, Chen, Sutskever & Welling, 2016)
+    A draw, with its density, takes one pass, the density of any other value as many as there are features: right for
+    q(z | x), where only draws are scored, and slow for a prior. (Kingma, Salimans, Jozefowicz, Chen, Sutskever &
+    Welling, 2016)
 
     Arguments:
         features, context: The numbers of both.
@@ -31,13 +36,20 @@ def IAF(features: int, context: int = 0, **options) -> zuko.lazy.Flow:
         torch.Size([5, 3])
     """
     flow = zuko.flows.MAF(features, context, **options)
-    if not context:
-        return zuko.lazy.Flow([t.inv for t in flow.transform.transforms], flow.base)
-    for step in flow.transform.transforms:
-        last = [layer for layer in step.modules() if hasattr(layer, "weight")][-1]
-        last.weight.data *= 0.01
-        nn.init.zeros_(last.bias)
-    return zuko.lazy.Flow([t.inv for t in flow.transform.transforms], _NormalBase(features, context))
+    return zuko.lazy.Flow([t.inv for t in flow.transform.transforms], flow.base)
+
+
+def _start_at_normal(flow: nn.Module, features: int, context: int) -> None:
+    """Let the base be read off the context, and the steps hardly change it at first, where zeros mean no change."""
+    if not isinstance(flow, zuko.lazy.Flow) or not isinstance(flow.base(), zuko.distributions.DiagNormal):
+        return
+    steps = [getattr(step, "transform", step) for step in getattr(flow.transform, "transforms", [])]
+    if steps and all(isinstance(step, _NO_CHANGE_AT_ZERO) for step in steps):
+        flow.base = _NormalBase(features, context)
+        for step in steps:
+            last = [layer for layer in step.modules() if hasattr(layer, "weight")][-1]
+            last.weight.data *= 0.01
+            nn.init.zeros_(last.bias)
 
 
 class _NormalBase(zuko.lazy.LazyDistribution):
@@ -65,6 +77,9 @@ class Flow(Conditional):
     - `flow=zuko.flows.MAF`: masked autoregressive, fast density (Papamakarios, Pavlakou & Murray, 2017)
     - `flow=pv.IAF`: inverse autoregressive, fast draws (Kingma et al., 2016)
     - `flow=zuko.flows.RealNVP`: affine couplings (Dinh, Sohl-Dickstein & Bengio, 2017)
+
+    What is given enters every step, and those of the kinds above start as a diagonal normal read off it, which they
+    hardly change at first: learning begins where that of `Normal` does. From a fixed normal it is far slower.
 
     Use:
         prior: latents of any shape; `flow=zuko.flows.MAF` or NSF, both quick in density.
@@ -102,7 +117,10 @@ class Flow(Conditional):
 
         self._options = {"flow": getattr(flow, "__name__", repr(flow)), **options}
         self.net = build(net, self.given_shapes, (context,)) if self.given_shapes else None
-        self.flow = flow(math.prod(self.event_shape), context if self.given_shapes else 0, **options)
+        features, context = math.prod(self.event_shape), context if self.given_shapes else 0
+        self.flow = flow(features, context, **options)
+        if context:
+            _start_at_normal(self.flow, features, context)
 
     @property
     def support(self) -> constraints.Constraint:

@@ -5,6 +5,7 @@ import math
 import pyro
 import pytest
 import torch
+import zuko
 from oracles import linear_gaussian
 from torch import nn
 from torch.distributions import kl_divergence
@@ -116,6 +117,18 @@ def test_an_inverse_autoregressive_draw_takes_one_pass():
     assert len(passes) == 2
     torch.testing.assert_close(p.log_prob(z.clone()), kept, rtol=1e-4, atol=1e-4)
     assert len(passes) > 2 * 6
+
+
+@pytest.mark.parametrize("d", [1, 4])
+@pytest.mark.parametrize("kind", [pv.IAF, zuko.flows.MAF, zuko.flows.NSF, zuko.flows.RealNVP], ids=lambda f: f.__name__)
+def test_a_conditional_flow_starts_at_a_normal_read_off_what_is_given(kind, d):
+    q = pv.Flow(d, given=3, flow=kind)
+    x = 2 * torch.randn(200, 3)
+    normal = q.flow.base(q.net(x))
+    z = normal.sample()
+    assert normal.mean.std(0).min() > 0.01 and normal.stddev.std(0).min() > 0.005
+    assert (q(x).log_prob(z) - normal.log_prob(z)).abs().mean() < 0.1
+    assert isinstance(pv.Flow(d, flow=kind).flow.base, zuko.lazy.UnconditionalDistribution)
 
 
 @pytest.mark.parametrize("family, options", [(pv.Bernoulli, {}), (pv.Categorical, {"classes": 3}), (pv.Normal, {})])
