@@ -331,13 +331,13 @@ def _lower_cholesky(raw: Tensor) -> Tensor:
     """A lower triangle with a positive diagonal, whose inverse does not overflow.
 
     diag(s) (I + N), N strictly lower: any such factor, as long as the inverse of I + N stays below `GROWTH_MAX`.
-    N is the raw triangle over √d: else what an optimiser jitters would add up over a row, and drown what is learned.
+    N is the raw triangle over d: else what an optimiser jitters would add up over a row, and drown what is learned.
     Beyond, N is scaled down to a norm of 2.9, at which that holds for any N of any size: no entry of N^k is above
     2.9^k / √(k-1)!, for it is a sum over falling chains (Smithies' bound), and these add up to less than 1e3.
     """
     eye = torch.eye(raw.shape[-1], dtype=raw.dtype, device=raw.device)
     scale = positive(raw.diagonal(dim1=-2, dim2=-1))
-    n = raw.clamp(-REAL_MAX, REAL_MAX).tril(-1) / raw.shape[-1] ** 0.5
+    n = raw.clamp(-REAL_MAX, REAL_MAX).tril(-1) / raw.shape[-1]
     with torch.no_grad():
         inverse = torch.linalg.solve_triangular(eye + n, eye.expand_as(n), upper=False, unitriangular=True)
         tame = inverse.abs().amax((-2, -1), keepdim=True) <= GROWTH_MAX

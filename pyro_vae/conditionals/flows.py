@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from pyro_vae import distributions
-from pyro_vae.conditionals.family import Conditional, GivenLike, ShapeLike, positive
+from pyro_vae.conditionals.family import Conditional, Family, GivenLike, ShapeLike
+from pyro_vae.conditionals.table import Normal
+from pyro_vae.distributions.columns import elementwise
 from pyro_vae.networks import Builder, build, mlp
 
 _NO_CHANGE_AT_ZERO = (
@@ -39,30 +41,18 @@ def IAF(features: int, context: int = 0, **options) -> zuko.lazy.Flow:
     return zuko.lazy.Flow([t.inv for t in flow.transform.transforms], flow.base)
 
 
-def _start_at_normal(flow: nn.Module, features: int, context: int) -> None:
-    """Let the base be read off the context, and the steps hardly change it at first, where zeros mean no change."""
+def _hushed(flow: nn.Module) -> bool:
+    """Let the steps of a flow from N(0, I) change their input hardly at first, if numbers near zero do that to them."""
     if not isinstance(flow, zuko.lazy.Flow) or not isinstance(flow.base(), zuko.distributions.DiagNormal):
-        return
+        return False
     steps = [getattr(step, "transform", step) for step in getattr(flow.transform, "transforms", [])]
-    if steps and all(isinstance(step, _NO_CHANGE_AT_ZERO) for step in steps):
-        flow.base = _NormalBase(features, context)
-        for step in steps:
-            last = [layer for layer in step.modules() if hasattr(layer, "weight")][-1]
-            last.weight.data *= 0.01
-            nn.init.zeros_(last.bias)
-
-
-class _NormalBase(zuko.lazy.LazyDistribution):
-    """A diagonal normal whose parameters are linear in the context, up to the map of the scale."""
-
-    def __init__(self, features: int, context: int):
-        super().__init__()
-
-        self.linear = nn.Linear(context, 2 * features)
-
-    def forward(self, c: Tensor) -> zuko.distributions.DiagNormal:
-        loc, raw = self.linear(c).chunk(2, -1)
-        return zuko.distributions.DiagNormal(loc, positive(raw))
+    if not steps or not all(isinstance(step, _NO_CHANGE_AT_ZERO) for step in steps):
+        return False
+    for step in steps:
+        last = [layer for layer in step.modules() if hasattr(layer, "weight")][-1]
+        last.weight.data *= 0.01
+        nn.init.zeros_(last.bias)
+    return True
 
 
 class Flow(Conditional):
@@ -78,8 +68,9 @@ class Flow(Conditional):
     - `flow=pv.IAF`: inverse autoregressive, fast draws (Kingma et al., 2016)
     - `flow=zuko.flows.RealNVP`: affine couplings (Dinh, Sohl-Dickstein & Bengio, 2017)
 
-    What is given enters every step, and those of the kinds above start as a diagonal normal read off it, which they
-    hardly change at first: learning begins where that of `Normal` does. From a fixed normal it is far slower.
+    What is given enters every step, and those of the kinds above start as a normal that the network computes from it
+    as for `Normal`, which they hardly change at first, as the published IAF does: learning begins where that of
+    `Normal` does. From a fixed normal it is far slower.
 
     Use:
         prior: latents of any shape; `flow=zuko.flows.MAF` or NSF, both quick in density.
@@ -90,9 +81,14 @@ class Flow(Conditional):
         event_shape, given: The shapes of a and b, see `Conditional`.
         flow: A class of `zuko.flows` (NSF, MAF, ...), or any callable `(features, context, **options)` that
             returns a module whose call, on the context or None, returns a distribution over vectors.
-        net: Builds the network that turns what is given into the flow's context.
-        context: How many numbers that is.
+        net: Builds the network that turns what is given into the flow's context and the parameters of its base.
+        context: How many numbers the former is.
+        base: The family over vectors at which it starts where something is given, if of a kind above;
+            `MultivariateNormal` where the correlations are linear in the main.
         options: Further arguments of `flow`, `transforms=3` or `hidden_features=(64, 64)` for two.
+
+    Raises:
+        ValueError: if `base` is not over the reals.
 
     Example:
         >>> import torch
@@ -101,6 +97,9 @@ class Flow(Conditional):
         Flow((2,) | (1, 8, 8), flow=MAF, transforms=2)
         >>> q(torch.zeros(5, 1, 8, 8)).sample().shape
         torch.Size([5, 2])
+        >>> import pyro_vae as pv
+        >>> Flow(20, given=(1, 8, 8), flow=IAF, base=pv.MultivariateNormal)
+        Flow((20,) | (1, 8, 8), flow=IAF, base=MultivariateNormal)
     """
 
     def __init__(
@@ -111,25 +110,44 @@ class Flow(Conditional):
         net: Builder | nn.Module = mlp,
         *,
         context: int = 64,
+        base: type[Family] = Normal,
         **options,
     ):
         super().__init__(event_shape, given)
 
-        self._options = {"flow": getattr(flow, "__name__", repr(flow)), **options}
-        self.net = build(net, self.given_shapes, (context,)) if self.given_shapes else None
+        made_of = {"flow": flow} | ({} if base is Normal else {"base": base})
+        self._options = {key: getattr(made, "__name__", repr(made)) for key, made in made_of.items()} | options
+        self.net, self.base = None, None
         features, context = math.prod(self.event_shape), context if self.given_shapes else 0
         self.flow = flow(features, context, **options)
-        if context:
-            _start_at_normal(self.flow, features, context)
+        if self.given_shapes:
+            self._sizes = [context]
+            if _hushed(self.flow):
+                self.base = base(features)
+                if elementwise(self.base.support) is not constraints.real:
+                    raise ValueError(
+                        f"base: expected a family over the reals, Normal or MultivariateNormal, got {base}"
+                    )
+                self._sizes.append(self.base.raw.numel())
+                self.base.raw = None
+                del self.flow.base
+            self.net = build(net, self.given_shapes, (sum(self._sizes),))
 
     @property
     def support(self) -> constraints.Constraint:
         return constraints.independent(constraints.real, len(self.event_shape))
 
     def forward(self, *given: Tensor) -> dist.TorchDistribution:
-        context = self.net(*given) if self.net is not None else None
+        if self.net is None:
+            flow = self.flow(None)
+        else:
+            context, *start = self.net(*given).split(self._sizes, -1)
+            if start:
+                flow = zuko.distributions.NormalizingFlow(self.flow.transform(context), self.base.at(*start))
+            else:
+                flow = self.flow(context)
 
-        return self._checked(distributions.FlowDistribution(self.flow(context), self.event_shape), given)
+        return self._checked(distributions.FlowDistribution(flow, self.event_shape), given)
 
     def options(self) -> dict[str, object]:
         return self._options

@@ -127,6 +127,7 @@ FAMILIES = {
     "Mixture of MultivariateNormal": (partial(pv.Mixture, pv.MultivariateNormal, components=3), REAL),
     "Flow NSF couplings": (partial(pv.Flow, flow=zuko.flows.NSF, passes=2, **SMALL_FLOW), REAL),
     "Flow IAF": (partial(pv.Flow, flow=pv.IAF, **SMALL_FLOW), REAL),
+    "Flow from a full normal": (partial(pv.Flow, flow=pv.IAF, base=pv.MultivariateNormal, **SMALL_FLOW), REAL),
     "Autoregressive Normal": (partial(pv.Autoregressive, pv.Normal, hidden=(16,)), REAL),
     "Autoregressive Bernoulli": (partial(pv.Autoregressive, pv.Bernoulli, hidden=(16,)), 2),
     "Autoregressive Categorical": (partial(pv.Autoregressive, pv.Categorical, classes=4, hidden=(16,)), 4),
@@ -413,7 +414,7 @@ def test_any_well_conditioned_covariance_is_reached_exactly(size):
     factor = torch.linalg.cholesky(covariance)
     scale = factor.diagonal(dim1=-2, dim2=-1)
 
-    raw = (factor / scale.unsqueeze(-1)).tril(-1) * size**0.5 + torch.diag_embed(scale.expm1().log())
+    raw = (factor / scale.unsqueeze(-1)).tril(-1) * size + torch.diag_embed(scale.expm1().log())
 
     torch.testing.assert_close(_lower_cholesky(raw), factor, rtol=1e-10, atol=1e-12)
 
@@ -423,7 +424,7 @@ def test_jitter_of_a_triangle_does_not_add_up_over_its_rows():
         raw = torch.randn(2_000, size, size).tril(-1)
         factor = _lower_cholesky(raw)
         ratio = factor.square().sum(-1) / factor.diagonal(dim1=-2, dim2=-1).square()
-        assert ratio.mean(0).max() < 2.2, f"a variance of 1 + (d - 1) / d of what the diagonal alone says, d = {size}"
+        assert ratio.mean(0).max() < 1 + 1.2 / size, "1 + (d - 1) / d² of the variance that the diagonal alone has"
 
 
 def test_the_worst_output_still_gives_a_factor_whose_inverse_is_bounded():
@@ -535,7 +536,7 @@ def test_a_flow_of_the_users_own():
 
     q = pv.Flow((2, 2), given=3, flow=triangular, context=5, passes=2)
 
-    assert q.net.out_shape == (5,)
+    assert q.net.out_shape == (5 + 2 * 4,), "the context, and the normal at which it starts"
     assert repr(q) == "Flow((2, 2) | (3,), flow=triangular, passes=2)"
     assert q(torch.randn(6, 3)).rsample().shape == (6, 2, 2)
 
@@ -603,6 +604,11 @@ MISUSES = {
         lambda: pv.family(dist.Binomial, "total_count", "logits"),
         ValueError,
         "no network can compute total_count",
+    ),
+    "a flow from what is positive": (
+        lambda: pv.Flow(2, given=3, base=pv.Gamma),
+        ValueError,
+        "base: expected a family over the reals, .* got .*Gamma",
     ),
     "the batch swallowed": (
         lambda: swallowed(3, given=4)(torch.zeros(5, 4)),
