@@ -4,7 +4,7 @@ The data are images whose pixels are rounded to 17 levels, 0 to 16, as the digit
 distributions over those levels, so their log p(x) may be compared; with one of binarised or grey pixels it may not.
 
     python examples/swap.py             # the digits of scikit-learn
-    python examples/swap.py digits 300  # with more epochs: at 60 what learns fastest is ahead, the normal q for one
+    python examples/swap.py digits 300  # with more epochs, which the richer priors ask for
     python examples/swap.py mnist       # 5,000 rows of MNIST, in the folder that PYRO_VAE_DATA names
 """
 

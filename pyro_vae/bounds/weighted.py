@@ -63,7 +63,8 @@ class EvidenceLowerBound(WeightBound):
     .. math:: \frac{1}{k} \sum_i \log w_i, \qquad w_i = p(x, z_i) / q(z_i | x), \quad z_i \sim q(z | x)
 
     `gradient="sticking_the_landing"` leaves out the score of q, whose expectation is zero: with the posterior as q
-    the gradient of q is then zero, draw by draw. See `WeightBound` for the others and what they need.
+    the gradient of q is then zero, draw by draw. It scores the draws of q once more, as constants, for which an `IAF`
+    takes as many passes as there are latents. See `WeightBound` for the others and what they need.
     (Kingma & Welling, 2014; Roeder, Wu & Duvenaud, 2017; `"leave_one_out"`: Kool, van Hoof & Welling, 2019)
 
     Use:

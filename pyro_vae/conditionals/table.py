@@ -214,7 +214,7 @@ MultivariateNormal = family(
     Use:
         prior: correlated latents.
         likelihood: few real values with correlated noise.
-        variational: the posterior of correlated latents, up to some tens of them.
+        variational: the posterior of correlated latents, up to some tens; best with sticking the landing.
     """,
 )
 
