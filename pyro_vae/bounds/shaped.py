@@ -116,11 +116,12 @@ class Capacity(Bound, nn.Module):
 class TotalCorrelation(Bound):
     r"""The ELBO with a weight on the total correlation of q(z), for latents that are independent of each other.
 
-    .. math:: E_q[\log p(x|z)] - I_q(x; z) - \beta \, KL(q(z) \,\|\, \prod_j q(z_j)) - \sum_j KL(q(z_j) \,\|\, p(z_j))
+    .. math:: E_q[\log p(x|z)] - I_q(x; z) - \beta \, KL(q(z) \,\|\, \prod_j q(z_j))
+        - E_{q(z)}\Big[\sum_j \log q(z_j) - \log p(z)\Big]
 
     q(z) = mean of q(z | x) over the data, estimated from the minibatch; the logarithm of an estimate, so for beta ≠ 1
-    no bound on log p(x). At beta = 1 the value is the ELBO. The prior enters as log p(z), and
-    need not be independent over dimensions. (Chen, Li, Grosse & Duvenaud, 2018)
+    no bound on log p(x). At beta = 1 the value is the ELBO. The last term is Σ KL(q(z_j) ‖ p(z_j)) where the prior
+    is independent over dimensions, which it need not be. (Chen, Li, Grosse & Duvenaud, 2018)
 
     Use:
         objective: latents that are independent of each other, at less cost to what they say than beta.
