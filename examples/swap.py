@@ -5,7 +5,7 @@ distributions over those levels, so their log p(x) may be compared; with one of 
 
     python examples/swap.py             # the digits of scikit-learn
     python examples/swap.py digits 300  # with more epochs, which the richer priors ask for
-    python examples/swap.py mnist       # 5,000 rows of MNIST, in the folder that PYRO_VAE_DATA names
+    python examples/swap.py mnist       # 5,000 rows of MNIST, in the folder that PYRO_VAE_DATA names; about an hour
 """
 
 import sys
