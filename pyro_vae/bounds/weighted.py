@@ -16,8 +16,9 @@ class WeightBound(Bound):
 
     - `"reparametrised"`: :math:`\sum_i a_i (D_i + P_i - S_i)`, with :math:`a_i = \partial F / \partial \log w_i`;
     - `"doubly_reparametrised"`: :math:`\sum_i a_i D_i + b_i P_i`, with :math:`b_i = a_i - \partial a_i / \partial
-      \log w_i`, for E[f S] = E[f' P]: the same expectation, less variance (Tucker et al., 2019). It runs guide and
-      model a second time at the same draws, so neither may be random beyond its latents, by dropout say;
+      \log w_i`, for E[f S] = E[f' P]: the same expectation, less variance (Tucker et al., 2019). It runs the
+      model, and a guide of several latents, a second time at the same draws, so that neither may be random beyond its
+      latents, by dropout say;
     - `"score"`: the first, and :math:`F \sum_i S_i` for the latents that have no reparametrised draws;
     - `"leave_one_out"`: the same with :math:`F - F_{-i}`, in which the mean of the others stands for log w_i.
 
@@ -270,7 +271,7 @@ class PIWAE(MIWAE):
         \nabla_\phi \frac{1}{m} \sum_j \log \frac{1}{k} \sum_i w_{ji}
 
     What goes to which is told by the route, not by the parameter: through log p(x, z) at fixed z, or through z and q.
-    The value is the former. It runs guide and model twice, see `WeightBound`. (Rainforth et al., 2018)
+    The value is the former. It runs the model twice, see `WeightBound`. (Rainforth et al., 2018)
 
     Use:
         objective: the tight bound for the model and the better signal for the encoder at once.

@@ -86,14 +86,8 @@ class DiscretisedLogisticMixture(Family):
     distribution = distributions.DiscretisedLogisticMixture
     specification = {"levels": None, "logits": _components, "loc": _components, "scale": _components}  # noqa: RUF012
 
-    def __init__(
-        self,
-        event_shape: ShapeLike,
-        given: GivenLike | None = None,
-        net: Builder | nn.Module = mlp,
-        **options: float | Tensor | str,
-    ):
-        super().__init__(event_shape, given, net, **options)
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
 
         if self.raw is not None:
             nn.init.normal_(self.raw)
