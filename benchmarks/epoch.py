@@ -2,11 +2,12 @@
 
     PYRO_VAE_DATA=folder python benchmarks/epoch.py [--rounds 5] [--rows 60000]
 
-Two races, for Pyro's example and Pythae have sizes of their own and the others take those. Every turn reads the files,
-builds the model and the loader, and trains for one epoch of the 60,000 training images. Ours and plain PyTorch
-binarise anew in every batch, which the rivals do not do; ours measures the ELBO at the end as well. Pyro's example is
-timed without what it does on the test set. "ours, compiled" leaves out what its first epoch took more than its second;
-with compiling, that is in: from the compiler's cache on disk, but for the first call.
+Two races, for Pyro's example and Pythae have sizes of their own and the others take those. Every
+turn reads the files, builds the model and the loader, and trains for one epoch of the 60,000
+training images. Ours and plain PyTorch binarise anew in every batch, which the rivals do not do;
+ours measures the ELBO at the end as well. Pyro's example is timed without what it does on the test
+set. "ours, compiled" leaves out what its first epoch took more than its second; with compiling,
+that is in: from the compiler's cache on disk, but for the first call.
 """
 
 import os
@@ -87,7 +88,9 @@ class MNISTCached(MNIST):
     def __init__(self, root: str, train: bool):
         super().__init__(root, train=train, download=True)
         self.data = (self.data.float() * (1.0 / 255)).view(-1, 784)
-        self.targets = torch.zeros(self.targets.size(0), 10).scatter_(1, self.targets.view(-1, 1), 1.0)
+        self.targets = torch.zeros(self.targets.size(0), 10).scatter_(
+            1, self.targets.view(-1, 1), 1.0
+        )
 
     @property
     def raw_folder(self) -> str:
@@ -130,7 +133,12 @@ def pythae(shape: Shape, rows: int, device: str) -> Turn:
 
     def turn(steps: int) -> None:
         with quiet(), tempfile.TemporaryDirectory() as folder:
-            x = torchvision.datasets.MNIST(str(pv.data.root()), train=True).data[:rows].reshape(-1, 1, 28, 28) / 255.0
+            x = (
+                torchvision.datasets.MNIST(str(pv.data.root()), train=True)
+                .data[:rows]
+                .reshape(-1, 1, 28, 28)
+                / 255.0
+            )
             config = BaseTrainerConfig(
                 output_dir=folder,
                 num_epochs=1,
@@ -138,7 +146,9 @@ def pythae(shape: Shape, rows: int, device: str) -> Turn:
                 per_device_train_batch_size=shape.batch,
                 no_cuda=device == "cpu",
             )
-            model = VAE(VAEConfig(input_dim=(1, 28, 28), latent_dim=shape.latent, reconstruction_loss="bce"))
+            model = VAE(
+                VAEConfig(input_dim=(1, 28, 28), latent_dim=shape.latent, reconstruction_loss="bce")
+            )
             TrainingPipeline(training_config=config, model=model)(train_data=x)
 
     return turn
@@ -162,7 +172,9 @@ def contestants(name: str, rows: int, device: str) -> dict[str, Callable[[], Tur
 
 def main(argv: list[str] | None = None) -> dict[str, tuple[dict[str, Row], dict[str, str]]]:
     options = parser(__doc__, rounds=5)
-    options.add_argument("--rows", type=int, default=60_000, help="of the training images (default %(default)s)")
+    options.add_argument(
+        "--rows", type=int, default=60_000, help="of the training images (default %(default)s)"
+    )
     args = options.parse_args(argv)
     rounds, rows = (1, min(args.rows, 512)) if args.short else (args.rounds, args.rows)
 

@@ -2,10 +2,11 @@
 
     python benchmarks/evidence.py [--rounds 3] [--images 1000] [--annealed 100] [--device cuda]
 
-The network is that of Burda et al., 784-200-200-50, its weights as they were initialised. The floor is the matrix
-products of the decoder alone, for each draw (L_5000), or forward and back to z at each leapfrog step of the run and of
-its pilot (AIS), in pieces of the size that suits them best; shares are of the faster floor. Every turn is a process of
-its own; peak memory is what it takes beyond the model and the data.
+The network is that of Burda et al., 784-200-200-50, its weights as they were initialised. The floor
+is the matrix products of the decoder alone, for each draw (L_5000), or forward and back to z at
+each leapfrog step of the run and of its pilot (AIS), in pieces of the size that suits them best;
+shares are of the faster floor. Every turn is a process of its own; peak memory is what it takes
+beyond the model and the data.
 """
 
 import argparse
@@ -17,7 +18,20 @@ from functools import partial
 
 import torch
 from rivals import EVENT, PIXELS, SHAPES, binary, onednn, ours, pythae_vae, through_onednn
-from timing import Peak, Row, Turn, chosen, machine, parser, race, require, seconds, show, synchronise, worker
+from timing import (
+    Peak,
+    Row,
+    Turn,
+    chosen,
+    machine,
+    parser,
+    race,
+    require,
+    seconds,
+    show,
+    synchronise,
+    worker,
+)
 from torch import Tensor
 
 import pyro_vae as pv
@@ -36,21 +50,30 @@ def products(rows: int, backward: bool, library: str, device: str) -> Callable[[
 
     def run() -> None:
         for i in range(len(w)):
-            through_onednn(x[i], w[i]) if library == "onednn" else torch.mm(x[i], w[i].T, out=x[i + 1])
+            through_onednn(x[i], w[i]) if library == "onednn" else torch.mm(
+                x[i], w[i].T, out=x[i + 1]
+            )
         for i in reversed(range(len(w) if backward else 0)):
-            through_onednn(x[i + 1], w[i].T) if library == "onednn" else torch.mm(x[i + 1], w[i], out=x[i])
+            through_onednn(x[i + 1], w[i].T) if library == "onednn" else torch.mm(
+                x[i + 1], w[i], out=x[i]
+            )
 
     return run
 
 
-def floor(rows: int, evaluations: int, backward: bool, library: str, device: str) -> Callable[[], None]:
+def floor(
+    rows: int, evaluations: int, backward: bool, library: str, device: str
+) -> Callable[[], None]:
     """Products of `rows` rows, `evaluations` times, in the pieces that took least a row when tried."""
     cost = {}
     for piece in sorted({min(rows, piece) for piece in PIECES}):
         run = products(piece, backward, library, device)
         cost[piece] = min(seconds(lambda _, run=run: run(), 1, device) for _ in range(3)) / piece
     best = min(cost, key=cost.get)
-    whole, rest = products(best, backward, library, device), products(rows % best, backward, library, device)
+    whole, rest = (
+        products(best, backward, library, device),
+        products(rows % best, backward, library, device),
+    )
 
     def run() -> None:
         for _ in range(evaluations):
@@ -122,57 +145,105 @@ def turns(peaks: dict, name: str, **options: object) -> Turn:
 
 
 def report(title: str, rows: dict[str, Row], missing: dict, peaks: dict, markdown: bool) -> None:
-    head = ["s an image: minimum", "quartile", "median", "images / s", "ours / it", "share of the floor", "peak MB"]
-    lowest = min((row.median for name, row in rows.items() if name.startswith("floor")), default=None)
+    head = [
+        "s an image: minimum",
+        "quartile",
+        "median",
+        "images / s",
+        "ours / it",
+        "share of the floor",
+        "peak MB",
+    ]
+    lowest = min(
+        (row.median for name, row in rows.items() if name.startswith("floor")), default=None
+    )
     cells = []
     for name, row in rows.items():
         share = f"{lowest / row.median:.3f}" if lowest else ""
         times = [f"{value:.4g}" for value in row[:3]]
-        cells.append([name, *times, f"{1 / row.median:.4g}", f"{row.ratio:.3f}", share, f"{max(peaks[name]):.0f}"])
+        cells.append(
+            [
+                name,
+                *times,
+                f"{1 / row.median:.4g}",
+                f"{row.ratio:.3f}",
+                share,
+                f"{max(peaks[name]):.0f}",
+            ]
+        )
     show(title, head, cells, missing, markdown)
 
 
 def main(argv: list[str] | None = None) -> dict[str, tuple[dict[str, Row], dict[str, str]]]:
     options = parser(__doc__, rounds=3)
     options.add_argument("--images", type=int, default=1000, help="of L_5000 (default %(default)s)")
-    options.add_argument("--annealed", type=int, default=100, help="images annealed (default %(default)s)")
-    options.add_argument("--nll", type=int, default=20, help="images of Pythae's get_nll (default %(default)s)")
+    options.add_argument(
+        "--annealed", type=int, default=100, help="images annealed (default %(default)s)"
+    )
+    options.add_argument(
+        "--nll", type=int, default=20, help="images of Pythae's get_nll (default %(default)s)"
+    )
     options.add_argument("--worker", help=argparse.SUPPRESS)
     args = options.parse_args(argv)
     if args.worker:
         print(json.dumps(measure(**json.loads(args.worker))))
         return {}
 
-    images, few, annealed, draws, steps, chains = args.images, args.nll, args.annealed, 5000, 100, 16
+    images, few, annealed, draws, steps, chains = (
+        args.images,
+        args.nll,
+        args.annealed,
+        5000,
+        100,
+        16,
+    )
     rounds, flat = args.rounds, (500, 5000, 50_000)
     if args.short:
         images, few, annealed, draws, steps, chains, rounds, flat = 3, 1, 2, 50, 2, 2, 1, (5, 50)
 
     print(machine(args.device))
-    libraries = {"torch.mm": "mm"} | ({"oneDNN": "onednn"} if args.device == "cpu" and onednn() else {})
+    libraries = {"torch.mm": "mm"} | (
+        {"oneDNN": "onednn"} if args.device == "cpu" and onednn() else {}
+    )
     floors = {f"floor: {name}": library for name, library in libraries.items()}
     weighted = {
-        **{name: {"what": library, "images": images, "draws": draws} for name, library in floors.items()},
+        **{
+            name: {"what": library, "images": images, "draws": draws}
+            for name, library in floors.items()
+        },
         "ours": {"what": "ours", "images": images, "draws": draws},
         "ours, compiled": {"what": "compiled", "images": images, "draws": draws},
         "Pythae, get_nll": {"what": "pythae", "images": few, "draws": draws},
     }
     chained = {
-        **{name: {"what": f"annealed {key}", "images": annealed, "draws": chains} for name, key in floors.items()},
+        **{
+            name: {"what": f"annealed {key}", "images": annealed, "draws": chains}
+            for name, key in floors.items()
+        },
         "ours": {"what": "annealing", "images": annealed, "draws": chains},
     }
-    memory = {f"ours, k = {k}": {"what": "ours", "images": min(images, 100), "draws": k} for k in flat}
+    memory = {
+        f"ours, k = {k}": {"what": "ours", "images": min(images, 100), "draws": k} for k in flat
+    }
     found = {}
     for title, table, reference in (
         (f"L_{draws}, {images} images (Pythae {few})", weighted, "ours, compiled"),
-        (f"AIS, {chains} chains x {steps} steps x {LEAPFROG} leapfrog steps, {annealed} images", chained, "ours"),
+        (
+            f"AIS, {chains} chains x {steps} steps x {LEAPFROG} leapfrog steps, {annealed} images",
+            chained,
+            "ours",
+        ),
         (f"memory against k, {min(images, 100)} images", memory, f"ours, k = {flat[0]}"),
     ):
         peaks: dict[str, list[float]] = {}
         common = {"steps": steps, "device": args.device}
-        makers = {name: partial(turns, peaks, name, **(common | row)) for name, row in table.items()}
+        makers = {
+            name: partial(turns, peaks, name, **(common | row)) for name, row in table.items()
+        }
         makers = chosen(makers, args.only)
-        rows, missing = race(makers, ours=reference, rounds=rounds, rehearse=False, device=args.device)
+        rows, missing = race(
+            makers, ours=reference, rounds=rounds, rehearse=False, device=args.device
+        )
         report(f"{title}; {rounds} rounds", rows, missing, peaks, args.markdown)
         found[title.split(",")[0]] = rows, missing
     return found

@@ -36,9 +36,13 @@ class Shape(NamedTuple):
     conv: bool = False
 
     def __str__(self) -> str:
-        net = "convolutions" if self.conv else "-".join(map(str, (PIXELS, *self.hidden, self.latent)))
+        net = (
+            "convolutions" if self.conv else "-".join(map(str, (PIXELS, *self.hidden, self.latent)))
+        )
         bound = f", k = {self.k}" if self.k > 1 else ""
-        return f"{net} ({self.latent} latents, {self.activation.__name__}), batch {self.batch}{bound}"
+        return (
+            f"{net} ({self.latent} latents, {self.activation.__name__}), batch {self.batch}{bound}"
+        )
 
 
 SHAPES = {
@@ -52,7 +56,9 @@ SHAPES = {
 
 def binary(*shape: int, device: str = "cpu") -> Tensor:
     """Images of zeros and ones, as many ones as MNIST has."""
-    return torch.bernoulli(torch.full(shape, 0.13), generator=torch.Generator().manual_seed(0)).to(device)
+    return torch.bernoulli(torch.full(shape, 0.13), generator=torch.Generator().manual_seed(0)).to(
+        device
+    )
 
 
 def ours(shape: Shape, name: str = "vae") -> pv.VAE:
@@ -77,7 +83,9 @@ def layers(shape: Shape) -> tuple[list[nn.Module], int]:
         convolutions = [nn.Conv2d(1, a, 3, 2, 1), nn.ReLU(), nn.Conv2d(a, b, 3, 2, 1), nn.ReLU()]
         return [*convolutions, nn.Flatten(), nn.Linear(b * 49, DENSE), nn.ReLU()], DENSE
     widths = (PIXELS, *shape.hidden)
-    dense = [m for a, b in itertools.pairwise(widths) for m in (nn.Linear(a, b), shape.activation())]
+    dense = [
+        m for a, b in itertools.pairwise(widths) for m in (nn.Linear(a, b), shape.activation())
+    ]
     return [nn.Flatten(), *dense], widths[-1]
 
 
@@ -85,11 +93,18 @@ def decoder(shape: Shape) -> nn.Sequential:
     """From z, `[..., latent]`, to logits, `[..., 784]`."""
     if shape.conv:
         a, b = CHANNELS
-        up = [nn.ConvTranspose2d(b, a, 3, 2, 1, 1), nn.ReLU(), nn.ConvTranspose2d(a, 1, 3, 2, 1, 1), nn.Flatten()]
+        up = [
+            nn.ConvTranspose2d(b, a, 3, 2, 1, 1),
+            nn.ReLU(),
+            nn.ConvTranspose2d(a, 1, 3, 2, 1, 1),
+            nn.Flatten(),
+        ]
         dense = [nn.Linear(shape.latent, DENSE), nn.ReLU(), nn.Linear(DENSE, b * 49), nn.ReLU()]
         return nn.Sequential(*dense, nn.Unflatten(1, (b, 7, 7)), *up)
     widths = (shape.latent, *reversed(shape.hidden), PIXELS)
-    dense = [m for a, b in itertools.pairwise(widths) for m in (nn.Linear(a, b), shape.activation())]
+    dense = [
+        m for a, b in itertools.pairwise(widths) for m in (nn.Linear(a, b), shape.activation())
+    ]
     return nn.Sequential(*dense[:-1])
 
 
@@ -115,7 +130,9 @@ class Plain(nn.Module):
 
         eps = torch.randn(self.k, *mu.shape, device=mu.device)
         z = mu + torch.exp(0.5 * logvar) * eps
-        bce = F.binary_cross_entropy_with_logits(self.decoder(z), flat.expand(self.k, -1, -1), reduction="none")
+        bce = F.binary_cross_entropy_with_logits(
+            self.decoder(z), flat.expand(self.k, -1, -1), reduction="none"
+        )
         log_w = -bce.sum(-1) + 0.5 * (eps.pow(2) - z.pow(2) + logvar).sum(-1)
         return (math.log(self.k) - log_w.logsumexp(0)).mean()
 
@@ -150,7 +167,11 @@ class PyroExample(nn.Module):
             z = pyro.sample("latent", dist.Normal(z_loc, z_scale).to_event(1))
             out = self.decoder(z)
             p = {"logits": out} if self.logits else {"probs": torch.sigmoid(out)}
-            pyro.sample("obs", dist.Bernoulli(**p, validate_args=False).to_event(1), obs=x.reshape(-1, PIXELS))
+            pyro.sample(
+                "obs",
+                dist.Bernoulli(**p, validate_args=False).to_event(1),
+                obs=x.reshape(-1, PIXELS),
+            )
 
     def guide(self, x: Tensor) -> None:
         pyro.module(f"encoder{self.name}", self.encoder)
@@ -159,11 +180,15 @@ class PyroExample(nn.Module):
             pyro.sample("latent", dist.Normal(z_loc, torch.exp(log_scale)).to_event(1))
 
 
-def pyro_svi(shape: Shape, device: str, name: str = "", logits: bool = False, jit: bool = False) -> SVI:
+def pyro_svi(
+    shape: Shape, device: str, name: str = "", logits: bool = False, jit: bool = False
+) -> SVI:
     vae = PyroExample(shape, name, logits).to(device)
     loss = JitTrace_ELBO(ignore_jit_warnings=True) if jit else Trace_ELBO()
     if shape.k > 1:
-        loss = RenyiELBO(alpha=0, num_particles=shape.k, max_plate_nesting=1, vectorize_particles=True)
+        loss = RenyiELBO(
+            alpha=0, num_particles=shape.k, max_plate_nesting=1, vectorize_particles=True
+        )
     return SVI(vae.model, vae.guide, pyro.optim.Adam({"lr": LEARNING_RATE}), loss=loss)
 
 
@@ -179,19 +204,36 @@ def numpyro_svi(shape: Shape, device: str):
         raise ImportError("jax has no GPU here", name="jax for CUDA")
 
     def reshape(*to):
-        return lambda rng, given: ((given[0], *to), ()), lambda params, x, **_: x.reshape(x.shape[0], *to)
+        return lambda rng, given: ((given[0], *to), ()), lambda params, x, **_: x.reshape(
+            x.shape[0], *to
+        )
 
     act = {nn.ReLU: stax.Relu, nn.Tanh: stax.Tanh, nn.Softplus: stax.Softplus}[shape.activation]
     if shape.conv:
         a, b = CHANNELS
         size, stride = (3, 3), {"strides": (2, 2), "padding": "SAME"}
-        body = [reshape(28, 28, 1), stax.Conv(a, size, **stride), act, stax.Conv(b, size, **stride), act, stax.Flatten]
+        body = [
+            reshape(28, 28, 1),
+            stax.Conv(a, size, **stride),
+            act,
+            stax.Conv(b, size, **stride),
+            act,
+            stax.Flatten,
+        ]
         body += [stax.Dense(DENSE), act]
         out = [stax.Dense(DENSE), act, stax.Dense(b * 49), act, reshape(7, 7, b)]
-        out += [stax.ConvTranspose(a, size, **stride), act, stax.ConvTranspose(1, size, **stride), stax.Flatten]
+        out += [
+            stax.ConvTranspose(a, size, **stride),
+            act,
+            stax.ConvTranspose(1, size, **stride),
+            stax.Flatten,
+        ]
     else:
         body = [m for width in shape.hidden for m in (stax.Dense(width), act)]
-        out = [*(m for width in reversed(shape.hidden) for m in (stax.Dense(width), act)), stax.Dense(PIXELS)]
+        out = [
+            *(m for width in reversed(shape.hidden) for m in (stax.Dense(width), act)),
+            stax.Dense(PIXELS),
+        ]
     heads = stax.parallel(stax.Dense(shape.latent), stax.serial(stax.Dense(shape.latent), stax.Exp))
     encode_nn, decode_nn = stax.serial(*body, stax.FanOut(2), heads), stax.serial(*out)
 
@@ -254,7 +296,9 @@ def pythae_step(shape: Shape, x: Tensor, device: str) -> Callable[[Tensor], floa
             no_cuda=device == "cpu",
         )
         rows = x.cpu()
-        trainer = BaseTrainer(model, BaseDataset(rows, torch.ones(rows.shape[0])), training_config=config)
+        trainer = BaseTrainer(
+            model, BaseDataset(rows, torch.ones(rows.shape[0])), training_config=config
+        )
     trainer.set_optimizer()
     trainer.model.train()
 
@@ -272,7 +316,11 @@ def quiet():
     """Without the log, the prints and the progress bars of a rival."""
     logging.disable(logging.CRITICAL)
     try:
-        with open(os.devnull, "w") as null, contextlib.redirect_stdout(null), contextlib.redirect_stderr(null):
+        with (
+            open(os.devnull, "w") as null,
+            contextlib.redirect_stdout(null),
+            contextlib.redirect_stderr(null),
+        ):
             yield
     finally:
         logging.disable(logging.NOTSET)
@@ -294,7 +342,10 @@ def products(shape: Shape, device: str, library: str = "mm") -> Callable[[], Non
     encoder = [*body, nn.Linear(width, 2 * shape.latent)]
     work = [_product(*sized, shape.batch, device, library) for sized in _sized(encoder, EVENT)]
     rows = shape.batch * shape.k
-    work += [_product(*sized, rows, device, library) for sized in _sized(decoder(shape), (shape.latent,), True)]
+    work += [
+        _product(*sized, rows, device, library)
+        for sized in _sized(decoder(shape), (shape.latent,), True)
+    ]
 
     def step() -> None:
         for forward, _ in work:
@@ -316,7 +367,9 @@ def _sized(modules, event: tuple[int, ...], needs: bool = False):
         x = y
 
 
-def _product(module, given, out, needs: bool, rows: int, device: str, library: str) -> tuple[Callable, Callable]:
+def _product(
+    module, given, out, needs: bool, rows: int, device: str, library: str
+) -> tuple[Callable, Callable]:
     x, dy = torch.randn(rows, *given, device=device), torch.randn(rows, *out, device=device)
     w = module.weight.detach().to(device)
     if not isinstance(module, nn.Linear):

@@ -1,10 +1,12 @@
 """Time and peak memory of training against the rows of the data, the latents, k of the bound, and the batch.
 
-    python benchmarks/scaling.py [--rounds 3] [--rows 1000 10000 100000 1000000] [--figure scaling.png] [--eager]
+    python benchmarks/scaling.py [--rounds 3] [--rows 1000 10000 100000 1000000] [--figure
+    scaling.png] [--eager]
 
-784-400-20 on zeros and ones, batch 128, compiled unless `--eager`. Against the rows it is `fit`, the second of two
-epochs; else a step. Every turn is a process of its own; its peak memory is what it takes beyond the imports: network,
-data (3.1 kB a row), and what the compiler left in memory; for `fit` what the compiler took in passing as well.
+784-400-20 on zeros and ones, batch 128, compiled unless `--eager`. Against the rows it is `fit`,
+the second of two epochs; else a step. Every turn is a process of its own; its peak memory is what
+it takes beyond the imports: network, data (3.1 kB a row), and what the compiler left in memory; for
+`fit` what the compiler took in passing as well.
 """
 
 import argparse
@@ -17,7 +19,7 @@ from rivals import EVENT, LEARNING_RATE, SHAPES, binary, our_objective, ours
 from timing import Peak, chosen, machine, parser, race, seconds, show, worker
 
 import pyro_vae as pv
-from pyro_vae.traces import unvalidated
+from pyro_vae.weights.traces import unvalidated
 
 BASE = SHAPES["mlp"]
 VALUES = {
@@ -32,7 +34,11 @@ def measure(axis: str, value: int, compiled: bool, steps: int, device: str) -> d
     """One turn, in this process: the seconds of a step, of an epoch, and the peak memory in MB."""
     torch.manual_seed(0)
     with Peak(device) as peak:
-        found = epoch(value, compiled, device) if axis == "rows" else step(axis, value, compiled, steps, device, peak)
+        found = (
+            epoch(value, compiled, device)
+            if axis == "rows"
+            else step(axis, value, compiled, steps, device, peak)
+        )
     return found | {"peak": peak.megabytes}
 
 
@@ -40,7 +46,13 @@ def epoch(rows: int, compiled: bool, device: str) -> dict:
     x = torch.cat([binary(min(10_000, rows), *EVENT)] * -(-rows // 10_000))[:rows]
     vae = ours(BASE).to(device)
     history = pv.fit(
-        vae, x, epochs=2, batch_size=BASE.batch, learning_rate=LEARNING_RATE, compile=compiled, progress=False
+        vae,
+        x,
+        epochs=2,
+        batch_size=BASE.batch,
+        learning_rate=LEARNING_RATE,
+        compile=compiled,
+        progress=False,
     )
     return {"epoch": history.seconds[1], "step": history.seconds[1] / -(-rows // BASE.batch)}
 
@@ -62,7 +74,10 @@ def step(axis: str, value: int, compiled: bool, steps: int, device: str, peak: P
         for _ in range(3):
             turn(1)
         peak.forget()
-        return {"step": statistics.median(seconds(turn, 1, device) for _ in range(steps)), "epoch": None}
+        return {
+            "step": statistics.median(seconds(turn, 1, device) for _ in range(steps)),
+            "epoch": None,
+        }
 
 
 def turns(found: dict, name: str, **options: object):
@@ -79,7 +94,15 @@ def cells(table: dict, axis: str) -> list[list[str]]:
     for value, (row, epochs, peak) in table.items():
         batch = value if axis == "batch" else BASE.batch
         times = [f"{1e3 * row.minimum:.4g}", f"{1e3 * row.quartile:.4g}", f"{1e3 * row.median:.4g}"]
-        rows.append([f"{axis} = {value:,}", *times, f"{1e6 * row.median / batch:.4g}", epochs, f"{peak:.0f}"])
+        rows.append(
+            [
+                f"{axis} = {value:,}",
+                *times,
+                f"{1e6 * row.median / batch:.4g}",
+                epochs,
+                f"{peak:.0f}",
+            ]
+        )
     return rows
 
 
@@ -90,7 +113,9 @@ def draw(tables: dict, path: str) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(2, len(tables), figsize=(3 * len(tables), 5), squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(
+        2, len(tables), figsize=(3 * len(tables), 5), squeeze=False, layout="constrained"
+    )
     for column, (axis, table) in zip(axes.T, tables.items(), strict=True):
         column[0].loglog(list(table), [1e3 * row.median for row, _, _ in table.values()], "o-")
         column[1].loglog(list(table), [max(1, peak) for _, _, peak in table.values()], "o-")
@@ -104,9 +129,15 @@ def draw(tables: dict, path: str) -> None:
 def main(argv: list[str] | None = None) -> dict[str, dict]:
     options = parser(__doc__, rounds=3)
     options.add_argument(
-        "--rows", nargs="+", type=int, default=VALUES["rows"], help="of the data (default %(default)s)"
+        "--rows",
+        nargs="+",
+        type=int,
+        default=VALUES["rows"],
+        help="of the data (default %(default)s)",
     )
-    options.add_argument("--steps", type=int, default=50, help="steps that a median is over (default %(default)s)")
+    options.add_argument(
+        "--steps", type=int, default=50, help="steps that a median is over (default %(default)s)"
+    )
     options.add_argument("--figure", metavar="PATH", help="write a figure there")
     options.add_argument("--eager", action="store_true", help="without compiling")
     options.add_argument("--worker", help=argparse.SUPPRESS)
@@ -118,14 +149,20 @@ def main(argv: list[str] | None = None) -> dict[str, dict]:
     rounds, values = args.rounds, VALUES | {"rows": args.rows}
     if args.short:
         rounds, values = 1, {"rows": [256], "latent": [2], "k": [1, 5], "batch": [20]}
-    how = {"compiled": not args.eager, "steps": 3 if args.short else args.steps, "device": args.device}
+    how = {
+        "compiled": not args.eager,
+        "steps": 3 if args.short else args.steps,
+        "device": args.device,
+    }
 
     print(machine(args.device))
     tables = {}
     for axis in chosen(values, args.only):
         found: dict[int, list[dict]] = {}
         makers = {v: partial(turns, found, v, axis=axis, value=v, **how) for v in values[axis]}
-        rows, missing = race(makers, ours=values[axis][0], rounds=rounds, rehearse=False, device=args.device)
+        rows, missing = race(
+            makers, ours=values[axis][0], rounds=rounds, rehearse=False, device=args.device
+        )
         tables[axis] = {}
         for v, row in rows.items():
             epochs = [run["epoch"] for run in found[v]]

@@ -47,7 +47,13 @@ def main(argv: list[str] | None = None) -> tuple[dict[str, Row], dict[str, str]]
     rounds = 1 if args.short else args.rounds
     print(machine())
     rows, missing = race(chosen(contestants(), args.only), ours=OURS, rounds=rounds)
-    show(f"python -c '...'; s, {rounds} rounds", HEAD, milliseconds(rows, scale=1), missing, args.markdown)
+    show(
+        f"python -c '...'; s, {rounds} rounds",
+        HEAD,
+        milliseconds(rows, scale=1),
+        missing,
+        args.markdown,
+    )
     return rows, missing
 
 

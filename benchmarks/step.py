@@ -1,10 +1,12 @@
 """One training step (loss, gradients, update) of ours and its rivals, and the floor, its matrix products alone.
 
-    python benchmarks/step.py [--shapes mlp iwae iwae-5 conv wide] [--rounds 30] [--steps 20] [--device cuda]
+    python benchmarks/step.py [--shapes mlp iwae iwae-5 conv wide] [--rounds 30] [--steps 20]
+    [--device cuda]
 
-Networks, likelihood and data (zeros and ones in memory, float32) are the same in all; validation is off in all.
-Where rivals come from is said in `rivals.py`. There are two floors on a CPU: torch's own `mm`, which the plain loops
-call, and oneDNN's products, which use AVX-512 where that does not. Leave OMP_NUM_THREADS alone: JAX does not heed it.
+Networks, likelihood and data (zeros and ones in memory, float32) are the same in all; validation is
+off in all. Where rivals come from is said in `rivals.py`. There are two floors on a CPU: torch's
+own `mm`, which the plain loops call, and oneDNN's products, which use AVX-512 where that does not.
+Leave OMP_NUM_THREADS alone: JAX does not heed it.
 """
 
 import os
@@ -38,7 +40,7 @@ from timing import HEAD, Row, Turn, chosen, machine, milliseconds, parser, race,
 from torch import Tensor, nn
 
 import pyro_vae as pv
-from pyro_vae.traces import unvalidated
+from pyro_vae.weights.traces import unvalidated
 
 OURS = "ours, compiled"
 POOL = 20  # batches that all go through in turn
@@ -193,8 +195,12 @@ def contestants(shape: Shape, device: str) -> dict[str, Callable[[], Turn]]:
 def main(argv: list[str] | None = None) -> dict[str, tuple[dict[str, Row], dict[str, str]]]:
     options = parser(__doc__, rounds=30)
     options.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
-    options.add_argument("--steps", type=int, default=POOL, help="steps in a turn (default %(default)s)")
-    options.add_argument("--tf32", action="store_true", help="TF32 products in torch, on a GPU that has them")
+    options.add_argument(
+        "--steps", type=int, default=POOL, help="steps in a turn (default %(default)s)"
+    )
+    options.add_argument(
+        "--tf32", action="store_true", help="TF32 products in torch, on a GPU that has them"
+    )
     args = options.parse_args(argv)
     if args.tf32:
         torch.set_float32_matmul_precision("high")
@@ -208,7 +214,9 @@ def main(argv: list[str] | None = None) -> dict[str, tuple[dict[str, Row], dict[
         with unvalidated(), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             makers = chosen(contestants(SHAPES[name], args.device), args.only)
-            rows, missing = race(makers, ours=OURS, rounds=rounds, steps=steps, warm=warm, device=args.device)
+            rows, missing = race(
+                makers, ours=OURS, rounds=rounds, steps=steps, warm=warm, device=args.device
+            )
         title = f"{name}: {SHAPES[name]}; ms a step, {rounds} rounds of {steps}"
         show(title, HEAD, milliseconds(rows), missing, args.markdown)
         found[name] = rows, missing

@@ -53,13 +53,14 @@ def race(
     """Time the contestants against each other.
 
     Arguments:
-        makers: By name, what builds a contestant: a callable that takes so many steps, and may return the seconds
-            itself. One that raises `ImportError` is left out.
+        makers: By name, what builds a contestant: a callable that takes so many steps, and may
+            return the seconds itself. One that raises `ImportError` is left out.
         ours: The name that the ratios are to.
         rounds: How many times each has its turn.
         steps: Steps in a turn.
         warm: Steps before each turn that are not timed.
-        rehearse: Take a first step before the rounds; a contestant that is a process of its own needs none.
+        rehearse: Take a first step before the rounds; a contestant that is a process of its own
+            needs none.
         device: Where they run.
 
     Returns:
@@ -95,9 +96,15 @@ def race(
     reference = times.get(ours)
     rows = {}
     for name, column in times.items():
-        paired = [a / b for a, b in zip(reference, column, strict=True)] if reference else [float("nan")]
-        quartile = statistics.quantiles(column, n=4, method="inclusive")[0] if rounds > 1 else column[0]
-        rows[name] = Row(min(column), quartile, statistics.median(column), statistics.median(paired), first[name])
+        paired = (
+            [a / b for a, b in zip(reference, column, strict=True)] if reference else [float("nan")]
+        )
+        quartile = (
+            statistics.quantiles(column, n=4, method="inclusive")[0] if rounds > 1 else column[0]
+        )
+        rows[name] = Row(
+            min(column), quartile, statistics.median(column), statistics.median(paired), first[name]
+        )
     return rows, missing
 
 
@@ -118,7 +125,12 @@ def synchronise(device: str) -> None:
 def milliseconds(rows: Mapping[str, Row], scale: float = 1e3) -> list[list[str]]:
     """The cells of a table of rows, under `HEAD`."""
     return [
-        [name, *(f"{scale * value:.4g}" for value in row[:3]), f"{row.ratio:.3f}", f"{row.first:.2f}"]
+        [
+            name,
+            *(f"{scale * value:.4g}" for value in row[:3]),
+            f"{row.ratio:.3f}",
+            f"{row.first:.2f}",
+        ]
         for name, row in rows.items()
     ]
 
@@ -126,12 +138,21 @@ def milliseconds(rows: Mapping[str, Row], scale: float = 1e3) -> list[list[str]]
 HEAD = ["minimum", "quartile", "median", "ours / it", "first call, s"]
 
 
-def show(title: str, head: Sequence[str], cells: Sequence[Sequence[str]], missing: Mapping[str, str], markdown: bool):
+def show(
+    title: str,
+    head: Sequence[str],
+    cells: Sequence[Sequence[str]],
+    missing: Mapping[str, str],
+    markdown: bool,
+):
     """Print a table, the first column words and the others numbers, and below it who is missing."""
     table = [["", *head], *cells]
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
     lines = [
-        [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        [
+            row[0].ljust(widths[0]),
+            *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
+        ]
         for row in table
     ]
     print(f"\n{title}\n")
@@ -146,18 +167,36 @@ def show(title: str, head: Sequence[str], cells: Sequence[Sequence[str]], missin
 
 def parser(doc: str, *, rounds: int) -> argparse.ArgumentParser:
     """The options that all benchmarks share."""
-    found = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    found.add_argument("--rounds", type=int, default=rounds, help="turns of each contestant (default %(default)s)")
+    found = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    found.add_argument(
+        "--rounds", type=int, default=rounds, help="turns of each contestant (default %(default)s)"
+    )
     found.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    found.add_argument("--only", nargs="+", default=[], metavar="NAME", help="contestants whose names contain these")
-    found.add_argument("--short", action="store_true", help="a tiny run that shows that it works and measures nothing")
+    found.add_argument(
+        "--only",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="contestants whose names contain these",
+    )
+    found.add_argument(
+        "--short",
+        action="store_true",
+        help="a tiny run that shows that it works and measures nothing",
+    )
     found.add_argument("--markdown", action="store_true", help="print tables as Markdown")
     return found
 
 
 def chosen(makers: Mapping[str, Callable], only: Sequence[str]) -> dict[str, Callable]:
     """The contestants that `--only` names; all if it names none."""
-    found = {name: make for name, make in makers.items() if not only or any(part in str(name) for part in only)}
+    found = {
+        name: make
+        for name, make in makers.items()
+        if not only or any(part in str(name) for part in only)
+    }
     if not found:
         print(f"\n--only: {' '.join(only)} is in none of {', '.join(map(str, makers))}")
     return found
@@ -191,7 +230,9 @@ def worker(script: str, **options: object) -> dict:
     Raises:
         RuntimeError: if it fails.
     """
-    done = subprocess.run([sys.executable, script, "--worker", json.dumps(options)], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, script, "--worker", json.dumps(options)], capture_output=True, text=True
+    )
     if done.returncode:
         raise RuntimeError(f"{Path(script).name} with {options} failed:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
@@ -221,7 +262,9 @@ class Peak:
         with contextlib.suppress(AttributeError, OSError):
             ctypes.CDLL(None).malloc_trim(0)
         self.forget()
-        self.before = torch.cuda.memory_allocated() / 2**20 if self.device == "cuda" else _resident()
+        self.before = (
+            torch.cuda.memory_allocated() / 2**20 if self.device == "cuda" else _resident()
+        )
         return self
 
     def forget(self) -> None:

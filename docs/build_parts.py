@@ -24,12 +24,14 @@ ROLES = {
 }
 HEAD = """# The parts
 
-One table for each role, built from the docstrings by `python docs/build_parts.py`. Any conditional serves in any role
-that its support admits; listed is where it is of use. Each is one argument of `pv.VAE`, or of `pv.Objective`; a family
-of your own, from any distribution of Pyro's, is `pv.family(cls, "loc", "scale")`.
+One table for each role, built from the docstrings by `python docs/build_parts.py`. Any conditional
+serves in any role that its support admits; listed is where it is of use. Each is one argument of
+`pv.VAE`, or of `pv.Objective`; a family of your own, from any distribution of Pyro's, is
+`pv.family(cls, "loc", "scale")`.
 
-Supports are those of the examples in the docstrings. Parameters of a family can be fixed by a number, and those of the
-event's shape can be learned without a network, `scale="shared"` or `scale="free"`.
+Supports are those of the examples in the docstrings. Parameters of a family can be fixed by a
+number, and those of the event's shape can be learned without a network, `scale="shared"` or
+`scale="free"`.
 """
 GIVEN = {"self", "event_shape", "given", "net"}
 
@@ -48,12 +50,16 @@ def uses(part: type) -> dict[str, str]:
 
 def formula(part: type) -> str:
     """The first formula of its docstring."""
-    return re.sub(r"\s+", " ", re.search(r"\.\. math:: (.*?)(?:\n\n|\Z)", inspect.getdoc(part), re.DOTALL)[1]).strip()
+    return re.sub(
+        r"\s+", " ", re.search(r"\.\. math:: (.*?)(?:\n\n|\Z)", inspect.getdoc(part), re.DOTALL)[1]
+    ).strip()
 
 
 def source(part: type) -> str:
     """Who it is from: authors and years in parentheses, in what the docstring says before its sections."""
-    said = re.sub(r"\s+", " ", re.split(r"^(?:Use|Arguments)\b", inspect.getdoc(part), flags=re.MULTILINE)[0])
+    said = re.sub(
+        r"\s+", " ", re.split(r"^(?:Use|Arguments)\b", inspect.getdoc(part), flags=re.MULTILINE)[0]
+    )
     groups = re.findall(r"\(([^()]*, \d{4}[^()]*)\)", said)
     return "; ".join(dict.fromkeys(re.findall(r"[A-Z][^;:()`]*?, \d{4}", "; ".join(groups))))
 
@@ -61,7 +67,11 @@ def source(part: type) -> str:
 def parameters(part: type) -> list[str]:
     """What it takes beside the shapes and the network."""
     arguments = inspect.signature(part.__init__).parameters.values()
-    named = [a.name for a in arguments if a.kind not in (a.VAR_POSITIONAL, a.VAR_KEYWORD) and a.name not in GIVEN]
+    named = [
+        a.name
+        for a in arguments
+        if a.kind not in (a.VAR_POSITIONAL, a.VAR_KEYWORD) and a.name not in GIVEN
+    ]
     if issubclass(part, pv.Family) and any(a.kind is a.VAR_KEYWORD for a in arguments):
         named += [*_structural(part.specification), *part.specification]
     return list(dict.fromkeys(named))
@@ -92,7 +102,9 @@ def support(part: type) -> str:
 
 def bound(part: type) -> str:
     """What an objective is to log p(x)."""
-    return "depends on its arguments" if isinstance(part.bound, property) else str(part.bound).lower()
+    return (
+        "depends on its arguments" if isinstance(part.bound, property) else str(part.bound).lower()
+    )
 
 
 def page() -> str:
@@ -102,10 +114,19 @@ def page() -> str:
         header = ("name", "formula", where, "parameters", "when to use", "source")
         lines += [f"## {title}\n", _row(header), "|" + "---|" * len(header)]
         chosen = {name: part for name, part in parts().items() if role in uses(part)}
-        for name, part in sorted(chosen.items(), key=lambda row: not uses(row[1])[role].startswith("the first choice")):
+        for name, part in sorted(
+            chosen.items(), key=lambda row: not uses(row[1])[role].startswith("the first choice")
+        ):
             math = re.sub(r"\|", r"\\vert ", formula(part).replace(r"\|", r"\Vert"))
             taken = ", ".join(f"`{p}`" for p in parameters(part)) or "none"
-            cells = (f"`{name}`", f"$`{' '.join(math.split())}`$", say(part), taken, uses(part)[role], source(part))
+            cells = (
+                f"`{name}`",
+                f"$`{' '.join(math.split())}`$",
+                say(part),
+                taken,
+                uses(part)[role],
+                source(part),
+            )
             lines.append(_row(cells))
         lines.append("")
     return "\n".join(lines)

@@ -1,7 +1,7 @@
 """Likelihoods for counts, on the same data: digits whose pixels are counts of ink from 0 to 16.
 
-All of them are distributions over whole numbers, so their log p(x) are comparable; some also give some of it to
-counts above 16, which there are none of.
+All of them are distributions over whole numbers, so their log p(x) are comparable; some also give
+some of it to counts above 16, which there are none of.
 """
 
 import torch
@@ -15,9 +15,13 @@ LIKELIHOODS = {
     "zero-inflated neg. binomial": lambda **to: pv.ZeroInflatedNegativeBinomial(**to),
     "binomial, 16 trials": lambda **to: pv.Binomial(**to, total_count=16),
     "discretised logistic": lambda **to: pv.DiscretisedLogistic(**to, levels=17),
-    "mixture of 3 of them": lambda **to: pv.DiscretisedLogisticMixture(**to, levels=17, components=3),
+    "mixture of 3 of them": lambda **to: pv.DiscretisedLogisticMixture(
+        **to, levels=17, components=3
+    ),
     "ordinal": lambda **to: pv.Ordinal(**to, classes=17),
-    "ordinal, common thresholds": lambda **to: pv.Ordinal(**to, classes=17, gaps=torch.ones(1, 8, 8, 15)),
+    "ordinal, common thresholds": lambda **to: pv.Ordinal(
+        **to, classes=17, gaps=torch.ones(1, 8, 8, 15)
+    ),
     "categorical": lambda **to: pv.Categorical(**to, classes=17),
 }
 
@@ -36,7 +40,9 @@ def main(epochs: int = 60, num_samples: int = 500) -> dict[str, float]:
             variational=pv.Normal(8, given=(1, 8, 8)),
         )
         pv.fit(vae, x, epochs=epochs, seed=0, progress=False)
-        found[name] = pv.diagnostics.log_evidence(vae, x_test, num_samples=num_samples, progress=False).value
+        found[name] = pv.diagnostics.log_evidence(
+            vae, x_test, num_samples=num_samples, progress=False
+        ).value
 
     best = max(found.values(), key=lambda value: value.mean())
     for name, value in sorted(found.items(), key=lambda row: row[1].mean()):

@@ -1,8 +1,9 @@
 """Importance-weighted training against the plain ELBO, on the first epochs of a published schedule.
 
-Burda, Grosse & Salakhutdinov (2016), one stochastic layer, dynamic MNIST: 3,280 epochs give -86.76 nats with 19 active
-units for k = 1, and -85.54 with 22 for k = 5. Here are the first 121 epochs; what differs besides: the scale of q is
-a softplus, not an exponential. Set PYRO_VAE_DATA to the folder that has MNIST.
+Burda, Grosse & Salakhutdinov (2016), one stochastic layer, dynamic MNIST: 3,280 epochs give -86.76
+nats with 19 active units for k = 1, and -85.54 with 22 for k = 5. Here are the first 121 epochs;
+what differs besides: the scale of q is a softplus, not an exponential. Set PYRO_VAE_DATA to the
+folder that has MNIST.
 
     python examples/iwae.py             # both, 121 epochs
     python examples/iwae.py 13 5        # epochs, k
@@ -31,13 +32,19 @@ def vae(mean: torch.Tensor) -> pv.VAE:
     for layer in layers:
         nn.init.xavier_uniform_(layer.weight)
         nn.init.zeros_(layer.bias)
-    output = next(m for m in pair.likelihood.modules() if isinstance(m, nn.Linear) and m.out_features == 784)
+    output = next(
+        m for m in pair.likelihood.modules() if isinstance(m, nn.Linear) and m.out_features == 784
+    )
     output.bias.data = mean.clamp(1e-3, 1 - 1e-3).logit().flatten()
     return pair
 
 
 def main(
-    epochs: int = 121, ks: tuple[int, ...] = (1, 5), rows: int = 59_600, tests: int = 2_000, num_samples: int = 5_000
+    epochs: int = 121,
+    ks: tuple[int, ...] = (1, 5),
+    rows: int = 59_600,
+    tests: int = 2_000,
+    num_samples: int = 5_000,
 ) -> dict[int, torch.Tensor]:
     mnist = pv.data.load("mnist")
     x, test = mnist.train[:rows], pv.data.binarise(mnist.test[:tests])
@@ -51,16 +58,20 @@ def main(
             epochs=epochs,
             batch_size=20,
             objective=pv.Objective(pair, pv.ImportanceWeighted(k)),
-            # the published loss is a sum over the batch, ours a mean: its eps is divided by the batch size
+            # the published loss is a sum over the batch, ours a mean: its eps is divided by the
+            # batch size
             optimizer=partial(torch.optim.Adam, lr=1e-3, eps=1e-4 / 20, fused=True),
             schedule=partial(
-                torch.optim.lr_scheduler.LambdaLR, lr_lambda=lambda e: 10 ** (-sum(e >= s for s in STAGES) / 7)
+                torch.optim.lr_scheduler.LambdaLR,
+                lr_lambda=lambda e: 10 ** (-sum(e >= s for s in STAGES) / 7),
             ),
             transform=torch.bernoulli,
             compile=True,
             seed=0,
         )
-        found[k] = pv.diagnostics.log_evidence(pair, test, num_samples=num_samples, compile=True).value
+        found[k] = pv.diagnostics.log_evidence(
+            pair, test, num_samples=num_samples, compile=True
+        ).value
         active = int((pair.variational(test).mean.var(0) > 0.01).sum())
         error = found[k].std() / math.sqrt(len(test))
         print(
@@ -70,8 +81,12 @@ def main(
         )
     for k in ks[1:]:
         gain = found[k] - found[ks[0]]
-        print(f"k = {k} against k = {ks[0]}: {gain.mean():+.2f} ± {gain.std() / math.sqrt(len(gain)):.2f} nats, paired")
-    print(f"dynamic MNIST, the first {len(test)} test images binarised once, L_{num_samples}, last iterate, one seed")
+        print(
+            f"k = {k} against k = {ks[0]}: {gain.mean():+.2f} ± {gain.std() / math.sqrt(len(gain)):.2f} nats, paired"
+        )
+    print(
+        f"dynamic MNIST, the first {len(test)} test images binarised once, L_{num_samples}, last iterate, one seed"
+    )
     return found
 
 

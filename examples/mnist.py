@@ -1,8 +1,9 @@
 """A mean-field VAE on static MNIST, against a published run.
 
-The network and optimiser are those of github.com/altosaar/variational-autoencoder, whose log prints a test ELBO of
--103.31 and log p(x) of -97.10 nats (128 samples) after about 65,000 steps: 784-256-256-128 and back, RMSprop.
-Set PYRO_VAE_DATA to the folder that has binarized_mnist.npz.
+The network and optimiser are those of github.com/altosaar/variational-autoencoder, whose log prints
+a test ELBO of
+-103.31 and log p(x) of -97.10 nats (128 samples) after about 65,000 steps: 784-256-256-128 and
+back, RMSprop. Set PYRO_VAE_DATA to the folder that has binarized_mnist.npz.
 """
 
 import time
@@ -13,7 +14,9 @@ import torch
 import pyro_vae as pv
 
 
-def main(epochs: int = 170, rows: int | None = None, num_samples: int = 128) -> pv.diagnostics.Picture:
+def main(
+    epochs: int = 170, rows: int | None = None, num_samples: int = 128
+) -> pv.diagnostics.Picture:
     torch.manual_seed(0)
     mnist = pv.data.load("static-mnist")
     net = partial(pv.networks.mlp, hidden=(256, 256))
@@ -29,7 +32,8 @@ def main(epochs: int = 170, rows: int | None = None, num_samples: int = 128) -> 
         mnist.train[:rows],
         epochs=epochs,
         batch_size=128,
-        # the published loss is a sum over the batch, ours a mean: its eps is divided by the batch size
+        # the published loss is a sum over the batch, ours a mean: its eps is divided by the batch
+        # size
         optimizer=partial(torch.optim.RMSprop, lr=1e-3, centered=True, eps=1e-8 / 128),
         validation=mnist.validation[:rows],
         seed=0,

@@ -1,8 +1,8 @@
 """A latent that is a direction: von Mises-Fisher against normal q, at the same number of degrees of freedom.
 
-A normal prior pulls every q towards one point, the origin; on a sphere no point is special, and the uniform prior
-costs only what q knows. The sphere of R³ has two degrees of freedom, so the normal latent has two dimensions.
-(Davidson, Falorsi, De Cao, Kipf & Tomczak, 2018)
+A normal prior pulls every q towards one point, the origin; on a sphere no point is special, and the
+uniform prior costs only what q knows. The sphere of R³ has two degrees of freedom, so the normal
+latent has two dimensions. (Davidson, Falorsi, De Cao, Kipf & Tomczak, 2018)
 """
 
 import matplotlib.pyplot as plt
@@ -17,7 +17,9 @@ LATENTS = {
 }
 
 
-def main(epochs: int = 60, num_samples: int = 1000, file: str = "sphere.png") -> dict[str, tuple[float, float]]:
+def main(
+    epochs: int = 60, num_samples: int = 1000, file: str = "sphere.png"
+) -> dict[str, tuple[float, float]]:
     digits = pv.data.load("digits")
     torch.manual_seed(0)
     x_test = pv.data.binarise(digits.test)
@@ -27,14 +29,33 @@ def main(epochs: int = 60, num_samples: int = 1000, file: str = "sphere.png") ->
     for name, (d, prior, family) in LATENTS.items():
         torch.manual_seed(0)
         vae = pv.VAE(
-            prior=prior(d), likelihood=pv.Bernoulli((1, 8, 8), given=d), variational=family(d, given=(1, 8, 8))
+            prior=prior(d),
+            likelihood=pv.Bernoulli((1, 8, 8), given=d),
+            variational=family(d, given=(1, 8, 8)),
         )
-        warm = pv.KLWeight(pv.Objective(vae), pv.linear(300))  # without it the sphere collapses to its prior
-        pv.fit(vae, digits.train, epochs=epochs, objective=warm, transform=torch.bernoulli, seed=0, progress=False)
-        log_p = pv.diagnostics.log_evidence(vae, x_test, num_samples=num_samples, progress=False).value
+        warm = pv.KLWeight(
+            pv.Objective(vae), pv.linear(300)
+        )  # without it the sphere collapses to its prior
+        pv.fit(
+            vae,
+            digits.train,
+            epochs=epochs,
+            objective=warm,
+            transform=torch.bernoulli,
+            seed=0,
+            progress=False,
+        )
+        log_p = pv.diagnostics.log_evidence(
+            vae, x_test, num_samples=num_samples, progress=False
+        ).value
         pairs[name], found[name] = vae, (log_p, log_p - found["normal"][0] if found else 0 * log_p)
-        numbers = [n for v in found[name] for n in (v.mean().item(), v.std().item() / len(v) ** 0.5)]
-        print(f"{name:20}{numbers[0]:10.2f}{numbers[1]:10.2f}{numbers[2]:14.2f}{numbers[3]:10.2f}", flush=True)
+        numbers = [
+            n for v in found[name] for n in (v.mean().item(), v.std().item() / len(v) ** 0.5)
+        ]
+        print(
+            f"{name:20}{numbers[0]:10.2f}{numbers[1]:10.2f}{numbers[2]:14.2f}{numbers[3]:10.2f}",
+            flush=True,
+        )
 
     with torch.no_grad():
         directions = pairs["von Mises-Fisher"].variational(x_test).loc

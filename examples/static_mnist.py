@@ -1,8 +1,9 @@
 """One argument swapped at a time on static MNIST: the prior, and q, at the same network, budget and test images.
 
-The networks are the gated ones of Tomczak & Welling (2018), whose VampPrior of 500 pseudo-inputs takes log p(x) from
--88.56 to -85.57 nats after some hundred epochs with early stopping; here the last iterate is measured.
-Set PYRO_VAE_DATA to the folder that has binarized_mnist.npz.
+The networks are the gated ones of Tomczak & Welling (2018), whose VampPrior of 500 pseudo-inputs
+takes log p(x) from
+-88.56 to -85.57 nats after some hundred epochs with early stopping; here the last iterate is
+measured. Set PYRO_VAE_DATA to the folder that has binarized_mnist.npz.
 
     python examples/static_mnist.py                   # all
     python examples/static_mnist.py 50 standard vamp  # epochs, and which
@@ -41,7 +42,9 @@ def normal() -> pv.Conditional:
 
 
 def flow() -> pv.Conditional:
-    return pv.Flow(LATENT, given=X, net=Gated, flow=pv.IAF, context=300, transforms=2, hidden_features=(300,))
+    return pv.Flow(
+        LATENT, given=X, net=Gated, flow=pv.IAF, context=300, transforms=2, hidden_features=(300,)
+    )
 
 
 STUDY = {
@@ -66,7 +69,9 @@ def main(
         torch.manual_seed(0)
         variational, prior = STUDY[name]
         q = variational()
-        vae = pv.VAE(prior=prior(q), likelihood=pv.Bernoulli(X, given=LATENT, net=Gated), variational=q)
+        vae = pv.VAE(
+            prior=prior(q), likelihood=pv.Bernoulli(X, given=LATENT, net=Gated), variational=q
+        )
         steps = epochs * -(-len(x) // 100)
         history = pv.fit(
             vae,

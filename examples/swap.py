@@ -1,7 +1,8 @@
 """Priors × likelihoods × variationals on the same data, compared by log p(x): each swap is one line.
 
-The data are images whose pixels are rounded to 17 levels, 0 to 16, as the digits come. All likelihoods here are
-distributions over those levels, so their log p(x) may be compared; with one of binarised or grey pixels it may not.
+The data are images whose pixels are rounded to 17 levels, 0 to 16, as the digits come. All
+likelihoods here are distributions over those levels, so their log p(x) may be compared; with one of
+binarised or grey pixels it may not.
 
     python examples/swap.py             # the digits of scikit-learn
     python examples/swap.py digits 300  # with more epochs, which the richer priors ask for
@@ -34,11 +35,19 @@ VARIATIONALS = {
 Found = dict[tuple[str, str, str], torch.Tensor]
 
 
-def main(name: str = "digits", epochs: int = 60, rows: int = 5_000, tests: int = 300, num_samples: int = 200) -> Found:
+def main(
+    name: str = "digits",
+    epochs: int = 60,
+    rows: int = 5_000,
+    tests: int = 300,
+    num_samples: int = 200,
+) -> Found:
     """log p(x) of each test datum, by prior, likelihood and variational."""
     data = pv.data.load(name)
     x, x_test = ((16 * d).round() for d in (data.train[:rows], data.test[:tests]))
-    print(f"{name}, {len(x)} rows, {epochs} epochs; log p(x) in nats, L_{num_samples} of {len(x_test)} test data\n")
+    print(
+        f"{name}, {len(x)} rows, {epochs} epochs; log p(x) in nats, L_{num_samples} of {len(x_test)} test data\n"
+    )
     print(f"{'':40}" + "".join(f"{'q: ' + q:>18}" for q in VARIATIONALS))
 
     found: Found = {}
@@ -50,17 +59,29 @@ def main(name: str = "digits", epochs: int = 60, rows: int = 5_000, tests: int =
                 q = variational(x.shape[1:])
                 vae = pv.VAE(prior=prior(q, x), likelihood=likelihood(x.shape[1:]), variational=q)
                 pv.fit(vae, x, epochs=epochs, seed=0, progress=False)
-                evidence = pv.diagnostics.log_evidence(vae, x_test, num_samples=num_samples, progress=False)
+                evidence = pv.diagnostics.log_evidence(
+                    vae, x_test, num_samples=num_samples, progress=False
+                )
                 found[prior_name, p_name, q_name] = evidence.value
-                print("{:11.2f} ±{:5.2f}".format(*mean_and_error(evidence.value)), end="", flush=True)
+                print(
+                    "{:11.2f} ±{:5.2f}".format(*mean_and_error(evidence.value)), end="", flush=True
+                )
             print()
 
     first, *_ = found
     best = max(found, key=lambda key: found[key].mean())
-    print("\n± is the standard error over the test data. Against {}, {} and {}, paired:".format(*first))
+    print(
+        "\n± is the standard error over the test data. Against {}, {} and {}, paired:".format(
+            *first
+        )
+    )
     for role, of in enumerate(("prior", "likelihood", "variational")):
         swapped = first[:role] + best[role : role + 1] + first[role + 1 :]
-        print("{:12}{:22}{:+8.2f} ±{:5.2f}".format(of, best[role], *mean_and_error(found[swapped] - found[first])))
+        print(
+            "{:12}{:22}{:+8.2f} ±{:5.2f}".format(
+                of, best[role], *mean_and_error(found[swapped] - found[first])
+            )
+        )
     print("{:34}{:+8.2f} ±{:5.2f}".format("all three", *mean_and_error(found[best] - found[first])))
     return found
 

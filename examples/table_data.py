@@ -1,8 +1,9 @@
 """Tables with missing cells: 30 % of them hidden at random, and imputed from the posterior by importance weights.
 
-The tables are real, and mixed: numbers, brought to mean 0 and scale 1 by their observed cells, and one column of
-classes. The error is the root mean square over the hidden cells of the numbers (RMSE). The network, its size and its
-training were chosen, once for all tables, by the error on further observed cells that were hidden for that.
+The tables are real, and mixed: numbers, brought to mean 0 and scale 1 by their observed cells, and
+one column of classes. The error is the root mean square over the hidden cells of the numbers
+(RMSE). The network, its size and its training were chosen, once for all tables, by the error on
+further observed cells that were hidden for that.
 """
 
 import warnings
@@ -35,7 +36,10 @@ def vae(numbers: int, classes: int) -> pv.VAE:
         prior=pv.StandardNormal(8),
         likelihood=pv.missing(
             pv.Columns(
-                {"numbers": (pv.Normal, numbers, {"scale": "free"}), "class": (pv.Categorical, {"classes": classes})},
+                {
+                    "numbers": (pv.Normal, numbers, {"scale": "free"}),
+                    "class": (pv.Categorical, {"classes": classes}),
+                },
                 given=8,
                 net=SMALL,
             )
@@ -45,7 +49,9 @@ def vae(numbers: int, classes: int) -> pv.VAE:
 
 
 def main(epochs: int = 400, masks: int = 5, num_samples: int = 1000) -> dict[str, Tensor]:
-    print(f"{'RMSE over hidden cells':24}{'column means':>18}{'IterativeImputer':>20}{'VAE':>18}{'classes right':>16}")
+    print(
+        f"{'RMSE over hidden cells':24}{'column means':>18}{'IterativeImputer':>20}{'VAE':>18}{'classes right':>16}"
+    )
     found = {}
     for name, (numbers, classes) in tables().items():
         errors = []
@@ -60,19 +66,37 @@ def main(epochs: int = 400, masks: int = 5, num_samples: int = 1000) -> dict[str
             table = x.masked_fill(hidden, torch.nan)
 
             pair = vae(numbers.shape[1], int(classes.max()) + 1)
-            pv.fit(pair, table, epochs=epochs, batch_size=64, learning_rate=3e-3, seed=seed, progress=False)
+            pv.fit(
+                pair,
+                table,
+                epochs=epochs,
+                batch_size=64,
+                learning_rate=3e-3,
+                seed=seed,
+                progress=False,
+            )
             ours = pv.diagnostics.impute(pair, table, num_samples=num_samples, progress=False).value
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # its ten rounds do not always converge
                 theirs = torch.tensor(IterativeImputer(random_state=0).fit_transform(table.numpy()))
 
             cells = hidden[:, :-1]
-            rmse = [(a[:, :-1] - x[:, :-1])[cells].square().mean().sqrt() for a in (torch.zeros_like(x), theirs, ours)]
+            rmse = [
+                (a[:, :-1] - x[:, :-1])[cells].square().mean().sqrt()
+                for a in (torch.zeros_like(x), theirs, ours)
+            ]
             right = (ours == x)[:, -1][hidden[:, -1]].float().mean()
             errors.append(torch.stack([*rmse, right]))
         found[name] = torch.stack(errors)
-        columns = zip(found[name].mean(0).tolist(), (found[name].std(0) / masks**0.5).tolist(), (18, 20, 18, 16))
-        print(f"{name:24}" + "".join(f"{f'{value:.3f} ± {error:.3f}':>{width}}" for value, error, width in columns))
+        columns = zip(
+            found[name].mean(0).tolist(),
+            (found[name].std(0) / masks**0.5).tolist(),
+            (18, 20, 18, 16),
+        )
+        print(
+            f"{name:24}"
+            + "".join(f"{f'{value:.3f} ± {error:.3f}':>{width}}" for value, error, width in columns)
+        )
     print(f"\n± is the standard error over {masks} random masks.")
     return found
 

@@ -5,158 +5,84 @@ from torch.distributions import Distribution as _Distribution
 # zuko and pyro switch argument validation on import; whoever imports us finds it as it was
 _validate = _Distribution._validate_args
 
-from pyro_vae import data, diagnostics, networks  # noqa: E402
-from pyro_vae.bounds import (  # noqa: E402
-    CIWAE,
-    MIWAE,
-    MMD,
-    PIWAE,
-    VIMCO,
-    AnalyticKL,
-    Bound,
-    Capacity,
-    EvidenceLowerBound,
-    FreeBits,
-    ImportanceWeighted,
-    Renyi,
-    ReweightedWakeSleep,
-    TotalCorrelation,
-    cyclical,
-)
-from pyro_vae.checkpoints import load_weights, save_weights  # noqa: E402
-from pyro_vae.checks import check  # noqa: E402
-from pyro_vae.compiled import Compiled, CompiledTrace_ELBO  # noqa: E402
-from pyro_vae.conditionals import (  # noqa: E402
-    IAF,
-    Aggregate,
-    Autoregressive,
-    Bernoulli,
-    Beta,
-    Binomial,
-    Categorical,
-    Columns,
-    Conditional,
-    ContinuousBernoulli,
-    Dirichlet,
-    DirichletMultinomial,
-    DiscretisedLogistic,
-    DiscretisedLogisticMixture,
-    Family,
-    Flow,
-    Gamma,
-    Laplace,
-    LogisticNormal,
-    LogitNormal,
-    LowRankNormal,
-    Mixture,
-    Multinomial,
-    MultivariateNormal,
-    NegativeBinomial,
-    Normal,
-    OneHotCategorical,
-    Ordinal,
-    Poisson,
-    PowerSpherical,
-    Refined,
-    RelaxedBernoulli,
-    RelaxedCategorical,
-    StandardNormal,
-    StudentT,
-    UniformSphere,
-    Vamp,
-    VonMises,
-    VonMisesFisher,
-    ZeroInflatedNegativeBinomial,
-    ZeroInflatedPoisson,
-    family,
-    masked,
-    missing,
-)
-from pyro_vae.objectives import KLWeight, Objective, linear  # noqa: E402
-from pyro_vae.optim import FusedOptim  # noqa: E402
-from pyro_vae.pairs import VAE, Pair  # noqa: E402
-from pyro_vae.traces import reconstruct, simulate  # noqa: E402
-from pyro_vae.training import History, fit  # noqa: E402
+# ruff: noqa: E402
+from pyro_vae import data as data
+from pyro_vae import diagnostics as diagnostics
+from pyro_vae import networks as networks
+from pyro_vae.checks import check as check
+from pyro_vae.conditionals.columns import Columns as Columns
+from pyro_vae.conditionals.discrete import Autoregressive as Autoregressive
+from pyro_vae.conditionals.discrete import RelaxedBernoulli as RelaxedBernoulli
+from pyro_vae.conditionals.discrete import RelaxedCategorical as RelaxedCategorical
+from pyro_vae.conditionals.family import Conditional as Conditional
+from pyro_vae.conditionals.family import Family as Family
+from pyro_vae.conditionals.family import family as family
+from pyro_vae.conditionals.flows import IAF as IAF
+from pyro_vae.conditionals.flows import Flow as Flow
+from pyro_vae.conditionals.levels import Binomial as Binomial
+from pyro_vae.conditionals.levels import DirichletMultinomial as DirichletMultinomial
+from pyro_vae.conditionals.levels import DiscretisedLogistic as DiscretisedLogistic
+from pyro_vae.conditionals.levels import DiscretisedLogisticMixture as DiscretisedLogisticMixture
+from pyro_vae.conditionals.levels import Multinomial as Multinomial
+from pyro_vae.conditionals.levels import Ordinal as Ordinal
+from pyro_vae.conditionals.missing import masked as masked
+from pyro_vae.conditionals.missing import missing as missing
+from pyro_vae.conditionals.mixtures import Aggregate as Aggregate
+from pyro_vae.conditionals.mixtures import Mixture as Mixture
+from pyro_vae.conditionals.mixtures import Vamp as Vamp
+from pyro_vae.conditionals.refined import Refined as Refined
+from pyro_vae.conditionals.simplex import Dirichlet as Dirichlet
+from pyro_vae.conditionals.simplex import LogisticNormal as LogisticNormal
+from pyro_vae.conditionals.simplex import OneHotCategorical as OneHotCategorical
+from pyro_vae.conditionals.sphere import PowerSpherical as PowerSpherical
+from pyro_vae.conditionals.sphere import UniformSphere as UniformSphere
+from pyro_vae.conditionals.sphere import VonMisesFisher as VonMisesFisher
+from pyro_vae.conditionals.table import Bernoulli as Bernoulli
+from pyro_vae.conditionals.table import Beta as Beta
+from pyro_vae.conditionals.table import Categorical as Categorical
+from pyro_vae.conditionals.table import ContinuousBernoulli as ContinuousBernoulli
+from pyro_vae.conditionals.table import Gamma as Gamma
+from pyro_vae.conditionals.table import Laplace as Laplace
+from pyro_vae.conditionals.table import LogitNormal as LogitNormal
+from pyro_vae.conditionals.table import LowRankNormal as LowRankNormal
+from pyro_vae.conditionals.table import MultivariateNormal as MultivariateNormal
+from pyro_vae.conditionals.table import NegativeBinomial as NegativeBinomial
+from pyro_vae.conditionals.table import Normal as Normal
+from pyro_vae.conditionals.table import Poisson as Poisson
+from pyro_vae.conditionals.table import StandardNormal as StandardNormal
+from pyro_vae.conditionals.table import StudentT as StudentT
+from pyro_vae.conditionals.table import VonMises as VonMises
+from pyro_vae.conditionals.table import ZeroInflatedNegativeBinomial as ZeroInflatedNegativeBinomial
+from pyro_vae.conditionals.table import ZeroInflatedPoisson as ZeroInflatedPoisson
+from pyro_vae.objectives.bound import Bound as Bound
+from pyro_vae.objectives.compiled import Compiled as Compiled
+from pyro_vae.objectives.compiled import CompiledTrace_ELBO as CompiledTrace_ELBO
+from pyro_vae.objectives.kl_weight import KLWeight as KLWeight
+from pyro_vae.objectives.objective import Objective as Objective
+from pyro_vae.objectives.schedules import cyclical as cyclical
+from pyro_vae.objectives.schedules import linear as linear
+from pyro_vae.objectives.shaped import MMD as MMD
+from pyro_vae.objectives.shaped import Capacity as Capacity
+from pyro_vae.objectives.shaped import FreeBits as FreeBits
+from pyro_vae.objectives.shaped import TotalCorrelation as TotalCorrelation
+from pyro_vae.objectives.weighted import CIWAE as CIWAE
+from pyro_vae.objectives.weighted import MIWAE as MIWAE
+from pyro_vae.objectives.weighted import PIWAE as PIWAE
+from pyro_vae.objectives.weighted import VIMCO as VIMCO
+from pyro_vae.objectives.weighted import AnalyticKL as AnalyticKL
+from pyro_vae.objectives.weighted import EvidenceLowerBound as EvidenceLowerBound
+from pyro_vae.objectives.weighted import ImportanceWeighted as ImportanceWeighted
+from pyro_vae.objectives.weighted import Renyi as Renyi
+from pyro_vae.objectives.weighted import ReweightedWakeSleep as ReweightedWakeSleep
+from pyro_vae.pairs.pair import Pair as Pair
+from pyro_vae.pairs.vae import VAE as VAE
+from pyro_vae.training.checkpoints import load_weights as load_weights
+from pyro_vae.training.checkpoints import save_weights as save_weights
+from pyro_vae.training.fit import History as History
+from pyro_vae.training.fit import fit as fit
+from pyro_vae.training.optim import FusedOptim as FusedOptim
+from pyro_vae.weights.traces import reconstruct as reconstruct
+from pyro_vae.weights.traces import simulate as simulate
 
 _Distribution.set_default_validate_args(_validate)
 __version__ = "0.1.0"
-
-__all__ = [
-    "CIWAE",
-    "IAF",
-    "MIWAE",
-    "MMD",
-    "PIWAE",
-    "VAE",
-    "VIMCO",
-    "Aggregate",
-    "AnalyticKL",
-    "Autoregressive",
-    "Bernoulli",
-    "Beta",
-    "Binomial",
-    "Bound",
-    "Capacity",
-    "Categorical",
-    "Columns",
-    "Compiled",
-    "CompiledTrace_ELBO",
-    "Conditional",
-    "ContinuousBernoulli",
-    "Dirichlet",
-    "DirichletMultinomial",
-    "DiscretisedLogistic",
-    "DiscretisedLogisticMixture",
-    "EvidenceLowerBound",
-    "Family",
-    "Flow",
-    "FreeBits",
-    "FusedOptim",
-    "Gamma",
-    "History",
-    "ImportanceWeighted",
-    "KLWeight",
-    "Laplace",
-    "LogisticNormal",
-    "LogitNormal",
-    "LowRankNormal",
-    "Mixture",
-    "Multinomial",
-    "MultivariateNormal",
-    "NegativeBinomial",
-    "Normal",
-    "Objective",
-    "OneHotCategorical",
-    "Ordinal",
-    "Pair",
-    "Poisson",
-    "PowerSpherical",
-    "Refined",
-    "RelaxedBernoulli",
-    "RelaxedCategorical",
-    "Renyi",
-    "ReweightedWakeSleep",
-    "StandardNormal",
-    "StudentT",
-    "TotalCorrelation",
-    "UniformSphere",
-    "Vamp",
-    "VonMises",
-    "VonMisesFisher",
-    "ZeroInflatedNegativeBinomial",
-    "ZeroInflatedPoisson",
-    "check",
-    "cyclical",
-    "data",
-    "diagnostics",
-    "family",
-    "fit",
-    "linear",
-    "load_weights",
-    "masked",
-    "missing",
-    "networks",
-    "reconstruct",
-    "save_weights",
-    "simulate",
-]

@@ -8,4 +8,11 @@ from tqdm.auto import tqdm
 def progress_bar(total: int, description: str, *, show: bool = True, unit: str = "step") -> tqdm:
     """A bar over `total` units of work, disabled where nobody would see it."""
     seen = "ipykernel" in sys.modules or sys.stderr.isatty()
-    return tqdm(total=total, desc=description, unit=unit, disable=not (show and seen), dynamic_ncols=True, leave=False)
+    return tqdm(
+        total=total,
+        desc=description,
+        unit=unit,
+        disable=not (show and seen),
+        dynamic_ncols=True,
+        leave=False,
+    )

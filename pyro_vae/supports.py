@@ -4,9 +4,28 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from pyro_vae.distributions.columns import elementwise
-from pyro_vae.distributions.counts import CountOfTotal
-from pyro_vae.distributions.missing import OrMissing
+
+class CountOfTotal(type(constraints.nonnegative_integer)):
+    """A whole number from 0 to the total of its event: not the set of a count by itself."""
+
+
+class OrMissing(constraints.Constraint):
+    """The values of a support, and NaN."""
+
+    def __init__(self, base: constraints.Constraint):
+        self.base_constraint = base
+        self.event_dim, self.is_discrete = base.event_dim, base.is_discrete
+        super().__init__()
+
+    def check(self, value: Tensor) -> Tensor:
+        return value.isnan() | self.base_constraint.check(value)
+
+
+def elementwise(support: constraints.Constraint) -> constraints.Constraint:
+    """What a support says of each number by itself."""
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    return support
 
 
 def describe(constraint: constraints.Constraint) -> str:

@@ -100,5 +100,8 @@ class DiscreteWorld(NamedTuple):
 
 def discrete_world(z: int = 3, x: int = 5) -> DiscreteWorld:
     g = torch.Generator().manual_seed(2)
-    tables = [torch.randn(shape, generator=g, dtype=torch.float64).softmax(-1) for shape in ((z,), (z, x), (x, z))]
+    tables = [
+        torch.randn(shape, generator=g, dtype=torch.float64).softmax(-1)
+        for shape in ((z,), (z, x), (x, z))
+    ]
     return DiscreteWorld(*tables)

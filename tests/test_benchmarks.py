@@ -66,7 +66,9 @@ def test_race_pairs_by_round_and_rotates(load):
 
 
 def test_table_as_markdown(load, capsys):
-    load("timing").show("title", ["s", "MB"], [["a", "1", "2"]], {"b": "not installed (c)"}, markdown=True)
+    load("timing").show(
+        "title", ["s", "MB"], [["a", "1", "2"]], {"b": "not installed (c)"}, markdown=True
+    )
     lines = [line.replace(" ", "") for line in capsys.readouterr().out.strip().splitlines()]
     assert lines == ["title", "", "||s|MB|", "|---|---:|---:|", "|a|1|2|", "b:notinstalled(c)"]
 
@@ -86,12 +88,19 @@ def test_the_networks_are_of_one_size(load, name):
     rivals = load("rivals")
     shape = rivals.SHAPES[name]
     vae = rivals.ours(shape)
-    assert parameters(rivals.Plain(shape)) == parameters(rivals.PyroExample(shape)) == parameters(vae)
+    assert (
+        parameters(rivals.Plain(shape)) == parameters(rivals.PyroExample(shape)) == parameters(vae)
+    )
 
     body, width = rivals.layers(shape)
     encoder = [*body, torch.nn.Linear(width, 2 * shape.latent)]
-    sized = [*rivals._sized(encoder, rivals.EVENT), *rivals._sized(rivals.decoder(shape), (shape.latent,), True)]
-    assert sum(m.weight.numel() for m, *_ in sized) == sum(p.numel() for p in vae.parameters() if p.dim() > 1)
+    sized = [
+        *rivals._sized(encoder, rivals.EVENT),
+        *rivals._sized(rivals.decoder(shape), (shape.latent,), True),
+    ]
+    assert sum(m.weight.numel() for m, *_ in sized) == sum(
+        p.numel() for p in vae.parameters() if p.dim() > 1
+    )
     assert [needs for *_, needs in sized] == [False] + [True] * (len(sized) - 1)
 
 
@@ -113,7 +122,10 @@ def test_plain_and_pyro_score_alike(load, name):
     rivals = load("rivals")
     shape = rivals.SHAPES[name]
     x = rivals.binary(3, *rivals.EVENT)
-    modules = [rivals.Plain(shape), *(rivals.PyroExample(shape, logits=logits) for logits in (False, True))]
+    modules = [
+        rivals.Plain(shape),
+        *(rivals.PyroExample(shape, logits=logits) for logits in (False, True)),
+    ]
     for module in modules:
         for p in module.parameters():
             torch.nn.init.zeros_(p)
@@ -121,7 +133,9 @@ def test_plain_and_pyro_score_alike(load, name):
     exact = rivals.PIXELS * math.log(2)
     assert modules[0](x).item() == pytest.approx(exact, rel=1e-5)
     for module in modules[1:]:
-        assert Trace_ELBO().loss(module.model, module.guide, x) / 3 == pytest.approx(exact, rel=1e-5)
+        assert Trace_ELBO().loss(module.model, module.guide, x) / 3 == pytest.approx(
+            exact, rel=1e-5
+        )
 
 
 def test_onednn_products_are_products(load):
@@ -134,13 +148,19 @@ def test_onednn_products_are_products(load):
 
 
 def times(rows):
-    return all(0 < row.minimum <= row.quartile <= row.median and row.ratio > 0 for row in rows.values())
+    return all(
+        0 < row.minimum <= row.quartile <= row.median and row.ratio > 0 for row in rows.values()
+    )
 
 
 def test_step(load, alone, capsys):
-    found = load("step").main(["--short", "--shapes", "iwae", "--only", "floor", "ours", "eager", "Pyro", "Pythae"])
+    found = load("step").main(
+        ["--short", "--shapes", "iwae", "--only", "floor", "ours", "eager", "Pyro", "Pythae"]
+    )
     rows, missing = found["iwae"]
-    assert {"ours, eager", "ours, compiled", "ours, stock SVI", "Pyro SVI, Trace_ELBO"} < set(rows) and times(rows)
+    assert {"ours, eager", "ours, compiled", "ours, stock SVI", "Pyro SVI, Trace_ELBO"} < set(
+        rows
+    ) and times(rows)
     assert set(missing) == {"NumPyro, jit(update)", "NumPyro, scan", "Pythae"}
     out = capsys.readouterr().out
     assert "Pythae: not installed (pythae)" in out and "NumPyro, scan: not installed" in out
@@ -148,15 +168,22 @@ def test_step(load, alone, capsys):
 
 
 def test_step_of_the_other_bounds_and_networks(load, alone):
-    found = load("step").main(["--short", "--shapes", "iwae-5", "conv", "--only", "floor", "eager", "Pyro SVI"])
-    assert "Pyro SVI, RenyiELBO" in found["iwae-5"][0] and "Pyro SVI, JitTrace_ELBO" in found["conv"][0]
+    found = load("step").main(
+        ["--short", "--shapes", "iwae-5", "conv", "--only", "floor", "eager", "Pyro SVI"]
+    )
+    assert (
+        "Pyro SVI, RenyiELBO" in found["iwae-5"][0]
+        and "Pyro SVI, JitTrace_ELBO" in found["conv"][0]
+    )
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_epoch(load, alone):
     if not (Path(os.environ.get("PYRO_VAE_DATA", "")) / "MNIST").is_dir():
         pytest.skip("PYRO_VAE_DATA names no folder with MNIST")
-    found = load("epoch").main(["--short", "--rows", "300", "--only", "eager", "plain", "example", "Pythae"])
+    found = load("epoch").main(
+        ["--short", "--rows", "300", "--only", "eager", "plain", "example", "Pythae"]
+    )
     rows, missing = found["Pyro's sizes"]
     assert set(rows) == {"ours, eager", "plain PyTorch", "Pyro's example"} and not missing
     assert set(found["Pythae's sizes"][1]) == {"Pythae"}

@@ -13,13 +13,18 @@ from pyro.optim import Adam
 from torch import nn
 
 import pyro_vae as pv
-from pyro_vae import bounds
+from pyro_vae.objectives import bound as bounds
 from pyro_vae.pairs.pair import OwnParameters
-from pyro_vae.traces import unvalidated
+from pyro_vae.weights.traces import unvalidated
 from tests.oracles import LinearGaussian, linear_gaussian, within
 
 WORLD = linear_gaussian(d=2, n=4)
-DOUBLY, LANDING, SCORE, LEAVE = "doubly_reparametrised", "sticking_the_landing", "score", "leave_one_out"
+DOUBLY, LANDING, SCORE, LEAVE = (
+    "doubly_reparametrised",
+    "sticking_the_landing",
+    "score",
+    "leave_one_out",
+)
 
 CONTINUOUS = {
     "elbo": pv.EvidenceLowerBound,
@@ -59,7 +64,9 @@ SHAPED = {
     "capacity": partial(pv.Capacity, 2.0, 1.5),
     "capacity rising": partial(pv.Capacity, 2.0, pv.linear(4)),
     "total correlation": partial(pv.TotalCorrelation, 4.0, num_data=100),
-    "total correlation stratified": partial(pv.TotalCorrelation, 4.0, num_data=100, estimator="stratified"),
+    "total correlation stratified": partial(
+        pv.TotalCorrelation, 4.0, num_data=100, estimator="stratified"
+    ),
     "mmd": partial(pv.MMD, 10.0),
 }
 
@@ -73,7 +80,9 @@ def small(latent=pv.Normal, prior=None, net=pv.networks.mlp):
 
 
 def dropping(given, out):
-    return nn.Sequential(nn.Linear(math.prod(given[0]), 4), nn.Dropout(0.5), nn.Linear(4, math.prod(out)))
+    return nn.Sequential(
+        nn.Linear(math.prod(given[0]), 4), nn.Dropout(0.5), nn.Linear(4, math.prod(out))
+    )
 
 
 def discrete():
@@ -92,7 +101,9 @@ def loss_of(bound, pair, *data):
 
 def flat_gradient(loss, parameters):
     grads = torch.autograd.grad(loss, parameters, allow_unused=True)
-    return torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for p, g in zip(parameters, grads)])
+    return torch.cat(
+        [(torch.zeros_like(p) if g is None else g).flatten() for p, g in zip(parameters, grads)]
+    )
 
 
 def learned(pair):
@@ -102,7 +113,9 @@ def learned(pair):
 def estimates(bound, pair, x, repeats=40):
     """Losses and gradients of independent runs, `[repeats]` and `[repeats, numbers]`."""
     runs = [loss_of(bound, pair, x) for _ in range(repeats)]
-    return torch.stack([r.detach() for r in runs]), torch.stack([flat_gradient(r, learned(pair)) for r in runs])
+    return torch.stack([r.detach() for r in runs]), torch.stack(
+        [flat_gradient(r, learned(pair)) for r in runs]
+    )
 
 
 def agrees(samples, truth, errors=5.0):
@@ -116,17 +129,26 @@ def same_mean(a, b, errors=5.0):
 
 def parts(pair):
     """The decoder and the encoder of a linear-Gaussian pair."""
-    return (next(m for m in side.modules() if isinstance(m, nn.Linear)) for side in (pair.likelihood, pair.variational))
+    return (
+        next(m for m in side.modules() if isinstance(m, nn.Linear))
+        for side in (pair.likelihood, pair.variational)
+    )
 
 
 def gaussian_terms(pair, x):
     """E_q log p(x|z) and KL(q ‖ p) of each datum of a linear-Gaussian pair, with their gradients."""
     decoder, _ = parts(pair)
     q = pair.variational(x)
-    spread = (decoder.weight @ q.covariance_matrix @ decoder.weight.T).diagonal(dim1=-2, dim2=-1).sum(-1)
+    spread = (
+        (decoder.weight @ q.covariance_matrix @ decoder.weight.T).diagonal(dim1=-2, dim2=-1).sum(-1)
+    )
     squares = (x - decoder(q.loc)).square().sum(-1) + spread
-    reconstruction = -0.5 * x.shape[1] * math.log(2 * math.pi * WORLD.s**2) - squares / (2 * WORLD.s**2)
-    kl = torch.distributions.kl_divergence(q, torch.distributions.MultivariateNormal(0 * q.loc, torch.eye(2).to(x)))
+    reconstruction = -0.5 * x.shape[1] * math.log(2 * math.pi * WORLD.s**2) - squares / (
+        2 * WORLD.s**2
+    )
+    kl = torch.distributions.kl_divergence(
+        q, torch.distributions.MultivariateNormal(0 * q.loc, torch.eye(2).to(x))
+    )
     return reconstruction, kl
 
 
@@ -168,12 +190,17 @@ CLOSED = {
     ),
     "capacity": (
         partial(pv.Capacity, 3.0, 1.0),
-        lambda pair, x: gaussian_terms(pair, x)[0].sum() - 3 * (gaussian_terms(pair, x)[1] - 1.0).mean().abs() * len(x),
+        lambda pair, x: (
+            gaussian_terms(pair, x)[0].sum()
+            - 3 * (gaussian_terms(pair, x)[1] - 1.0).mean().abs() * len(x)
+        ),
     ),
     "mmd": (
         partial(pv.MMD, 20.0, alpha=0.3),
         lambda pair, x: (
-            gaussian_terms(pair, x)[0] - 0.7 * gaussian_terms(pair, x)[1] - 20 * expected_mmd(pair, x)
+            gaussian_terms(pair, x)[0]
+            - 0.7 * gaussian_terms(pair, x)[1]
+            - 20 * expected_mmd(pair, x)
         ).sum(),
     ),
 }
@@ -228,7 +255,9 @@ def test_exact_posterior(name):
 def test_doubly_reparametrised_has_the_same_mean_and_less_variance(make):
     pair, x = WORLD.pair(shift=0.2, stretch=1.2), WORLD.sample(3).repeat(50, 1)
     size = sum(p.numel() for p in pair.likelihood.parameters())
-    plain, doubly = (estimates(make(), pair, x, repeats=200) for make in (make, partial(make, gradient=DOUBLY)))
+    plain, doubly = (
+        estimates(make(), pair, x, repeats=200) for make in (make, partial(make, gradient=DOUBLY))
+    )
 
     assert same_mean(plain[0], doubly[0])
     assert same_mean(plain[1], doubly[1])
@@ -239,7 +268,11 @@ def test_piwae_is_one_bound_for_the_model_and_another_for_the_guide():
     pair, x = WORLD.pair(shift=0.3, stretch=1.3), WORLD.sample(5)
     size = sum(p.numel() for p in pair.likelihood.parameters())
     for gradient in ("reparametrised", DOUBLY):
-        made = (pv.PIWAE(2, 3, gradient), pv.ImportanceWeighted(6, gradient), pv.MIWAE(2, 3, gradient))
+        made = (
+            pv.PIWAE(2, 3, gradient),
+            pv.ImportanceWeighted(6, gradient),
+            pv.MIWAE(2, 3, gradient),
+        )
         ours, model, guide = (seeded(lambda b=b: estimates(b, pair, x, 1)[1][0]) for b in made)
         assert torch.allclose(ours[:size], model[:size])
         assert torch.allclose(ours[size:], guide[size:])
@@ -249,7 +282,9 @@ def test_piwae_is_one_bound_for_the_model_and_another_for_the_guide():
 
 def test_landing_has_less_variance_near_the_posterior():
     pair, x = WORLD.pair(stretch=1.1), WORLD.sample(5)
-    plain, landing = (estimates(pv.EvidenceLowerBound(1, g), pair, x, 300)[1] for g in ("reparametrised", LANDING))
+    plain, landing = (
+        estimates(pv.EvidenceLowerBound(1, g), pair, x, 300)[1] for g in ("reparametrised", LANDING)
+    )
     assert landing.var(0)[-10:].sum() < 0.5 * plain.var(0)[-10:].sum()
 
 
@@ -281,7 +316,9 @@ def hierarchical(upwards):
 
 
 @pytest.mark.parametrize("upwards", [True, False])
-@pytest.mark.parametrize("make", [partial(pv.EvidenceLowerBound, 1, LANDING), partial(pv.AnalyticKL, 1)])
+@pytest.mark.parametrize(
+    "make", [partial(pv.EvidenceLowerBound, 1, LANDING), partial(pv.AnalyticKL, 1)]
+)
 def test_latents_that_depend_on_each_other(make, upwards):
     pair, x = hierarchical(upwards), torch.randn(4, dtype=torch.float64).repeat(100)
     plain, other = (estimates(bound, pair, x, 100) for bound in (pv.EvidenceLowerBound(), make()))
@@ -295,10 +332,14 @@ def test_bounds_rise_on_the_same_draws():
     pair, x = WORLD.pair(shift=0.3, stretch=1.3), WORLD.sample(5)
     losses = {}
     for m, k in ((100, 1), (20, 5), (2, 50), (1, 100)):
-        losses[k] = torch.stack([seeded(lambda m=m, k=k: loss_of(pv.MIWAE(m, k), pair, x), s) for s in range(50)])
+        losses[k] = torch.stack(
+            [seeded(lambda m=m, k=k: loss_of(pv.MIWAE(m, k), pair, x), s) for s in range(50)]
+        )
     for fewer, more in itertools.pairwise(losses):
         assert (losses[more] < losses[fewer]).all()
-    iwae = torch.stack([seeded(lambda: loss_of(pv.ImportanceWeighted(100), pair, x), s) for s in range(50)])
+    iwae = torch.stack(
+        [seeded(lambda: loss_of(pv.ImportanceWeighted(100), pair, x), s) for s in range(50)]
+    )
     assert torch.allclose(iwae, losses[100])
 
     truth = WORLD.log_evidence(x).sum()
@@ -367,7 +408,9 @@ def test_subsampled_plate_scales_the_bound_not_the_weights(gradient):
     full, part = (estimates(bound, subsampled(size, 1.5), x, 300) for size in (20, 2))
     renyi = RenyiELBO(alpha=0.0, num_particles=5, vectorize_particles=True, max_plate_nesting=1)
     pair = subsampled(2, 1.5)
-    theirs = torch.tensor([renyi.loss(pair.model, pair.guide, x) for _ in range(300)], dtype=torch.float64)
+    theirs = torch.tensor(
+        [renyi.loss(pair.model, pair.guide, x) for _ in range(300)], dtype=torch.float64
+    )
 
     assert same_mean(full[0], part[0])
     assert same_mean(full[1], part[1])
@@ -425,7 +468,9 @@ class Tables(nn.Module):
                 "ciwae": 0.3 * log_w.mean(0) + 0.7 * iwae,
                 "wake": (log_w.softmax(0).detach() * (log_p + log_q)).sum(0),
             }[name.split()[0]]
-            total = total + ((probability.detach() if name == "wake" else probability) * value).sum()
+            total = (
+                total + ((probability.detach() if name == "wake" else probability) * value).sum()
+            )
         return total
 
 
@@ -461,7 +506,10 @@ def test_discrete_gradient_under_a_kl_weight(gradient):
 
 def test_leaving_one_out_lowers_the_variance():
     x, pair = torch.arange(4).repeat(50), Tables()
-    var = {g: estimates(pv.ImportanceWeighted(5, g), pair, x, 100)[1].var(0).sum() for g in (SCORE, LEAVE)}
+    var = {
+        g: estimates(pv.ImportanceWeighted(5, g), pair, x, 100)[1].var(0).sum()
+        for g in (SCORE, LEAVE)
+    }
     assert var[LEAVE] < 0.5 * var[SCORE]
 
 
@@ -488,7 +536,9 @@ def test_mixed_latents_use_both_kinds_of_gradient():
             for c in (0.0, 1.0):
                 p = (self.logit if c else -self.logit).sigmoid()
                 mean = self.loc + 0.5 * c + 0.5 * x
-                log_x = -0.5 * math.log(2 * math.pi * 0.49) - ((x - mean) ** 2 + self.scale**2) / 0.98
+                log_x = (
+                    -0.5 * math.log(2 * math.pi * 0.49) - ((x - mean) ** 2 + self.scale**2) / 0.98
+                )
                 kl = 0.5 * (self.scale**2 + (mean - c) ** 2 - 1) - self.scale.log()
                 total = total + p * (log_x - kl + math.log(0.5) - p.log())
             return total.sum()
@@ -501,9 +551,13 @@ def test_mixed_latents_use_both_kinds_of_gradient():
         assert agrees(grads, flat_gradient(truth, learned(pair)))
 
 
-@pytest.mark.parametrize("name", [n for n in {**CONTINUOUS, **SHAPED} if n not in ("iwae score", "vimco", "wake")])
+@pytest.mark.parametrize(
+    "name", [n for n in {**CONTINUOUS, **SHAPED} if n not in ("iwae score", "vimco", "wake")]
+)
 def test_discrete_latents_are_refused_without_a_gradient_for_them(name):
-    with pytest.raises(ValueError, match=r"latent 'z' \(Bernoulli\) has no reparametrised draws.*pv\.VIMCO"):
+    with pytest.raises(
+        ValueError, match=r"latent 'z' \(Bernoulli\) has no reparametrised draws.*pv\.VIMCO"
+    ):
         loss_of({**CONTINUOUS, **SHAPED}[name](), discrete(), torch.ones(4, 5))
 
 
@@ -513,17 +567,24 @@ def test_free_bits_by_dimension():
     kl = torch.distributions.kl_divergence(q, p).mean(0)
     level = kl.mean().item()
     assert kl.min() < level < kl.max()
-    free, plain = (seeded(lambda b=b: loss_of(b, pair, x)) for b in (pv.FreeBits(level), pv.AnalyticKL()))
+    free, plain = (
+        seeded(lambda b=b: loss_of(b, pair, x)) for b in (pv.FreeBits(level), pv.AnalyticKL())
+    )
 
     assert free.item() == pytest.approx((plain + 50 * (level - kl.min())).item(), rel=1e-5)
     none = seeded(lambda: loss_of(pv.FreeBits(0.0), pair, x))
     assert none.item() == pytest.approx(plain.item(), rel=1e-6)
-    assert flat_gradient(loss_of(pv.FreeBits(1e3), pair, x), list(pair.prior.parameters())).abs().max() == 0
+    assert (
+        flat_gradient(loss_of(pv.FreeBits(1e3), pair, x), list(pair.prior.parameters())).abs().max()
+        == 0
+    )
 
 
 @pytest.mark.parametrize("latent", [pv.MultivariateNormal, partial(pv.LowRankNormal, rank=1)])
 def test_closed_form_of_dependent_normals(latent):
-    pair = pv.VAE(prior=pv.Normal(2), likelihood=pv.Bernoulli(5, given=2), variational=latent(2, given=5))
+    pair = pv.VAE(
+        prior=pv.Normal(2), likelihood=pv.Bernoulli(5, given=2), variational=latent(2, given=5)
+    )
     x = torch.rand(4, 5).round()
     with OwnParameters():
         kl = bounds.Run(pair.model, pair.guide, (x,), {}, 3).kl()["z"]
@@ -535,22 +596,34 @@ def test_closed_form_of_dependent_normals(latent):
 
 
 def test_free_bits_without_a_closed_form():
-    pair = pv.VAE(prior=pv.StudentT(2), likelihood=pv.Bernoulli(5, given=2), variational=pv.Normal(2, given=5))
+    pair = pv.VAE(
+        prior=pv.StudentT(2), likelihood=pv.Bernoulli(5, given=2), variational=pv.Normal(2, given=5)
+    )
     x = torch.rand(50, 5).round()
-    free, plain = (seeded(lambda b=b: loss_of(b, pair, x)) for b in (pv.FreeBits(0.0), pv.AnalyticKL()))
+    free, plain = (
+        seeded(lambda b=b: loss_of(b, pair, x)) for b in (pv.FreeBits(0.0), pv.AnalyticKL())
+    )
     assert free >= plain - 1e-3
-    with pytest.raises(ValueError, match=r"latent 'z': a MultivariateNormal is not independent.*per='site'"):
+    with pytest.raises(
+        ValueError, match=r"latent 'z': a MultivariateNormal is not independent.*per='site'"
+    ):
         loss_of(pv.FreeBits(0.1), small(pv.MultivariateNormal), x)
 
 
 @pytest.mark.parametrize(
     "bound",
-    [partial(pv.ImportanceWeighted, 5, DOUBLY), partial(pv.PIWAE, 2, 3), partial(pv.ReweightedWakeSleep, 5)],
+    [
+        partial(pv.ImportanceWeighted, 5, DOUBLY),
+        partial(pv.PIWAE, 2, 3),
+        partial(pv.ReweightedWakeSleep, 5),
+    ],
     ids=repr,
 )
 def test_dropout_is_refused_where_the_model_is_run_twice(bound):
     pair, x = small(net=dropping), torch.rand(7, 5).round()
-    with pytest.raises(ValueError, match=r"the model twice at the same draws, .*random beyond its latents"):
+    with pytest.raises(
+        ValueError, match=r"the model twice at the same draws, .*random beyond its latents"
+    ):
         loss_of(bound(), pair, x)
     pair.eval()
     loss_of(bound(), pair, x)
@@ -583,7 +656,9 @@ def test_sticking_the_landing_takes_dropout_where_a_latent_depends_on_no_other()
         for _ in range(1_000):
             pair.zero_grad()
             loss_of(pv.EvidenceLowerBound(4, gradient), pair, x).backward()
-            draws.append(torch.cat([p.grad.flatten() for p in pair.parameters() if p.grad is not None]))
+            draws.append(
+                torch.cat([p.grad.flatten() for p in pair.parameters() if p.grad is not None])
+            )
         draws = torch.stack(draws)
         found.append((draws.mean(0), draws.var(0) / len(draws)))
     (a, va), (b, vb) = found
@@ -637,7 +712,11 @@ def test_stratified_weights_are_unbiased_for_the_aggregate():
     """Over all batches that hold datum 0 first, the estimate averages to the mean over the data."""
     total, n = 6, 4
     density = torch.rand(total, dtype=torch.float64)
-    w = pv.TotalCorrelation(1.0, total, "stratified")._log_weights(torch.zeros(n, n, 1, dtype=torch.float64)).exp()
+    w = (
+        pv.TotalCorrelation(1.0, total, "stratified")
+        ._log_weights(torch.zeros(n, n, 1, dtype=torch.float64))
+        .exp()
+    )
     batches = [(0, *rest) for rest in itertools.permutations(range(1, total), n - 1)]
     estimate = torch.stack([(w[0] * density[list(batch)]).sum() for batch in batches]).mean()
 
@@ -648,21 +727,37 @@ def test_stratified_weights_are_unbiased_for_the_aggregate():
 def test_mmd_without_weight_is_what_alpha_leaves():
     pair, x = small(), torch.rand(7, 5).round()
     plain = seeded(lambda: loss_of(pv.AnalyticKL(), pair, x))
-    assert seeded(lambda: loss_of(pv.MMD(0.0, alpha=0.0), pair, x)).item() == pytest.approx(plain.item(), rel=1e-6)
+    assert seeded(lambda: loss_of(pv.MMD(0.0, alpha=0.0), pair, x)).item() == pytest.approx(
+        plain.item(), rel=1e-6
+    )
     linear_kernel = seeded(lambda: loss_of(pv.MMD(3.0, lambda a, b: a @ b.T), pair, x))
     run = seeded(lambda: bounds.Run(pair.model, pair.guide, (x,), {}, 1))
     distance = (run.guide["z"]["value"].mean(0) - run.prior_draws()["z"].mean(0)).square().sum()
-    assert linear_kernel.item() == pytest.approx((7 * 3 * distance - run.log_likelihood.sum()).item(), rel=1e-5)
+    assert linear_kernel.item() == pytest.approx(
+        (7 * 3 * distance - run.log_likelihood.sum()).item(), rel=1e-5
+    )
 
 
 def test_kl_weight_tempers_the_latents():
     pair, x = small(), torch.rand(7, 5).round()
     for beta in (0.3, 2.0):
-        for bound, theirs in ((pv.EvidenceLowerBound(), Trace_ELBO()), (pv.AnalyticKL(), TraceMeanField_ELBO())):
-            a, b = (seeded(partial(pv.KLWeight(pv.Objective(pair, e), beta), x)) for e in (bound, theirs))
+        for bound, theirs in (
+            (pv.EvidenceLowerBound(), Trace_ELBO()),
+            (pv.AnalyticKL(), TraceMeanField_ELBO()),
+        ):
+            a, b = (
+                seeded(partial(pv.KLWeight(pv.Objective(pair, e), beta), x))
+                for e in (bound, theirs)
+            )
             assert a.item() == pytest.approx(b.item(), rel=1e-5)
-    for bound in (pv.ImportanceWeighted(3, DOUBLY), pv.PIWAE(2, 2, DOUBLY), pv.ReweightedWakeSleep(3)):
-        with pytest.raises(ValueError, match=f"gradient: '{bound.gradient}' is wrong where a KL weight"):
+    for bound in (
+        pv.ImportanceWeighted(3, DOUBLY),
+        pv.PIWAE(2, 2, DOUBLY),
+        pv.ReweightedWakeSleep(3),
+    ):
+        with pytest.raises(
+            ValueError, match=f"gradient: '{bound.gradient}' is wrong where a KL weight"
+        ):
             pv.KLWeight(pv.Objective(pair, bound), 0.5)(x)
 
 
@@ -738,14 +833,20 @@ def test_exports_with_a_symbolic_batch(make, make_pair):
     loss = Loss(make(), pair)
     with OwnParameters(), unvalidated():
         exported = torch.export.export(
-            loss, (torch.rand(6, 5).round(),), dynamic_shapes=({0: torch.export.Dim("n", min=2)},), strict=False
+            loss,
+            (torch.rand(6, 5).round(),),
+            dynamic_shapes=({0: torch.export.Dim("n", min=2)},),
+            strict=False,
         ).module()
         x = torch.rand(9, 5).round()
         theirs = seeded(lambda: exported(x))
         eager = seeded(lambda: loss(x))
 
         assert torch.equal(theirs, eager)
-        ours, traced = flat_gradient(eager, learned(pair)), flat_gradient(theirs, learned(exported.pair))
+        ours, traced = (
+            flat_gradient(eager, learned(pair)),
+            flat_gradient(theirs, learned(exported.pair)),
+        )
     torch.testing.assert_close(traced, ours, rtol=1e-5, atol=1e-6)
     assert ours.abs().max() > 0
 
@@ -761,7 +862,9 @@ def test_wake_sleep_weighs_each_datum_where_pyro_weighs_the_batch():
 
 def test_vamp_flow_and_importance_weights_together():
     q = pv.Flow(2, given=5)
-    pair = pv.VAE(prior=pv.Vamp(q, torch.rand(3, 5)), likelihood=pv.Bernoulli(5, given=2), variational=q)
+    pair = pv.VAE(
+        prior=pv.Vamp(q, torch.rand(3, 5)), likelihood=pv.Bernoulli(5, given=2), variational=q
+    )
     for gradient in ("reparametrised", DOUBLY):
         loss = loss_of(pv.ImportanceWeighted(3, gradient), pair, torch.ones(4, 5))
         assert flat_gradient(loss, learned(pair)).isfinite().all()
@@ -791,42 +894,100 @@ X = torch.ones(4, 5)
     ("make", "error", "words"),
     [
         (lambda: pv.ImportanceWeighted(0), ValueError, "num_samples: expected at least 1, got 0"),
-        (lambda: pv.ImportanceWeighted(2.5), TypeError, "num_samples: expected a whole number, got 2.5"),
-        (lambda: pv.ImportanceWeighted(2, "pathwise"), ValueError, "gradient: ImportanceWeighted admits.*'pathwise'"),
-        (lambda: pv.AnalyticKL(1, LANDING), ValueError, "gradient: AnalyticKL admits.*'sticking_the_landing'"),
+        (
+            lambda: pv.ImportanceWeighted(2.5),
+            TypeError,
+            "num_samples: expected a whole number, got 2.5",
+        ),
+        (
+            lambda: pv.ImportanceWeighted(2, "pathwise"),
+            ValueError,
+            "gradient: ImportanceWeighted admits.*'pathwise'",
+        ),
+        (
+            lambda: pv.AnalyticKL(1, LANDING),
+            ValueError,
+            "gradient: AnalyticKL admits.*'sticking_the_landing'",
+        ),
         (lambda: pv.PIWAE(2, 2, SCORE), ValueError, "gradient: PIWAE admits"),
-        (lambda: pv.VIMCO(1), ValueError, "num_samples: leaving one draw out takes at least 2, got 1"),
+        (
+            lambda: pv.VIMCO(1),
+            ValueError,
+            "num_samples: leaving one draw out takes at least 2, got 1",
+        ),
         (lambda: pv.ReweightedWakeSleep(1), ValueError, "num_samples: expected at least 2, got 1"),
         (lambda: pv.MIWAE(0, 2), ValueError, "num_groups: expected at least 1, got 0"),
         (lambda: pv.MIWAE(2, 0), ValueError, "num_samples: expected at least 1, got 0"),
-        (lambda: pv.CIWAE(1.5, 2), ValueError, r"beta: expected a finite number within \[0, 1\], got 1.5"),
-        (lambda: pv.CIWAE(-0.5, 2), ValueError, r"beta: expected a finite number within \[0, 1\], got -0.5"),
+        (
+            lambda: pv.CIWAE(1.5, 2),
+            ValueError,
+            r"beta: expected a finite number within \[0, 1\], got 1.5",
+        ),
+        (
+            lambda: pv.CIWAE(-0.5, 2),
+            ValueError,
+            r"beta: expected a finite number within \[0, 1\], got -0.5",
+        ),
         (lambda: pv.Renyi(math.inf, 2), ValueError, "alpha: expected a finite number, got inf"),
-        (lambda: pv.FreeBits(-1.0), ValueError, "nats: expected a finite number of at least 0, got -1"),
-        (lambda: pv.FreeBits(1.0, per="group"), ValueError, "per: expected 'dimension' or 'site', got 'group'"),
+        (
+            lambda: pv.FreeBits(-1.0),
+            ValueError,
+            "nats: expected a finite number of at least 0, got -1",
+        ),
+        (
+            lambda: pv.FreeBits(1.0, per="group"),
+            ValueError,
+            "per: expected 'dimension' or 'site', got 'group'",
+        ),
         (lambda: pv.Capacity(-1.0, 2.0), ValueError, "gamma: expected.*at least 0, got -1"),
         (lambda: pv.Capacity(1.0, -2.0), ValueError, "capacity: expected.*at least 0, got -2"),
         (lambda: pv.TotalCorrelation(-1.0, 10), ValueError, "beta: expected.*at least 0, got -1"),
-        (lambda: pv.TotalCorrelation(1.0, 10, "mean"), ValueError, "estimator: expected 'weighted' or 'stratified'"),
-        (lambda: loss_of(pv.TotalCorrelation(1.0, 3), small(), X), ValueError, "num_data.*at least the 4 rows"),
+        (
+            lambda: pv.TotalCorrelation(1.0, 10, "mean"),
+            ValueError,
+            "estimator: expected 'weighted' or 'stratified'",
+        ),
+        (
+            lambda: loss_of(pv.TotalCorrelation(1.0, 3), small(), X),
+            ValueError,
+            "num_data.*at least the 4 rows",
+        ),
         (
             lambda: loss_of(pv.TotalCorrelation(1.0, 9, "stratified"), small(), X[:1]),
             ValueError,
             "stratified.*at least 2 rows, got 1.*batch_size",
         ),
-        (lambda: loss_of(pv.TotalCorrelation(1.0, 9), hierarchical(True), X[:, 0]), ValueError, "one latent, got a, b"),
+        (
+            lambda: loss_of(pv.TotalCorrelation(1.0, 9), hierarchical(True), X[:, 0]),
+            ValueError,
+            "one latent, got a, b",
+        ),
         (lambda: pv.MMD(-1.0), ValueError, "weight: expected.*at least 0, got -1"),
         (lambda: pv.MMD(1.0, alpha=2.0), ValueError, "alpha: expected.*within"),
         (lambda: pv.MMD(1.0, "rbf"), TypeError, "kernel: expected a function of two tensors"),
-        (lambda: pv.cyclical(3, cycles=4), ValueError, "steps: expected at least as many as cycles=4, got 3"),
+        (
+            lambda: pv.cyclical(3, cycles=4),
+            ValueError,
+            "steps: expected at least as many as cycles=4, got 3",
+        ),
         (lambda: pv.cyclical(4, rise=0.0), ValueError, "rise: expected a part of a cycle"),
         (
-            lambda: pv.EvidenceLowerBound().loss(outside, lambda x: pyro.sample("z", dist.Normal(0.0, 1.0)), X),
+            lambda: pv.EvidenceLowerBound().loss(
+                outside, lambda x: pyro.sample("z", dist.Normal(0.0, 1.0)), X
+            ),
             ValueError,
             "site 'z' of the model is outside the plate 'data'",
         ),
-        (lambda: pv.EvidenceLowerBound().loss(unobserved, unobserved, X), ValueError, "observes nothing.*pass obs=x"),
-        (lambda: pv.EvidenceLowerBound().loss(small().model, lambda x: None, X), ValueError, "lacks the latent 'z'"),
+        (
+            lambda: pv.EvidenceLowerBound().loss(unobserved, unobserved, X),
+            ValueError,
+            "observes nothing.*pass obs=x",
+        ),
+        (
+            lambda: pv.EvidenceLowerBound().loss(small().model, lambda x: None, X),
+            ValueError,
+            "lacks the latent 'z'",
+        ),
     ],
 )
 def test_bad_arguments(make, error, words):
@@ -838,14 +999,21 @@ def test_undeclared_event_dimension_is_refused():
     def model(x):
         with pyro.plate("data", x.shape[0]):
             z = pyro.sample("z", dist.Normal(0.0, 1.0))
-            pyro.sample("x", dist.Normal(0.0 * z, 1.0).expand([7, x.shape[0]]), obs=x.T.expand(7, -1))
+            pyro.sample(
+                "x", dist.Normal(0.0 * z, 1.0).expand([7, x.shape[0]]), obs=x.T.expand(7, -1)
+            )
 
-    with unvalidated(), pytest.raises(ValueError, match=r"site 'x' has log-probabilities of shape.*to_event"):
+    with (
+        unvalidated(),
+        pytest.raises(ValueError, match=r"site 'x' has log-probabilities of shape.*to_event"),
+    ):
         pv.EvidenceLowerBound().loss(model, unobserved, torch.ones(4, 1))
 
 
 def test_each_says_what_it_bounds():
     made = {name: make() for name, make in {**CONTINUOUS, **DISCRETE, **SHAPED}.items()}
     none = {name for name, bound in made.items() if bound.bound is None}
-    assert none == {name for name in made if name.startswith(("renyi neg", "capacity", "total", "mmd"))}
+    assert none == {
+        name for name in made if name.startswith(("renyi neg", "capacity", "total", "mmd"))
+    }
     assert {bound.bound for bound in made.values()} == {"lower", None}

@@ -81,7 +81,9 @@ class Deaf(nn.Module):
 
 
 def handed(likelihood):
-    return pv.VAE(prior=pv.StandardNormal(2), likelihood=likelihood, variational=pv.Normal(2, given=3))
+    return pv.VAE(
+        prior=pv.StandardNormal(2), likelihood=likelihood, variational=pv.Normal(2, given=3)
+    )
 
 
 @pytest.mark.parametrize(
@@ -96,7 +98,9 @@ def handed(likelihood):
 )
 def test_planted_faults_are_found(pair, said):
     report = pv.check(pair, X)
-    assert any(__import__("re").search(said, problem) for problem in report.problems), report.problems
+    assert any(__import__("re").search(said, problem) for problem in report.problems), (
+        report.problems
+    )
 
 
 def test_a_network_of_ours_folds_what_would_fail_otherwise():
@@ -107,7 +111,9 @@ def test_a_discrete_latent_is_shown_as_not_reparametrised():
     def model(x):
         with pyro.plate("data", x.shape[0]):
             z = pyro.sample("z", dist.Bernoulli(0.5))
-            pyro.sample("x", dist.Bernoulli(logits=z[..., None] + torch.zeros(3)).to_event(1), obs=x)
+            pyro.sample(
+                "x", dist.Bernoulli(logits=z[..., None] + torch.zeros(3)).to_event(1), obs=x
+            )
 
     def guide(x):
         with pyro.plate("data", x.shape[0]):

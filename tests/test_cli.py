@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import pyro_vae as pv
-from pyro_vae import cli
+from pyro_vae.cli import commands as cli
 
 
 @pytest.fixture
@@ -41,12 +41,28 @@ TABLES = {
 def test_train_measure_plot_sample(call, tmp_path):
     code, out, _ = call("train", *QUICK)
     assert code == 0
-    assert "log p(x)" in out and "KL(q(z|x) ‖ p(z|x))" in out and "q(z|x) = Normal((2,) | (1, 8, 8))" in out
+    assert (
+        "log p(x)" in out
+        and "KL(q(z|x) ‖ p(z|x))" in out
+        and "q(z|x) = Normal((2,) | (1, 8, 8))" in out
+    )
     run = tmp_path / "runs" / "digits"
-    figures = {"history", "reconstructions", "samples", "latents", "posterior", "decoded_grid", "calibration"}
+    figures = {
+        "history",
+        "reconstructions",
+        "samples",
+        "latents",
+        "posterior",
+        "decoded_grid",
+        "calibration",
+    }
     assert {p.stem for p in (run / "figures").glob("*.png")} == figures
     config = json.loads((run / "config.json").read_text())
-    assert config["epochs"] == 2 and config["event_shape"] == [1, 8, 8] and config["binarisation"].startswith("dynamic")
+    assert (
+        config["epochs"] == 2
+        and config["event_shape"] == [1, 8, 8]
+        and config["binarisation"].startswith("dynamic")
+    )
     assert len((run / "metrics.csv").read_text().splitlines()) == 3
     first = json.loads((run / "picture.json").read_text())
     assert first["split"] == "test" and first["data"] == 300 and first["num_samples"] == 50
@@ -63,12 +79,16 @@ def test_train_measure_plot_sample(call, tmp_path):
     assert "I_q(x; z)" in page and "approximation" not in page
 
     code, out, err = call("measure", "runs/digits", "--rows", 3)
-    assert code == 0 and "approximation" in out and "amortisation" in out and "by annealing" in out, err
+    assert (
+        code == 0 and "approximation" in out and "amortisation" in out and "by annealing" in out
+    ), err
 
     for png in (run / "figures").glob("*.png"):
         png.unlink()
     code, out, _ = call("plot", "runs/digits")
-    assert code == 0 and {p.stem for p in (run / "figures").glob("*.png")} == figures - {"calibration"}
+    assert code == 0 and {p.stem for p in (run / "figures").glob("*.png")} == figures - {
+        "calibration"
+    }
 
     code, out, _ = call("sample", "runs/digits", "--count", 7)
     drawn = np.load(run / "samples.npz")
@@ -90,46 +110,103 @@ def partner(name):
     """A variational over the support of a prior, and a prior over that of a variational."""
     if name in cli.BEYOND | cli.RELAXED:
         return {"prior": name, "variational": name}
-    return {"prior": "uniform-sphere", "variational": "power-spherical"} if name == "uniform-sphere" else {}
+    return (
+        {"prior": "uniform-sphere", "variational": "power-spherical"}
+        if name == "uniform-sphere"
+        else {}
+    )
 
 
 @pytest.mark.parametrize("role, name", NAMES)
 def test_every_name_builds_a_pair_that_scores_data(role, name):
-    config = {"prior": "standard-normal", "likelihood": "bernoulli", "variational": "normal", "network": "mlp"}
+    config = {
+        "prior": "standard-normal",
+        "likelihood": "bernoulli",
+        "variational": "normal",
+        "network": "mlp",
+    }
     config |= partner(name) if role in ("prior", "variational") else {}
     config |= {"latent": 2, "components": 3, "scale": None, "seed": 0, role: name}
     likelihood = config["likelihood"]
-    counts = likelihood in (*cli.LEVELS, "bernoulli") or "poisson" in likelihood or "nomial" in likelihood
+    counts = (
+        likelihood in (*cli.LEVELS, "bernoulli")
+        or "poisson" in likelihood
+        or "nomial" in likelihood
+    )
     x = torch.randint(0, 2, (20, 1, 4, 4)) if counts else torch.rand(20, 1, 4, 4) * 0.9 + 0.05
     pair = cli._build(config, pv.data.Dataset(x, x, x, None, ""))
     assert pv.diagnostics.log_weights(pair, x, num_samples=3).isfinite().all()
-    assert cli._build(config, pv.data.Dataset(x, x, x, None, "")).state_dict().keys() == pair.state_dict().keys()
+    assert (
+        cli._build(config, pv.data.Dataset(x, x, x, None, "")).state_dict().keys()
+        == pair.state_dict().keys()
+    )
 
 
 def test_levels_are_counted_in_all_of_the_data():
-    config = {"prior": "standard-normal", "variational": "normal", "network": "mlp", "latent": 2, "components": 3}
+    config = {
+        "prior": "standard-normal",
+        "variational": "normal",
+        "network": "mlp",
+        "latent": 2,
+        "components": 3,
+    }
     config |= {"scale": None, "seed": 0}
     few, most = torch.zeros(20, 3), torch.full((5, 3), 6.0)
-    for name, (option, count) in {"binomial": ("total_count", 6), "ordinal": ("classes", 7)}.items():
+    for name, (option, count) in {
+        "binomial": ("total_count", 6),
+        "ordinal": ("classes", 7),
+    }.items():
         pair = cli._build(config | {"likelihood": name}, pv.data.Dataset(few, few, most, None, ""))
         assert pair.likelihood.options()[option] == count
 
 
 @pytest.mark.parametrize("name", cli.OBJECTIVES)
 def test_every_objective_scores_a_pair_that_admits_it(name):
-    vae = pv.VAE(prior=pv.StandardNormal(2), likelihood=pv.Normal(3, given=2), variational=pv.Normal(2, given=3))
+    vae = pv.VAE(
+        prior=pv.StandardNormal(2),
+        likelihood=pv.Normal(3, given=2),
+        variational=pv.Normal(2, given=3),
+    )
     loss = pv.Objective(vae, cli.OBJECTIVES[name](draws=3, rows=100))(torch.randn(5, 3))
     loss.backward()
-    assert loss.isfinite() and all(p.grad is not None and p.grad.isfinite().all() for p in vae.parameters())
+    assert loss.isfinite() and all(
+        p.grad is not None and p.grad.isfinite().all() for p in vae.parameters()
+    )
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("--prior", "student-t", "--objective", "importance-weighted", "--draws", 3, "--precision", "bf16"),
+        (
+            "--prior",
+            "student-t",
+            "--objective",
+            "importance-weighted",
+            "--draws",
+            3,
+            "--precision",
+            "bf16",
+        ),
         ("--prior", "uniform-sphere", "--variational", "von-mises-fisher", "--latent", 3),
-        ("--prior", "bernoulli", "--variational", "bernoulli", "--latent", 5, "--objective", "vimco"),
-        ("--prior", "vamp", "--variational", "full-normal", "--objective", "analytic-kl", "--compile"),
+        (
+            "--prior",
+            "bernoulli",
+            "--variational",
+            "bernoulli",
+            "--latent",
+            5,
+            "--objective",
+            "vimco",
+        ),
+        (
+            "--prior",
+            "vamp",
+            "--variational",
+            "full-normal",
+            "--objective",
+            "analytic-kl",
+            "--compile",
+        ),
     ],
 )
 def test_swaps_train_and_are_measured_and_drawn(call, tmp_path, arguments):
@@ -144,7 +221,9 @@ def test_a_run_of_an_earlier_version_goes_on(call, tmp_path):
     call("train", *QUICK)
     path = tmp_path / "runs" / "digits" / "config.json"
     config = json.loads(path.read_text())
-    path.write_text(json.dumps({key: value for key, value in config.items() if key not in cli.ADDED}))
+    path.write_text(
+        json.dumps({key: value for key, value in config.items() if key not in cli.ADDED})
+    )
     code, _, err = call("train", "--resume", "--out", "runs/digits", "--epochs", 3)
     assert code == 0, err
     code, _, err = call("train", "--resume", "--out", "runs/digits", "--objective", "mmd")
@@ -154,7 +233,16 @@ def test_a_run_of_an_earlier_version_goes_on(call, tmp_path):
 def test_own_counts_with_a_likelihood_that_is_no_image(call, tmp_path):
     torch.save(torch.poisson(torch.full((60, 5), 2.0)), tmp_path / "own.pt")
     code, _, err = call(
-        "train", *QUICK, "--data", "own.pt", "--likelihood", "poisson", "--prior", "vamp", "--latent", 1
+        "train",
+        *QUICK,
+        "--data",
+        "own.pt",
+        "--likelihood",
+        "poisson",
+        "--prior",
+        "vamp",
+        "--latent",
+        1,
     )
     assert code == 0, err
     assert (tmp_path / "runs" / "own" / "figures" / "posterior.png").exists()
@@ -167,12 +255,24 @@ def test_own_counts_with_a_likelihood_that_is_no_image(call, tmp_path):
         (("--prior", "nothing"), "prior: unknown name 'nothing'; known are standard-normal"),
         (("--likelihood", "nothing"), "likelihood: unknown name 'nothing'; known are bernoulli"),
         (("--variational", "nothing"), "variational: unknown name 'nothing'; known are normal"),
-        (("--objective", "nothing"), "objective: unknown name 'nothing'; known are elbo, analytic-kl"),
-        (("--objective", "vimco", "--draws", "1"), "num_samples: leaving one draw out takes at least 2, got 1"),
-        (("--objective", "importance-weighted", "--draws", "0"), "num_samples: expected at least 1, got 0"),
+        (
+            ("--objective", "nothing"),
+            "objective: unknown name 'nothing'; known are elbo, analytic-kl",
+        ),
+        (
+            ("--objective", "vimco", "--draws", "1"),
+            "num_samples: leaving one draw out takes at least 2, got 1",
+        ),
+        (
+            ("--objective", "importance-weighted", "--draws", "0"),
+            "num_samples: expected at least 1, got 0",
+        ),
         (("--precision", "fp8"), "precision: expected None or 'bf16', got 'fp8'"),
         (("--prior", "dirichlet"), "the supports of z differ"),
-        (("--variational", "full-normal", "--objective", "free-bits", "--compile"), "compile: line"),
+        (
+            ("--variational", "full-normal", "--objective", "free-bits", "--compile"),
+            "compile: line",
+        ),
         (("--network", "nothing"), "network: unknown name 'nothing'; known are mlp, conv"),
         (("--latent", "0"), "latent: expected a positive whole number"),
         (("--epochs", "0"), "epochs: expected a positive whole number"),
@@ -208,7 +308,10 @@ def test_a_broken_run_is_refused(call, tmp_path):
     (run / "weights.safetensors").unlink()
     code, _, err = call("measure", run)
     assert code == 2 and "no weights.safetensors" in err and "--resume" in err
-    for wrong, said in ((("--quick", "--thorough"), "choose one of"), (("--rows", 0), "rows: expected a positive")):
+    for wrong, said in (
+        (("--quick", "--thorough"), "choose one of"),
+        (("--rows", 0), "rows: expected a positive"),
+    ):
         code, _, err = call("measure", run, *wrong)
         assert code == 2 and said in err
     config = json.loads((run / "config.json").read_text())
@@ -232,7 +335,9 @@ def test_resume_continues_to_more_epochs_exactly_and_refuses_other_options(call,
 
 def test_ctrl_c_stops_cleanly_and_says_how_to_resume(tmp_path):
     command = [sys.executable, "-m", "pyro_vae.cli", "train", "--epochs", "100000", "--out", "run"]
-    path = os.pathsep.join([os.path.dirname(os.path.dirname(pv.__file__)), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join(
+        [os.path.dirname(os.path.dirname(pv.__file__)), os.environ.get("PYTHONPATH", "")]
+    )
     process = subprocess.Popen(
         command,
         cwd=tmp_path,
@@ -248,7 +353,11 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_resume(tmp_path):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert "stopped in epoch" in err and "pyro-vae train --resume --out run" in err and "Traceback" not in err
+    assert (
+        "stopped in epoch" in err
+        and "pyro-vae train --resume --out run" in err
+        and "Traceback" not in err
+    )
     tensors, _ = pv.checkpoints.load_tensors(tmp_path / "run" / "checkpoint.safetensors")
     assert all(t.isfinite().all() for name, t in tensors.items() if name.startswith("weights/"))
 
@@ -256,5 +365,12 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_resume(tmp_path):
 def test_help_lists_the_names(call):
     code, out, _ = call("train", "--help")
     assert code == 0
-    for table in (cli.PRIORS, cli.LIKELIHOODS, cli.VARIATIONALS, cli.OBJECTIVES, cli.NETWORKS, pv.data.NAMES):
+    for table in (
+        cli.PRIORS,
+        cli.LIKELIHOODS,
+        cli.VARIATIONALS,
+        cli.OBJECTIVES,
+        cli.NETWORKS,
+        pv.data.NAMES,
+    ):
         assert all(name in "".join(out.split()) for name in table)

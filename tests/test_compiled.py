@@ -13,8 +13,9 @@ from pyro.infer import SVI, Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO
 from torch import nn
 
 import pyro_vae as pv
-from pyro_vae.compiled import CompiledLoss, exportable
-from pyro_vae.onednn import SMALLEST
+from pyro_vae.compiling.loss import CompiledLoss
+from pyro_vae.compiling.products import SMALLEST
+from pyro_vae.objectives.compiled import exportable
 
 ADAM = {"lr": 1e-2}
 small = partial(pv.networks.mlp, hidden=(8,))
@@ -34,12 +35,17 @@ def vamp():
     torch.manual_seed(7)
     q = pv.Normal(2, given=5, net=small)
     return pv.VAE(
-        prior=pv.Vamp(q, torch.rand(3, 5)), likelihood=pv.Bernoulli(5, given=2, net=small), variational=q, name="vae"
+        prior=pv.Vamp(q, torch.rand(3, 5)),
+        likelihood=pv.Bernoulli(5, given=2, net=small),
+        variational=q,
+        name="vae",
     )
 
 
 def dropout(given, out):
-    return nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, math.prod(out)))
+    return nn.Sequential(
+        nn.Linear(5, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, math.prod(out))
+    )
 
 
 PAIRS = {
@@ -48,9 +54,14 @@ PAIRS = {
     "vamp": vamp,
     "flow prior": partial(vae, prior=lambda: pv.Flow(2, transforms=1, hidden_features=(8,))),
     "flow variational": partial(
-        vae, variational=lambda: pv.Flow(2, given=5, flow=zuko.flows.MAF, net=small, transforms=1, hidden_features=(8,))
+        vae,
+        variational=lambda: pv.Flow(
+            2, given=5, flow=zuko.flows.MAF, net=small, transforms=1, hidden_features=(8,)
+        ),
     ),
-    "full covariance": partial(vae, variational=lambda: pv.MultivariateNormal(2, given=5, net=small)),
+    "full covariance": partial(
+        vae, variational=lambda: pv.MultivariateNormal(2, given=5, net=small)
+    ),
     "low rank": partial(vae, variational=lambda: pv.LowRankNormal(2, given=5, net=small, rank=1)),
     "gamma, by its own sampler": partial(
         vae, prior=lambda: pv.Gamma(2), variational=lambda: pv.Gamma(2, given=5, net=small)
@@ -60,7 +71,9 @@ PAIRS = {
         prior=lambda: pv.Categorical(2, classes=3),
         variational=lambda: pv.Categorical(2, given=5, net=small, classes=3),
     ),
-    "dropout and batch statistics": partial(vae, variational=lambda: pv.Normal(2, given=5, net=dropout)),
+    "dropout and batch statistics": partial(
+        vae, variational=lambda: pv.Normal(2, given=5, net=dropout)
+    ),
 }
 
 
@@ -137,13 +150,18 @@ def test_large_products_go_through_the_faster_library_and_agree():
     same(da, db)
 
 
-@pytest.mark.parametrize("options", [{}, {"num_particles": 3}, {"num_particles": 3, "vectorize_particles": True}])
+@pytest.mark.parametrize(
+    "options", [{}, {"num_particles": 3}, {"num_particles": 3, "vectorize_particles": True}]
+)
 def test_stock_svi_takes_the_same_steps(options, x):
     pairs = {"a": vae("a"), "b": vae("b")}
     theirs = SVI(pairs["a"].model, pairs["a"].guide, pyro.optim.Adam(ADAM), Trace_ELBO(**options))
     elbo = pv.CompiledTrace_ELBO(**options)
     ours = SVI(pairs["b"].model, pairs["b"].guide, pv.FusedOptim(torch.optim.Adam, ADAM), elbo)
-    theirs.evaluate_loss(x), ours.evaluate_loss(x)  # the first call may run a pair once more, to count its plates
+    (
+        theirs.evaluate_loss(x),
+        ours.evaluate_loss(x),
+    )  # the first call may run a pair once more, to count its plates
     for step in range(5):
         torch.manual_seed(step)
         a = theirs.step(x)
@@ -187,7 +205,9 @@ def test_bare_parameters_and_modules_of_a_handwritten_pair_are_trained(x):
         svi = SVI(*by_hand(), optim, elbo)
         torch.manual_seed(0)
         losses = [svi.step(x) for _ in range(10)]
-        stores.append((losses, {name: p.detach().clone() for name, p in pyro.get_param_store().items()}))
+        stores.append(
+            (losses, {name: p.detach().clone() for name, p in pyro.get_param_store().items()})
+        )
     (a, theirs), (b, ours) = stores
     assert a == pytest.approx(b, rel=1e-5)
     assert set(theirs) == {"encoder$$$weight", "encoder$$$bias", "scale", "loc"}
@@ -291,7 +311,9 @@ def misfit(what):
             if what == "if" and z.sum() > 0:
                 z = 2 * z
             scale = float(x.std()) if what == "item" else 1.0
-            pyro.sample("x", dist.Normal(z.sum(-1, keepdim=True).expand(-1, 5), scale).to_event(1), obs=x)
+            pyro.sample(
+                "x", dist.Normal(z.sum(-1, keepdim=True).expand(-1, 5), scale).to_event(1), obs=x
+            )
 
     def guide(x):
         with pyro.plate("data", x.shape[0]):
@@ -303,12 +325,18 @@ def misfit(what):
 
 @pytest.mark.parametrize(
     "what, line",
-    [("if", '`if what == "if" and z.sum'), ("item", "`scale = float.x.std"), ("len", "`n = len.x.")],
+    [
+        ("if", '`if what == "if" and z.sum'),
+        ("item", "`scale = float.x.std"),
+        ("len", "`n = len.x."),
+    ],
 )
 def test_what_cannot_be_compiled_is_named_with_its_line_and_the_way_out(what, line, x):
     svi = SVI(*misfit(what), pv.FusedOptim(torch.optim.Adam, ADAM), pv.CompiledTrace_ELBO())
     out = "x.shape.0., not len.x." if what == "len" else "use torch.where"
-    with pytest.raises(RuntimeError, match=rf"(?s)line \d+ of .*test_compiled.py, {line}.*{out}.*Trace_ELBO"):
+    with pytest.raises(
+        RuntimeError, match=rf"(?s)line \d+ of .*test_compiled.py, {line}.*{out}.*Trace_ELBO"
+    ):
         svi.step(x)
 
 
@@ -329,7 +357,10 @@ def test_without_a_compiler_the_error_says_what_to_install(x, monkeypatch):
 
 
 def test_many_kinds_of_calls_are_warned_of():
-    parts = {"likelihood": lambda: pv.Normal((), given=2), "variational": lambda: pv.Normal(2, given=())}
+    parts = {
+        "likelihood": lambda: pv.Normal((), given=2),
+        "variational": lambda: pv.Normal(2, given=()),
+    }
     objective = pv.Objective(vae(**parts), exportable(Trace_ELBO()))
     run = CompiledLoss(lambda x, k: k * objective(x), [objective], backend="eager")
     for k in range(8):

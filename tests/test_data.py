@@ -104,7 +104,9 @@ def packed(rows):
 def test_static_mnist_is_unpacked_in_order(tmp_path, monkeypatch):
     monkeypatch.setenv("PYRO_VAE_DATA", str(tmp_path))
     parts = {name: packed(rows) for name, rows in (("train", 5), ("valid", 3), ("test", 2))}
-    np.savez(tmp_path / "binarized_mnist.npz", **{name: bytes_ for name, (_, bytes_) in parts.items()})
+    np.savez(
+        tmp_path / "binarized_mnist.npz", **{name: bytes_ for name, (_, bytes_) in parts.items()}
+    )
 
     for x, (bits, _) in zip(load("static-mnist")[:3], parts.values(), strict=True):
         assert torch.equal(x.flatten(1), torch.tensor(bits, dtype=torch.float32))
@@ -131,7 +133,10 @@ def test_files_in_the_format_of_mnist(tmp_path, monkeypatch):
     raw = tmp_path / "FashionMNIST" / "raw"
     raw.mkdir(parents=True)
     rng = np.random.RandomState(0)
-    x = {"train": rng.randint(0, 256, (50_030, 2, 2), dtype=np.uint8), "t10k": np.full((10, 2, 2), 255, np.uint8)}
+    x = {
+        "train": rng.randint(0, 256, (50_030, 2, 2), dtype=np.uint8),
+        "t10k": np.full((10, 2, 2), 255, np.uint8),
+    }
     for part, images in x.items():
         write_idx(raw / f"{part}-images-idx3-ubyte", images)
         write_idx(raw / f"{part}-labels-idx1-ubyte", (np.arange(len(images)) % 10).astype(np.uint8))
@@ -146,13 +151,23 @@ def test_files_in_the_format_of_mnist(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "cls", "words"),
     [
-        ("mnist", "MNIST", r"Put the files that torchvision.datasets.MNIST expects into .*MNIST/raw"),
-        ("fashion-mnist", "FashionMNIST", r"FashionMNIST expects into .*FashionMNIST/raw, or set PYRO_VAE_DATA"),
+        (
+            "mnist",
+            "MNIST",
+            r"Put the files that torchvision.datasets.MNIST expects into .*MNIST/raw",
+        ),
+        (
+            "fashion-mnist",
+            "FashionMNIST",
+            r"FashionMNIST expects into .*FashionMNIST/raw, or set PYRO_VAE_DATA",
+        ),
         ("omniglot", "Omniglot", r"Omniglot expects into .*omniglot-py"),
         ("static-mnist", None, r"there is no .*binarized_mnist.npz. Put there .* \[50000, 98\]"),
     ],
 )
-def test_without_network_the_message_says_what_to_put_where(name, cls, words, tmp_path, monkeypatch):
+def test_without_network_the_message_says_what_to_put_where(
+    name, cls, words, tmp_path, monkeypatch
+):
     def offline(*args, **kwargs):
         raise URLError("no network")
 
@@ -236,7 +251,11 @@ def test_bytes_are_scaled_and_other_integers_kept(dtype, values, expected, key, 
 def test_integers_of_a_file_can_be_trained_on(tmp_path):
     np.save(tmp_path / "counts.npy", X.astype(np.uint16))
     d = load(tmp_path / "counts.npy")
-    pair = pv.VAE(prior=pv.StandardNormal(2), likelihood=pv.Poisson(3, given=2), variational=pv.Normal(2, given=3))
+    pair = pv.VAE(
+        prior=pv.StandardNormal(2),
+        likelihood=pv.Poisson(3, given=2),
+        variational=pv.Normal(2, given=3),
+    )
     assert np.isfinite(pv.fit(pair, d.train, epochs=1, validation=d.validation, seed=0).elbo).all()
 
 
@@ -253,8 +272,12 @@ def test_folder_of_images_labelled_by_subfolder(tmp_path):
     d = load(tmp_path)
 
     assert d.train.shape == (16, 1, 4, 3)
-    assert torch.equal(in_order(d)[:, 0, 0, 0] * 255, torch.tensor([*range(10), *range(200, 210)]).float())
-    assert all(torch.equal(x[:, 0, 0, 0] > 0.5, y == 1) for x, y in zip(d[:3], d.labels, strict=True))
+    assert torch.equal(
+        in_order(d)[:, 0, 0, 0] * 255, torch.tensor([*range(10), *range(200, 210)]).float()
+    )
+    assert all(
+        torch.equal(x[:, 0, 0, 0] > 0.5, y == 1) for x, y in zip(d[:3], d.labels, strict=True)
+    )
 
 
 @pytest.mark.parametrize(
@@ -323,13 +346,28 @@ def broken_image(path):
 
 
 REFUSED = {
-    "unknown name": (lambda path: "mnits", "'mnits' is neither a file or folder nor one of digits, mnist, fashion"),
+    "unknown name": (
+        lambda path: "mnits",
+        "'mnits' is neither a file or folder nor one of digits, mnist, fashion",
+    ),
     "missing file": (lambda path: path / "none.npy", "none.npy' is neither a file"),
-    "unknown suffix": (written("x.xlsx"), r"ends in '.xlsx', expected .npy, .npz, .csv, .pt or a folder of images"),
+    "unknown suffix": (
+        written("x.xlsx"),
+        r"ends in '.xlsx', expected .npy, .npz, .csv, .pt or a folder of images",
+    ),
     "empty folder": (lambda path: path, "there is no image in the folder"),
-    "sizes differ": (folder(([1, 2], {}), ([3], {"size": (4, 4)})), r"has shape \(1, 4, 4\), .* all images must be"),
-    "channels differ": (folder(([1, 2], {}), ([3], {"size": (4, 3, 3)})), r"one size and number of channels"),
-    "broken image": (lambda path: written("x.png", b"no image")(path).parent, "cannot read the image"),
+    "sizes differ": (
+        folder(([1, 2], {}), ([3], {"size": (4, 4)})),
+        r"has shape \(1, 4, 4\), .* all images must be",
+    ),
+    "channels differ": (
+        folder(([1, 2], {}), ([3], {"size": (4, 3, 3)})),
+        r"one size and number of channels",
+    ),
+    "broken image": (
+        lambda path: written("x.png", b"no image")(path).parent,
+        "cannot read the image",
+    ),
     "truncated image": (broken_image, "cannot read the image"),
     "two images": (folder(([1, 2], {})), "has 2 rows; at least 3 are needed"),
     "two rows": (saved("x.npz", x=X[:2]), "x.npz has 2 rows; at least 3 are needed"),
@@ -338,11 +376,17 @@ REFUSED = {
     "which is x": (saved("x.npz", a=X, b=X), "has the arrays a, b; expected x"),
     "no array": (saved("x.npz"), "expected x"),
     "words": (saved("x.npz", x=np.array(["a", "b", "c"])), "'x' in .* is not an array of numbers"),
-    "splits differ": (saved("x.npz", train=X, valid=X[:, :2], test=X), r"event shapes \[\(2,\), \(3,\)\]"),
+    "splits differ": (
+        saved("x.npz", train=X, valid=X[:, :2], test=X),
+        r"event shapes \[\(2,\), \(3,\)\]",
+    ),
     "empty split": (saved("x.npz", train=X, valid=X[:0], test=X), "must have one, and rows"),
     "truncated npy": (truncated(lambda path: np.save(path, X), "x.npy"), "cannot read"),
     "truncated npz": (truncated(lambda path: np.savez(path, x=X), "x.npz"), "cannot read"),
-    "truncated pt": (truncated(lambda path: torch.save(torch.tensor(X), path), "x.pt"), "cannot read"),
+    "truncated pt": (
+        truncated(lambda path: torch.save(torch.tensor(X), path), "x.pt"),
+        "cannot read",
+    ),
     "ragged csv": (written("x.csv", b"1,2\n3\n4,5\n"), "cannot read"),
     "words in csv": (written("x.csv", b"1,2\n3,red\n4,5\n"), "cannot read"),
     "empty npy": (written("x.npy"), "cannot read"),
@@ -378,7 +422,11 @@ def unpickle_npz(path):
     [
         (".npy", as_npy, lambda path: np.load(path, allow_pickle=True)),
         (".npz", as_npz, unpickle_npz),
-        (".pt", lambda path, payload: torch.save(payload, path), lambda path: torch.load(path, weights_only=False)),
+        (
+            ".pt",
+            lambda path, payload: torch.save(payload, path),
+            lambda path: torch.load(path, weights_only=False),
+        ),
         (".pt", as_bare_pickle, lambda path: pickle.loads(path.read_bytes())),
     ],
 )

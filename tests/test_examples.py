@@ -42,7 +42,9 @@ def test_vae():
 
 def test_swap():
     found = run("swap")
-    assert len(found) == 27 and all(value.shape == (20,) and value.isfinite().all() for value in found.values())
+    assert len(found) == 27 and all(
+        value.shape == (20,) and value.isfinite().all() for value in found.values()
+    )
 
 
 @pytest.mark.filterwarnings("ignore:.*adopts pyro.param")
@@ -65,7 +67,9 @@ def test_sphere(tmp_path, monkeypatch):
 
 def test_table_data():
     found = run("table_data")
-    assert {name: errors.shape for name, errors in found.items()} == dict.fromkeys(found, (2, 4)) and len(found) == 3
+    assert {name: errors.shape for name, errors in found.items()} == dict.fromkeys(
+        found, (2, 4)
+    ) and len(found) == 3
     means, _, ours, right = found["wine"].mean(0)
     assert ours < means and right > 0.5
 
@@ -84,7 +88,9 @@ def needs(file: str) -> None:
 def eager(monkeypatch):
     """`fit` without compiling, which takes longer than all the rest of an example's short form."""
     fit = pv.fit
-    monkeypatch.setattr(pv, "fit", lambda *args, **options: fit(*args, **options | {"compile": False}))
+    monkeypatch.setattr(
+        pv, "fit", lambda *args, **options: fit(*args, **options | {"compile": False})
+    )
 
 
 def test_iwae(eager):
@@ -96,7 +102,9 @@ def test_iwae(eager):
 def test_static_mnist(eager):
     needs("binarized_mnist.npz")
     found = run("static_mnist")
-    assert list(found) == ["standard", "vamp", "flow"] and all(-700 < value.mean() < -100 for value in found.values())
+    assert list(found) == ["standard", "vamp", "flow"] and all(
+        -700 < value.mean() < -100 for value in found.values()
+    )
 
 
 def test_mnist():

@@ -40,7 +40,9 @@ assert not changed, f"importing pyro_vae changed {{changed}}"
 """
 
 
-@pytest.mark.parametrize("pyro_first", [False, True], ids=["pyro not yet imported", "pyro imported before"])
+@pytest.mark.parametrize(
+    "pyro_first", [False, True], ids=["pyro not yet imported", "pyro imported before"]
+)
 @pytest.mark.parametrize("validate", [False, True], ids=["validation off", "validation on"])
 def test_importing_changes_nothing(validate, pyro_first):
     script = SCRIPT.format(validate=validate, pyro_first=pyro_first)

@@ -1,8 +1,8 @@
 """Whatever fits together runs: priors × likelihoods × variationals × objectives; whatever does not is refused.
 
-All pairs of a prior and a variational over the same set are run, each under a part of the objectives, so dealt that
-every prior and every variational meets every objective, and every likelihood. A multinomial is no prior: its density is
-that of counts given their total.
+All pairs of a prior and a variational over the same set are run, each under a part of the
+objectives, so dealt that every prior and every variational meets every objective, and every
+likelihood. A multinomial is no prior: its density is that of counts given their total.
 """
 
 import itertools
@@ -17,7 +17,7 @@ from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 from torch.distributions import Independent
 
 import pyro_vae as pv
-from pyro_vae.traces import unvalidated
+from pyro_vae.weights.traces import unvalidated
 
 D, ROWS = 3, 4
 net = partial(pv.networks.mlp, hidden=(4,))
@@ -28,7 +28,10 @@ X = torch.tensor([[0.0, 1.0, 2.0], [1.0, 0.0, 0.0], [1.0, 1.0, 1.0], [0.0, 0.0, 
 LIKELIHOODS = {
     "normal": (lambda: pv.Normal(3, given=D, net=net), X),
     "bernoulli": (lambda: pv.Bernoulli(3, given=D, net=net), X.clamp(max=1)),
-    "missing columns": (lambda: pv.missing(pv.Columns(COLUMNS, given=D, net=net)), X.where(X != 2, torch.nan)),
+    "missing columns": (
+        lambda: pv.missing(pv.Columns(COLUMNS, given=D, net=net)),
+        X.where(X != 2, torch.nan),
+    ),
 }
 
 
@@ -45,7 +48,9 @@ SMALL = {"transforms": 1, "hidden_features": (4,)}
 FLOW = {"context": 4, **SMALL}
 
 
-def group(both: dict, priors: dict | None = None, variationals: dict | None = None, path: bool = True) -> Group:
+def group(
+    both: dict, priors: dict | None = None, variationals: dict | None = None, path: bool = True
+) -> Group:
     return Group(both | (priors or {}), both | (variationals or {}), path)
 
 
@@ -73,7 +78,9 @@ GROUPS = {
             "IAF": partial(pv.Flow, flow=pv.IAF, **FLOW),
         },
     ),
-    "real, by the score": group({"Mixture StudentT": partial(pv.Mixture, pv.StudentT, components=2)}, path=False),
+    "real, by the score": group(
+        {"Mixture StudentT": partial(pv.Mixture, pv.StudentT, components=2)}, path=False
+    ),
     "positive": group({"Gamma": pv.Gamma, "LogNormal": LogNormal}),
     "unit": group(
         {
@@ -99,7 +106,9 @@ GROUPS = {
         {
             "Bernoulli": pv.Bernoulli,
             "Mixture Bernoulli": partial(pv.Mixture, pv.Bernoulli, components=2),
-            "Autoregressive Bernoulli": partial(pv.Autoregressive, pv.Bernoulli, context=4, hidden=(4,)),
+            "Autoregressive Bernoulli": partial(
+                pv.Autoregressive, pv.Bernoulli, context=4, hidden=(4,)
+            ),
         },
         path=False,
     ),
@@ -109,8 +118,12 @@ GROUPS = {
             "Ordinal": partial(pv.Ordinal, classes=3),
             "Binomial": partial(pv.Binomial, total_count=2),
             "DiscretisedLogistic": partial(pv.DiscretisedLogistic, levels=3),
-            "DiscretisedLogisticMixture": partial(pv.DiscretisedLogisticMixture, levels=3, components=2),
-            "Autoregressive Categorical": partial(pv.Autoregressive, pv.Categorical, classes=3, context=4, hidden=(4,)),
+            "DiscretisedLogisticMixture": partial(
+                pv.DiscretisedLogisticMixture, levels=3, components=2
+            ),
+            "Autoregressive Categorical": partial(
+                pv.Autoregressive, pv.Categorical, classes=3, context=4, hidden=(4,)
+            ),
         },
         path=False,
     ),
@@ -209,7 +222,9 @@ def test_every_part_meets_every_objective_and_likelihood():
         objectives = OBJECTIVES.keys() - (set() if GROUPS[name].path else {"TraceMeanField_ELBO"})
         assert met >= set(itertools.product(rows, columns))
         assert met >= set(itertools.product([*rows, *columns], [*objectives, *LIKELIHOODS]))
-    assert {(cell.objective, cell.likelihood) for cell in CELLS} == set(itertools.product(OBJECTIVES, LIKELIHOODS))
+    assert {(cell.objective, cell.likelihood) for cell in CELLS} == set(
+        itertools.product(OBJECTIVES, LIKELIHOODS)
+    )
 
 
 def independent(p):
@@ -256,12 +271,16 @@ def test_parts_over_different_sets_are_refused(name, other):
     """All priors of one group with all variationals of another."""
     same = {name, other} <= {"real", "real, by the score"} or name == other
     likelihood = pv.Bernoulli(3, given=D, net=net)
-    for make_prior, make in itertools.product(GROUPS[name].priors.values(), GROUPS[other].variationals.values()):
+    for make_prior, make in itertools.product(
+        GROUPS[name].priors.values(), GROUPS[other].variationals.values()
+    ):
         p, q = make_prior(D), make(D, given=3, net=net)
         if same:
             pv.VAE(prior=p, likelihood=likelihood, variational=q)
             continue
-        with pytest.raises(ValueError, match=r"supports of z differ: prior .* is over .*, variational .* over") as e:
+        with pytest.raises(
+            ValueError, match=r"supports of z differ: prior .* is over .*, variational .* over"
+        ) as e:
             pv.VAE(prior=p, likelihood=likelihood, variational=q)
         assert repr(p) in str(e.value) and repr(q) in str(e.value)
 
@@ -273,7 +292,9 @@ def test_a_prior_made_of_another_variational_is_refused(of_q, name):
     q, make = (next(iter(GROUPS[g].variationals.values())) for g in (name, other))
     prior = OF_Q[of_q](q(D, given=3, net=net), X)
     with pytest.raises(ValueError, match="the supports of z differ"):
-        pv.VAE(prior=prior, likelihood=pv.Bernoulli(3, given=D), variational=make(D, given=3, net=net))
+        pv.VAE(
+            prior=prior, likelihood=pv.Bernoulli(3, given=D), variational=make(D, given=3, net=net)
+        )
 
 
 # Objectives in `fit`
@@ -282,7 +303,9 @@ def test_a_prior_made_of_another_variational_is_refused(of_q, name):
 def small(family):
     torch.manual_seed(0)
     return pv.VAE(
-        prior=family(D), likelihood=pv.Bernoulli(3, given=D, net=net), variational=family(D, given=3, net=net)
+        prior=family(D),
+        likelihood=pv.Bernoulli(3, given=D, net=net),
+        variational=family(D, given=3, net=net),
     )
 
 
@@ -296,7 +319,11 @@ BITS = (X > 0).float()
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_an_epoch_of_fit(name):
-    pair = small(pv.Bernoulli if name.endswith(("score", "leave_one_out", "VIMCO", "WakeSleep")) else pv.Normal)
+    pair = small(
+        pv.Bernoulli
+        if name.endswith(("score", "leave_one_out", "VIMCO", "WakeSleep"))
+        else pv.Normal
+    )
     before = weights(pair)
     history = pv.fit(pair, BITS, epochs=1, objective=pv.Objective(pair, OBJECTIVES[name]()), **RUN)
 
@@ -324,5 +351,10 @@ def test_compiled_training_is_the_eager_one(name):
         history = pv.fit(pair, BITS, epochs=3, objective=objective, compile=compile, **RUN)
         found.append((history.loss, objective.state_dict()))
     torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)
-    assert name != "a rising capacity" or (int(objective.elbo.steps), objective.elbo.nats > 2) == (6, True)
-    assert all(not torch.equal(w, found[1][1][f"pair.{n}"]) for n, w in weights(small(family)).items())
+    assert name != "a rising capacity" or (int(objective.elbo.steps), objective.elbo.nats > 2) == (
+        6,
+        True,
+    )
+    assert all(
+        not torch.equal(w, found[1][1][f"pair.{n}"]) for n, w in weights(small(family)).items()
+    )

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import pyro_vae as pv
-from pyro_vae.networks import build, conv, mlp
+from pyro_vae.networks.network import build, conv, mlp
 
 IMAGE = (2, 8, 6)
 
@@ -47,7 +47,9 @@ class Returns(nn.Module):
 
 def singly(net, *given):
     """What the net returns for each datum on its own, put back together."""
-    lead = torch.broadcast_shapes(*(g.shape[: g.dim() - len(s)] for g, s in zip(given, net.given_shapes)))
+    lead = torch.broadcast_shapes(
+        *(g.shape[: g.dim() - len(s)] for g, s in zip(given, net.given_shapes))
+    )
     rows = [g.expand(lead + s).reshape(-1, *s) for g, s in zip(given, net.given_shapes)]
     return torch.stack([net(*row) for row in zip(*rows)]).reshape(*lead, *net.out_shape)
 
@@ -75,7 +77,8 @@ ADMITTED = [
     pytest.param(builder, *SHAPES[shapes], id=f"{name}, {shapes}")
     for name, builder in BUILDERS.items()
     for shapes in SHAPES
-    if (name.startswith("mlp") or "image" in shapes) and (not name.startswith("a ") or shapes == "image to vector")
+    if (name.startswith("mlp") or "image" in shapes)
+    and (not name.startswith("a ") or shapes == "image to vector")
 ]
 
 
@@ -190,21 +193,41 @@ MISUSES = {
         TypeError,
         "the builder returned a str, expected an nn.Module",
     ),
-    "the net is no builder": (lambda: pv.Normal(2, given=3, net=64), TypeError, "expected a builder.*got 64"),
-    "conv without an image": (lambda: conv([(3,), (4,)], (5,)), ValueError, r"conv needs an image.*\(5,\)"),
-    "conv without channels": (lambda: conv([IMAGE], (5,), channels=()), ValueError, "channels: expected at least"),
+    "the net is no builder": (
+        lambda: pv.Normal(2, given=3, net=64),
+        TypeError,
+        "expected a builder.*got 64",
+    ),
+    "conv without an image": (
+        lambda: conv([(3,), (4,)], (5,)),
+        ValueError,
+        r"conv needs an image.*\(5,\)",
+    ),
+    "conv without channels": (
+        lambda: conv([IMAGE], (5,), channels=()),
+        ValueError,
+        "channels: expected at least",
+    ),
     "too few variables": (
         lambda: mlp([(3,), (4,)], (5,))(torch.zeros(1, 3)),
         TypeError,
         r"expected 2 given variable\(s\) of shapes \[\(3,\), \(4,\)\], got 1",
     ),
-    "too many variables": (lambda: pv.Normal(2)(torch.zeros(3)), TypeError, r"expected 0 given.*got 1"),
+    "too many variables": (
+        lambda: pv.Normal(2)(torch.zeros(3)),
+        TypeError,
+        r"expected 0 given.*got 1",
+    ),
     "another shape": (
         lambda: mlp([(3,), (2, 4)], (5,))(torch.zeros(1, 3), torch.zeros(7, 4)),
         ValueError,
         r"given variable 1 has the wrong event shape: expected \[\.\.\., 2, 4\], got \[7, 4\]",
     ),
-    "too few dimensions": (lambda: conv([IMAGE], (5,))(torch.zeros(8, 6)), ValueError, r"expected.*got \[8, 6\]"),
+    "too few dimensions": (
+        lambda: conv([IMAGE], (5,))(torch.zeros(8, 6)),
+        ValueError,
+        r"expected.*got \[8, 6\]",
+    ),
 }
 
 

@@ -10,7 +10,7 @@ from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 from torch import nn
 
 import pyro_vae as pv
-from pyro_vae.traces import quietly, terms
+from pyro_vae.weights.traces import quietly, terms
 
 X = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
 
@@ -46,7 +46,9 @@ def test_objective_is_pyros_loss_per_datum(pair, elbo):
 
 def test_gradient_is_that_of_the_mean(pair):
     mean = gradients(seeded(lambda: pv.Objective(pair)(X)), pair)
-    total = gradients(seeded(lambda: Trace_ELBO().differentiable_loss(pair.model, pair.guide, X)), pair)
+    total = gradients(
+        seeded(lambda: Trace_ELBO().differentiable_loss(pair.model, pair.guide, X)), pair
+    )
 
     for a, b in zip(mean, total, strict=True):
         torch.testing.assert_close(a, b / len(X), rtol=1e-5, atol=1e-6)
@@ -54,7 +56,11 @@ def test_gradient_is_that_of_the_mean(pair):
 
 
 def test_objective_needs_neither_a_store_nor_a_name_of_its_own(pair):
-    other = pv.VAE(prior=pv.StandardNormal(2), likelihood=pv.Normal(3, given=2), variational=pv.Normal(2, given=3))
+    other = pv.VAE(
+        prior=pv.StandardNormal(2),
+        likelihood=pv.Normal(3, given=2),
+        variational=pv.Normal(2, given=3),
+    )
     for one in (pair, other):
         assert all(g.abs().sum() > 0 for g in gradients(pv.Objective(one)(X), one))
     assert not list(pyro.get_param_store().keys())
@@ -78,11 +84,15 @@ def test_weight_multiplies_the_kl_term_alone(pair, beta):
 
 
 def test_weight_zero_gives_a_learned_prior_no_gradient():
-    pair = pv.VAE(prior=pv.Normal(2), likelihood=pv.Normal(3, given=2), variational=pv.Normal(2, given=3))
+    pair = pv.VAE(
+        prior=pv.Normal(2), likelihood=pv.Normal(3, given=2), variational=pv.Normal(2, given=3)
+    )
     norm = {}
     for beta in (0.0, 1.0):
         loss = pv.KLWeight(pv.Objective(pair), beta)(X)
-        norm[beta] = sum(g.abs().sum().item() for g in torch.autograd.grad(loss, list(pair.prior.parameters())))
+        norm[beta] = sum(
+            g.abs().sum().item() for g in torch.autograd.grad(loss, list(pair.prior.parameters()))
+        )
     assert norm[0.0] == 0 < norm[1.0]
 
 
@@ -109,19 +119,40 @@ def test_schedule_goes_on_where_the_checkpoint_left_it(pair, tmp_path):
     run(epochs=2, objective=again, resume=True)
 
     constructed = [0.0]  # a weight is tried once when the objective is made
-    assert weights == [*constructed, *(i / 10 for i in range(5)), *constructed, *(i / 10 for i in range(5, 10))]
+    assert weights == [
+        *constructed,
+        *(i / 10 for i in range(5)),
+        *constructed,
+        *(i / 10 for i in range(5, 10)),
+    ]
     assert int(again.steps) == 10
 
 
 @pytest.mark.parametrize(
     ("make", "error", "words"),
     [
-        (lambda pair: pv.KLWeight(pv.Objective(pair), -0.1), ValueError, "beta.*at least 0, got -0.1"),
-        (lambda pair: pv.KLWeight(pv.Objective(pair), math.inf), ValueError, "beta.*finite.*got inf"),
-        (lambda pair: pv.KLWeight(pv.Objective(pair), math.nan), ValueError, "beta.*finite.*got nan"),
+        (
+            lambda pair: pv.KLWeight(pv.Objective(pair), -0.1),
+            ValueError,
+            "beta.*at least 0, got -0.1",
+        ),
+        (
+            lambda pair: pv.KLWeight(pv.Objective(pair), math.inf),
+            ValueError,
+            "beta.*finite.*got inf",
+        ),
+        (
+            lambda pair: pv.KLWeight(pv.Objective(pair), math.nan),
+            ValueError,
+            "beta.*finite.*got nan",
+        ),
         (lambda pair: pv.linear(0), ValueError, "steps: expected at least 1, got 0"),
         (lambda pair: pv.Objective(nn.Linear(2, 2)), TypeError, "model and guide, got Linear"),
-        (lambda pair: pv.Objective(pair, "elbo"), TypeError, "elbo: expected an object such as Trace_ELBO"),
+        (
+            lambda pair: pv.Objective(pair, "elbo"),
+            TypeError,
+            "elbo: expected an object such as Trace_ELBO",
+        ),
     ],
 )
 def test_bad_arguments(make, error, words, pair):
@@ -155,7 +186,9 @@ def test_linear_gaussian_closed_form(elbo, beta):
         kl = 0.5 * (q.variance + q.loc.square() - 1 - q.variance.log()).sum(-1)
         expected = (-reconstruction + beta * kl).mean()
 
-        objective = pv.KLWeight(pv.Objective(pair, elbo(num_particles=k, vectorize_particles=True)), beta)
+        objective = pv.KLWeight(
+            pv.Objective(pair, elbo(num_particles=k, vectorize_particles=True)), beta
+        )
         losses = torch.stack([objective(x) for _ in range(repeats)])
     stderr = losses.std() / repeats**0.5
 

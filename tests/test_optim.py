@@ -41,7 +41,9 @@ def test_it_takes_the_steps_of_pyros(constructor, theirs, args):
 def test_gradients_are_clipped_as_pyro_does():
     expected = train(pyro.optim.SGD({"lr": 0.1}, {"clip_norm": 0.5}))
     pyro.clear_param_store()
-    torch.testing.assert_close(train(pv.FusedOptim(torch.optim.SGD, {"lr": 0.1}, {"clip_norm": 0.5})), expected)
+    torch.testing.assert_close(
+        train(pv.FusedOptim(torch.optim.SGD, {"lr": 0.1}, {"clip_norm": 0.5})), expected
+    )
 
 
 def test_a_saved_state_goes_on_exactly(tmp_path):

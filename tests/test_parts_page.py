@@ -5,16 +5,18 @@ import inspect
 from pathlib import Path
 
 import pytest
+from pyro_vae.bounds import Bound
 
 import pyro_vae as pv
-from pyro_vae.bounds import Bound
 
 ROOT = Path(__file__).parent.parent
 ABSTRACT = {pv.Conditional, pv.Family, pv.Bound}
 PARTS = {
     name: part
     for name, part in ((name, getattr(pv, name)) for name in pv.__all__)
-    if inspect.isclass(part) and issubclass(part, pv.Conditional | Bound | pv.Objective) and part not in ABSTRACT
+    if inspect.isclass(part)
+    and issubclass(part, pv.Conditional | Bound | pv.Objective)
+    and part not in ABSTRACT
 }
 
 
@@ -47,10 +49,18 @@ def test_a_row_has_its_six_cells(builder):
 def test_roles_and_supports_come_from_the_classes(builder):
     assert builder.support(pv.Gamma) == "above 0" and builder.support(pv.UniformSphere) == "sphere"
     assert builder.bound(pv.MMD) == "none" and builder.bound(pv.VIMCO) == "lower"
-    assert builder.parameters(pv.Categorical) == ["classes", "logits"] and builder.parameters(pv.StandardNormal) == []
+    assert (
+        builder.parameters(pv.Categorical) == ["classes", "logits"]
+        and builder.parameters(pv.StandardNormal) == []
+    )
     assert builder.source(pv.Vamp) == "Tomczak & Welling, 2018"
 
 
 def test_a_row_made_by_family_keeps_its_doc():
-    made = pv.family(pv.Normal.distribution, "loc", name="Unit", doc="Of unit scale.\n\nUse:\n    prior: never.")
-    assert "see `family`.\n\n    Of unit scale.\n\n    Use:\n        prior: never.\n\n    Arguments:" in made.__doc__
+    made = pv.family(
+        pv.Normal.distribution, "loc", name="Unit", doc="Of unit scale.\n\nUse:\n    prior: never."
+    )
+    assert (
+        "see `family`.\n\n    Of unit scale.\n\n    Use:\n        prior: never.\n\n    Arguments:"
+        in made.__doc__
+    )

@@ -5,7 +5,7 @@ import torch
 from matplotlib.figure import Figure
 
 import pyro_vae as pv
-from pyro_vae import plots
+from pyro_vae.look import plots
 
 
 def drawn(figure: Figure) -> bytes:

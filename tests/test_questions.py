@@ -10,14 +10,23 @@ ROOT = Path(__file__).parent.parent
 QUESTIONS = ROOT / "examples" / "questions"
 SHORT = {
     "posterior": {"EPOCHS": 20, "SIZE": 150},
-    "identity": {"EPOCHS": [1, 20], "ALONE": [1, 20], "FROZEN": 20, "ROWS": 10, "SIZE": 150, "NUM_SAMPLES": 2000},
+    "identity": {
+        "EPOCHS": [1, 20],
+        "ALONE": [1, 20],
+        "FROZEN": 20,
+        "ROWS": 10,
+        "SIZE": 150,
+        "NUM_SAMPLES": 2000,
+    },
     "mirror": {"EPOCHS": 20, "ROWS": 10, "SIZE": 100},
     "continuous": {"EPOCHS": 20, "DRAWS": 1000},
     "other_factoring": {"EPOCHS": 100, "ROWS": 150, "SIZE": 60},
 }
 
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # matplotlib, of tensors
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation:DeprecationWarning"
+)  # matplotlib, of tensors
 
 
 @pytest.fixture
@@ -27,7 +36,9 @@ def run(tmp_path):
         source = (QUESTIONS / f"{name}.py").read_text()
         for constant, value in (SHORT[name] | {"OUT": tmp_path}).items():
             value = f"Path({str(value)!r})" if isinstance(value, Path) else repr(value)
-            source, replaced = re.subn(rf"^{constant} = .*$", lambda _: f"{constant} = {value}", source, flags=re.M)  # noqa: B023
+            source, replaced = re.subn(
+                rf"^{constant} = .*$", lambda _: f"{constant} = {value}", source, flags=re.M
+            )  # noqa: B023
             assert replaced == 1, constant
         left = {"__name__": "__main__"}
         exec(compile(source, f"{name}.py", "exec"), left)
@@ -89,7 +100,9 @@ def test_continuous(run):
 
 def test_other_factoring(run):
     found = run("other_factoring")["found"]
-    both, second, moved = (found[k] for k in ("both terms", "second term only", "both terms, prior moved"))
+    both, second, moved = (
+        found[k] for k in ("both terms", "second term only", "both terms, prior moved")
+    )
     for row in (both, second, moved):
         assert abs(row["posterior"] + row["evidence"] - row["marginal"] - row["likelihood"]) < 1e-3
     assert second["likelihood"] < both["likelihood"]

@@ -12,7 +12,9 @@ from test_cli import call  # noqa: F401
 
 import pyro_vae as pv
 
-BLOCKS = re.findall(r"```python\n(.*?)```", (Path(__file__).parent.parent / "README.md").read_text(), re.DOTALL)
+BLOCKS = re.findall(
+    r"```python\n(.*?)```", (Path(__file__).parent.parent / "README.md").read_text(), re.DOTALL
+)
 
 
 @pytest.fixture
@@ -54,7 +56,9 @@ def test_the_parts(names):
         variational=pv.Normal(20, given=(1, 28, 28)),
     )
     exec(BLOCKS[2], names)
-    vae = pv.VAE(prior=names["prior"], likelihood=names["likelihood"], variational=names["variational"])
+    vae = pv.VAE(
+        prior=names["prior"], likelihood=names["likelihood"], variational=names["variational"]
+    )
     assert pv.diagnostics.log_weights(vae, names["x"], num_samples=2).isfinite().all()
     assert names["objective"](names["x"]).isfinite()
 
@@ -81,7 +85,9 @@ def test_the_fast_path(names):
 
 
 def test_the_picture_is_printed_in_the_shape_that_the_readme_shows(call):  # noqa: F811
-    shown = re.search(r"```\n(VAE\(.*?)```", (Path(__file__).parent.parent / "README.md").read_text(), re.DOTALL)[1]
+    shown = re.search(
+        r"```\n(VAE\(.*?)```", (Path(__file__).parent.parent / "README.md").read_text(), re.DOTALL
+    )[1]
     _, out, _ = call("train", "--epochs", 2, "--num-samples", 50)
 
     def shape(text):

@@ -5,7 +5,7 @@ import torch
 from oracles import linear_gaussian
 
 import pyro_vae as pv
-from pyro_vae.traces import quietly, terms
+from pyro_vae.weights.traces import quietly, terms
 
 
 def test_simulated_data_have_the_moments_of_the_model():
@@ -13,9 +13,13 @@ def test_simulated_data_have_the_moments_of_the_model():
     drawn = pv.simulate(world.pair(), 20_000)
     assert drawn["z"].shape == (20_000, 2) and drawn["x"].shape == (20_000, 3)
     covariance = world.w @ world.w.T + world.s**2 * torch.eye(3)
-    stderr = (covariance.diagonal()[:, None] * covariance.diagonal() + covariance**2).sqrt() / 20_000**0.5
+    stderr = (
+        covariance.diagonal()[:, None] * covariance.diagonal() + covariance**2
+    ).sqrt() / 20_000**0.5
     assert ((drawn["x"].T.cov() - covariance).abs() < 5 * stderr).all()
-    assert ((drawn["x"].mean(0) - world.b).abs() < 5 * (covariance.diagonal() / 20_000).sqrt()).all()
+    assert (
+        (drawn["x"].mean(0) - world.b).abs() < 5 * (covariance.diagonal() / 20_000).sqrt()
+    ).all()
 
 
 def test_a_template_gives_as_many_as_it_has_rows_and_its_values_do_not_count():
@@ -71,7 +75,9 @@ def test_terms_are_the_densities_of_the_pair():
 def test_terms_of_a_pair_without_latents_lie_where_its_data_lie():
     def model(x):
         with pyro.plate("data", x.shape[0]):
-            pyro.sample("x", dist.Normal(torch.zeros((), device="meta"), 1.0, validate_args=False), obs=x)
+            pyro.sample(
+                "x", dist.Normal(torch.zeros((), device="meta"), 1.0, validate_args=False), obs=x
+            )
 
     found = terms(pv.Pair(model, lambda x: None), (torch.zeros(5, device="meta"),), 3)
     assert [term.device.type for term in found] == ["meta"] * len(found)

@@ -20,10 +20,12 @@ from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, TensorDataset
 
 import pyro_vae as pv
-from pyro_vae.checkpoints import load_weights, save_weights
+from pyro_vae.training.checkpoints import load_weights, save_weights
 
 small = partial(pv.networks.mlp, hidden=(8,))
-X = torch.randn(50, 2, generator=torch.Generator().manual_seed(0)) @ torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, 1.0]])
+X = torch.randn(50, 2, generator=torch.Generator().manual_seed(0)) @ torch.tensor(
+    [[1.0, 2.0, 0.0], [0.0, 1.0, 1.0]]
+)
 RUN = {"epochs": 4, "batch_size": 12, "learning_rate": 1e-2, "seed": 3}
 
 
@@ -135,17 +137,28 @@ def test_it_is_the_loop_written_by_hand(optimizer, schedule, source):
     loader = DataLoader(X, batch_size=12, shuffle=True)
     fitted, ours = make(), make()
     history = pv.fit(
-        fitted, X if source == "memory" else loader, optimizer=optimizer, schedule=schedule, transform=noisy, **RUN
+        fitted,
+        X if source == "memory" else loader,
+        optimizer=optimizer,
+        schedule=schedule,
+        transform=noisy,
+        **RUN,
     )
 
     parameters = list(ours.parameters())
-    opt = torch.optim.Adam(parameters, lr=1e-2, fused=True) if optimizer is None else optimizer(parameters)
+    opt = (
+        torch.optim.Adam(parameters, lr=1e-2, fused=True)
+        if optimizer is None
+        else optimizer(parameters)
+    )
     plan = schedule(opt) if schedule else None
     losses = []
     torch.manual_seed(RUN["seed"])
     for _ in range(RUN["epochs"]):
         total = 0.0
-        for batch in loader if source == "loader" else (X[i] for i in torch.randperm(len(X)).split(12)):
+        for batch in (
+            loader if source == "loader" else (X[i] for i in torch.randperm(len(X)).split(12))
+        ):
             batch = noisy(batch)
             loss = Trace_ELBO().differentiable_loss(ours.model, ours.guide, batch) / len(batch)
             opt.zero_grad()
@@ -168,7 +181,9 @@ def test_reported_elbo_is_of_the_validation_data_at_weight_one():
     x_val = X[:7] + 1
     plain = pv.fit(make(), X, validation=x_val, **RUN)
     pair = make()
-    annealed = pv.fit(pair, X, validation=x_val, objective=pv.KLWeight(pv.Objective(pair), 0.0), **RUN)
+    annealed = pv.fit(
+        pair, X, validation=x_val, objective=pv.KLWeight(pv.Objective(pair), 0.0), **RUN
+    )
     again = pv.diagnostics.elbo(pair, x_val, num_samples=4000)
 
     assert plain.elbo[0] == pytest.approx(-plain.loss[0], rel=0.5)
@@ -181,7 +196,12 @@ def test_reported_elbo_is_of_the_validation_data_at_weight_one():
 @pytest.mark.parametrize("fails", [False, True])
 @pytest.mark.parametrize("flag", [False, True])
 def test_global_state_is_left_as_it_was(flag, fails):
-    switches = ("validate_distributions_pyro", "validate_distributions_torch", "validate_poutine", "validate_infer")
+    switches = (
+        "validate_distributions_pyro",
+        "validate_distributions_torch",
+        "validate_poutine",
+        "validate_infer",
+    )
     before = {name: pyro.settings.get(name) for name in switches}
     pair, seen = make(), []
     pair.likelihood.eval()
@@ -232,7 +252,11 @@ def test_seed():
         {"validation": X[:9]},
         {"validation": X[:9].numpy()},
         {"validation": [X[:9]]},
-        {"validation": X, "patience": 100, "callback": lambda history: torch.manual_seed(1) and None},
+        {
+            "validation": X,
+            "patience": 100,
+            "callback": lambda history: torch.manual_seed(1) and None,
+        },
         {"progress": False},
     ],
 )
@@ -246,7 +270,9 @@ def test_what_only_looks_does_not_change_the_weights(options):
 
 def test_callback_stops_the_run_by_true_alone():
     seen = []
-    h = pv.fit(make(), X, **RUN, callback=lambda history: seen.append(len(history.loss)) or len(seen) == 2)
+    h = pv.fit(
+        make(), X, **RUN, callback=lambda history: seen.append(len(history.loss)) or len(seen) == 2
+    )
     assert seen == [1, 2] and len(h.loss) == 2
 
     assert len(pv.fit(make(), X, **RUN, callback=lambda history: history).loss) == 4
@@ -260,7 +286,9 @@ def ruin(optimizer, after=3):
 def test_early_stopping_restores_the_best_weights(tmp_path):
     pair, path, after = make(), tmp_path / "run.safetensors", []
     options = RUN | {"epochs": 30, "patience": 2, "schedule": ruin, "checkpoint": path}
-    h = pv.fit(pair, X, validation=X, callback=lambda history: after.append(weights(pair)), **options)
+    h = pv.fit(
+        pair, X, validation=X, callback=lambda history: after.append(weights(pair)), **options
+    )
     best = int(np.argmax(h.elbo))
 
     assert best == 2 and len(h.elbo) == best + 1 + 2
@@ -299,7 +327,9 @@ def test_further_data_follow_x(source):
     pair = Conditional()
     data = (x, y) if source == "memory" else (DataLoader(TensorDataset(x, y), 10, shuffle=True),)
     h = pv.fit(pair, *data, epochs=25, batch_size=10, learning_rate=0.02, validation=(x, y), seed=0)
-    right, wrong = (pv.diagnostics.elbo(pair, x, labels, num_samples=20).value.mean() for labels in (y, 1 - y))
+    right, wrong = (
+        pv.diagnostics.elbo(pair, x, labels, num_samples=20).value.mean() for labels in (y, 1 - y)
+    )
 
     assert h.elbo[-1] > h.elbo[0] + 2
     assert right > wrong + 2
@@ -352,7 +382,8 @@ def stop_after(epoch, how):
     return callback
 
 
-# the data are transformed once when they are checked, and the validation data once; a step follows each later call
+# the data are transformed once when they are checked, and the validation data once; a step follows
+# each later call
 INTERRUPTIONS = {
     "Ctrl-C in the first step": {"transform": Interrupting(3, "signal")},
     "Ctrl-C in the second epoch": {"transform": Interrupting(10, "signal")},
@@ -376,12 +407,18 @@ SETTINGS = {
 SOURCES = {
     "memory": lambda: X,
     "loader": lambda: DataLoader(X, batch_size=12, shuffle=True),
-    "generator": lambda: DataLoader(X, 12, shuffle=True, generator=torch.Generator().manual_seed(4)),
+    "generator": lambda: DataLoader(
+        X, 12, shuffle=True, generator=torch.Generator().manual_seed(4)
+    ),
 }
 
 CASES = [
     *((interruption, "plain", source) for interruption in INTERRUPTIONS for source in SOURCES),
-    *(("Ctrl-C in the second epoch", setting, "memory") for setting in SETTINGS if setting != "plain"),
+    *(
+        ("Ctrl-C in the second epoch", setting, "memory")
+        for setting in SETTINGS
+        if setting != "plain"
+    ),
     *(("fewer epochs", setting, "loader") for setting in SETTINGS if setting != "plain"),
     ("callback returns True", "patience", "memory"),
 ]
@@ -399,7 +436,8 @@ def test_resumed_is_bit_equal_to_never_interrupted(interruption, setting, source
     torch.manual_seed(7)
     every = 0 if "exception" in interruption else 1e9
     cut = {
-        key: Interrupting(v.at, v.how) if key == "transform" else v for key, v in INTERRUPTIONS[interruption].items()
+        key: Interrupting(v.at, v.how) if key == "transform" else v
+        for key, v in INTERRUPTIONS[interruption].items()
     }
     try:
         pv.fit(parted, data(), checkpoint=path, checkpoint_every=every, **(options | cut))
@@ -479,8 +517,8 @@ def train(case, steps):
 
         os.replace = killed
     pv.fit(
-        vae, x, epochs=5, batch_size=12, validation=x[:20], transform=transform, patience=50, seed=1,
-        checkpoint=folder / f"{case}.run", checkpoint_every=0, resume=resume,
+        vae, x, epochs=5, batch_size=12, validation=x[:20], transform=transform, patience=50,
+        seed=1, checkpoint=folder / f"{case}.run", checkpoint_every=0, resume=resume,
         schedule=lambda opt: torch.optim.lr_scheduler.ExponentialLR(opt, 0.9),
     )
     pv.save_weights(vae, folder / f"{case}.end")
@@ -511,7 +549,8 @@ for case in cases:
     print(case, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 '''
 
-# how the run ends, and after how many batches or writings; two batches are drawn before the first step
+# how the run ends, and after how many batches or writings; two batches are drawn before the first
+# step
 MOMENTS = {
     **{f"kill-{at}": -signal.SIGKILL for at in (5, 7, 12, 20)},
     **{f"write-{at}": -signal.SIGKILL for at in (4, 11)},
@@ -528,7 +567,10 @@ def killed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("killed")
     (folder / "script.py").write_text(SCRIPT)
     codes = []
-    for what, cases in (("train", [*MOMENTS]), ("resume", [case for case in MOMENTS if case != "alone"])):
+    for what, cases in (
+        ("train", [*MOMENTS]),
+        ("resume", [case for case in MOMENTS if case != "alone"]),
+    ):
         done = subprocess.run(
             [sys.executable, "script.py", str(folder), what, *cases],
             cwd=folder,
@@ -564,7 +606,9 @@ def test_resume_is_exact_on_a_gpu(at, tmp_path):
     options = RUN | {"device": "cuda", "checkpoint_every": 0}
     pv.fit(whole, X, transform=noisy, **options)
     with pytest.raises(KeyboardInterrupt):
-        pv.fit(parted, X, transform=Interrupting(at, "signal"), checkpoint=tmp_path / "run", **options)
+        pv.fit(
+            parted, X, transform=Interrupting(at, "signal"), checkpoint=tmp_path / "run", **options
+        )
     pv.fit(resumed, X, transform=noisy, checkpoint=tmp_path / "run", resume=True, **options)
     assert equal(whole, resumed)
 
@@ -631,9 +675,18 @@ def bad_term():
             bad_likelihood,
             r"the loss is nan in epoch 2, step 3: .* of site 'x' of the model is not finite, first for row",
         ),
-        (bad_variational, r"the loss is nan in epoch 2, step 3: the value of site 'z' of the guide is not finite"),
-        (bad_weights, r"epoch 2, step 3: 1 of \d+ values of the parameter pair\.variational\.\S+ are not finite"),
-        (bad_term, r"the loss is inf in epoch 2, step 3: each site is finite by itself, so a term that the objective"),
+        (
+            bad_variational,
+            r"the loss is nan in epoch 2, step 3: the value of site 'z' of the guide is not finite",
+        ),
+        (
+            bad_weights,
+            r"epoch 2, step 3: 1 of \d+ values of the parameter pair\.variational\.\S+ are not finite",
+        ),
+        (
+            bad_term,
+            r"the loss is inf in epoch 2, step 3: each site is finite by itself, so a term that the objective",
+        ),
     ],
 )
 @pytest.mark.parametrize("every", [0, 1e9, None])
@@ -645,7 +698,11 @@ def test_not_finite(ruined, words, every, tmp_path):
     with pytest.raises(FloatingPointError, match=words) as caught:
         pv.fit(pair, X, batch_size=10, epochs=3, seed=0, **kept, **options)
 
-    last = {0: f"the last good checkpoint is {path}", 1e9: "no checkpoint was written yet", None: "no checkpoint= was"}
+    last = {
+        0: f"the last good checkpoint is {path}",
+        1e9: "no checkpoint was written yet",
+        None: "no checkpoint= was",
+    }
     assert last[every] in str(caught.value)
     assert path.exists() == (every == 0)
     if path.exists():
@@ -668,7 +725,8 @@ def test_ctrl_c_does_not_overwrite_the_last_good_checkpoint(tmp_path):
     options = {"transform": Interrupting(4, "signal"), "objective": ruined_in_step(pair, 2)}
     # a KeyboardInterrupt that got out would end pytest
     with pytest.raises(
-        (FloatingPointError, KeyboardInterrupt), match=r"pair\.\S+ are not finite.*last good checkpoint"
+        (FloatingPointError, KeyboardInterrupt),
+        match=r"pair\.\S+ are not finite.*last good checkpoint",
     ):
         pv.fit(pair, X, **RUN, checkpoint=path, checkpoint_every=1e9, resume=True, **options)
     assert path.read_bytes() == good
@@ -744,7 +802,10 @@ def test_damaged_checkpoint(damage, words, tmp_path):
 def test_pickle_in_place_of_a_checkpoint_does_not_run(tmp_path):
     path, marker = tmp_path / "run", tmp_path / "it ran"
     torch.save(Payload(marker), path)
-    for read in (lambda: pv.fit(make(), X, **RUN, checkpoint=path, resume=True), lambda: load_weights(make(), path)):
+    for read in (
+        lambda: pv.fit(make(), X, **RUN, checkpoint=path, resume=True),
+        lambda: load_weights(make(), path),
+    ):
         with pytest.raises(ValueError, match="pickles are never opened"):
             read()
     assert not marker.exists()
@@ -756,11 +817,21 @@ def test_pickle_in_place_of_a_checkpoint_does_not_run(tmp_path):
 @pytest.mark.parametrize(
     ("pair", "data", "options", "words"),
     [
-        (make(net=partial(pv.networks.mlp, hidden=(9,))), X, {}, r"of another pair: \d+ tensors differ.*expected.*got"),
+        (
+            make(net=partial(pv.networks.mlp, hidden=(9,))),
+            X,
+            {},
+            r"of another pair: \d+ tensors differ.*expected.*got",
+        ),
         (make(), X[:49], {}, "of a run on other data or batches.*'rows': 50.*'rows': 49"),
         (make(), X, {"batch_size": 13}, "other data or batches.*12.*13"),
         (make(), DataLoader(X, 12), {}, "other data or batches"),
-        (make(), X, {"optimizer": partial(torch.optim.SGD, lr=1e-2)}, "another optimizer or schedule, .*Adam.*SGD"),
+        (
+            make(),
+            X,
+            {"optimizer": partial(torch.optim.SGD, lr=1e-2)},
+            "another optimizer or schedule, .*Adam.*SGD",
+        ),
         (make(), X, {"schedule": ruin}, "another optimizer or schedule, .*NoneType.*LambdaLR"),
     ],
     ids=["pair", "rows", "batch size", "loader", "optimizer", "schedule"],
@@ -783,7 +854,9 @@ def test_checkpoint_that_exists_is_not_overwritten(tmp_path):
 def vamp(seed=0):
     torch.manual_seed(seed)
     q = pv.Normal(2, given=3, net=small)
-    return pv.VAE(prior=pv.Vamp(q, X[:5]), likelihood=pv.Normal(3, given=2, net=small), variational=q)
+    return pv.VAE(
+        prior=pv.Vamp(q, X[:5]), likelihood=pv.Normal(3, given=2, net=small), variational=q
+    )
 
 
 @pytest.mark.parametrize("build", [make, vamp, handwritten])
@@ -820,7 +893,11 @@ def test_weights_of_a_part_are_saved_alone(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("none", "there is no file .*none"), ("other", "is of another pair"), ("junk", "not a whole safetensors file")],
+    [
+        ("none", "there is no file .*none"),
+        ("other", "is of another pair"),
+        ("junk", "not a whole safetensors file"),
+    ],
 )
 def test_weights_that_cannot_be_loaded(name, words, tmp_path):
     save_weights(make(event=4), tmp_path / "other")
@@ -843,15 +920,45 @@ def with_value(value, at=(3, 1)):
 @pytest.mark.parametrize(
     ("likelihood", "x", "error", "words"),
     [
-        (pv.Normal, X[:0], ValueError, r"x is empty: expected at least one row, got shape \[0, 3\]"),
-        (pv.Normal, with_value(float("nan")), ValueError, r"1 values that are NaN or infinite, in rows \[3\]"),
-        (pv.Normal, with_value(float("-inf")), ValueError, r"1 values that are NaN or infinite, in rows \[3\]"),
-        (pv.Normal, torch.ones(9, 3).long(), TypeError, r"made of integers \(torch.int64\), and the support of Normal"),
+        (
+            pv.Normal,
+            X[:0],
+            ValueError,
+            r"x is empty: expected at least one row, got shape \[0, 3\]",
+        ),
+        (
+            pv.Normal,
+            with_value(float("nan")),
+            ValueError,
+            r"1 values that are NaN or infinite, in rows \[3\]",
+        ),
+        (
+            pv.Normal,
+            with_value(float("-inf")),
+            ValueError,
+            r"1 values that are NaN or infinite, in rows \[3\]",
+        ),
+        (
+            pv.Normal,
+            torch.ones(9, 3).long(),
+            TypeError,
+            r"made of integers \(torch.int64\), and the support of Normal",
+        ),
         (pv.Normal, [[1.0, 2.0, 3.0]], TypeError, "expected a tensor .* got list"),
         (pv.Normal, np.array([["a"] * 3]), TypeError, "expected a tensor .* got ndarray"),
         (pv.Normal, X[:, :2], ValueError, r"event shape of the likelihood, \(3,\), got \[2\]"),
-        (pv.Normal, X[:, :, None], ValueError, r"\(3,\), got \[3, 1\].* Reshape it: x.reshape\(-1, 3\)"),
-        (pv.Bernoulli, GREY[:, :3] + 1, ValueError, "not 0 or 1; they run from 1 to 2.*binarise it"),
+        (
+            pv.Normal,
+            X[:, :, None],
+            ValueError,
+            r"\(3,\), got \[3, 1\].* Reshape it: x.reshape\(-1, 3\)",
+        ),
+        (
+            pv.Bernoulli,
+            GREY[:, :3] + 1,
+            ValueError,
+            "not 0 or 1; they run from 1 to 2.*binarise it",
+        ),
         (pv.Poisson, with_value(-2.0).round(), ValueError, "not a count; they run from -"),
         (pv.Poisson, X.abs(), ValueError, "support of Poisson: .* Round it to counts"),
         (pv.Gamma, X, ValueError, "support of Gamma: .* positive"),
@@ -867,9 +974,9 @@ def with_value(value, at=(3, 1)):
 @pytest.mark.parametrize("role", ["data", "validation"])
 def test_bad_data(likelihood, x, error, words, role):
     pair = make(likelihood)
-    good = {pv.Bernoulli: torch.ones, pv.Poisson: torch.ones}.get(likelihood, partial(torch.full, fill_value=0.5))(
-        (9, 3)
-    )
+    good = {pv.Bernoulli: torch.ones, pv.Poisson: torch.ones}.get(
+        likelihood, partial(torch.full, fill_value=0.5)
+    )((9, 3))
     data, validation = (x, None) if role == "data" else (good, (x,))
     before = weights(pair)
     with pytest.raises(error, match=words):
@@ -881,7 +988,9 @@ def test_grey_values_for_bernoulli():
     words = r"37 % of its values are strictly between 0 and 1\. Binarise it \(transform=torch\.bernoulli\)"
     with pytest.raises(ValueError, match=words):
         pv.fit(make(pv.Bernoulli, event=5), GREY, **RUN)
-    assert len(pv.fit(make(pv.Bernoulli, event=5), GREY, transform=torch.bernoulli, **RUN).loss) == 4
+    assert (
+        len(pv.fit(make(pv.Bernoulli, event=5), GREY, transform=torch.bernoulli, **RUN).loss) == 4
+    )
 
 
 def test_classes_beyond_those_asked_for():
@@ -935,11 +1044,31 @@ def test_folder_that_cannot_be_written_to(parent, tmp_path):
     ("pair", "data", "error", "words"),
     [
         (make(), (), ValueError, "expected data, got none"),
-        (Conditional(), (X, X[:7, :2]), ValueError, r"data\[1\]: expected as many rows as x, 50, got 7"),
-        (make(), (DataLoader(TensorDataset(X[:0])),), ValueError, "data is empty: the loader gave no batch"),
+        (
+            Conditional(),
+            (X, X[:7, :2]),
+            ValueError,
+            r"data\[1\]: expected as many rows as x, 50, got 7",
+        ),
+        (
+            make(),
+            (DataLoader(TensorDataset(X[:0])),),
+            ValueError,
+            "data is empty: the loader gave no batch",
+        ),
         (make(), (DataLoader(with_value(float("nan"), (0, 0))),), ValueError, "NaN or infinite"),
-        (make(), (DataLoader(X), X), ValueError, "batches of a DataLoader hold all that the model takes"),
-        (nn.Linear(3, 3), (X,), TypeError, "pair: expected a module with methods model and guide, got Linear"),
+        (
+            make(),
+            (DataLoader(X), X),
+            ValueError,
+            "batches of a DataLoader hold all that the model takes",
+        ),
+        (
+            nn.Linear(3, 3),
+            (X,),
+            TypeError,
+            "pair: expected a module with methods model and guide, got Linear",
+        ),
     ],
 )
 def test_bad_calls(pair, data, error, words):
@@ -965,10 +1094,14 @@ def test_a_loader_that_does_not_know_its_length():
 
 def test_a_plateau_schedule_follows_the_elbo():
     def plateau(optimizer):
-        return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0, threshold=1e6, factor=0.5)
+        return torch.optim.lr_scheduler.ReduceLROnPlateau(
+            optimizer, patience=0, threshold=1e6, factor=0.5
+        )
 
     seen = []
-    pv.fit(make(pv.Normal), X, epochs=4, seed=0, schedule=lambda o: seen.append(plateau(o)) or seen[0])
+    pv.fit(
+        make(pv.Normal), X, epochs=4, seed=0, schedule=lambda o: seen.append(plateau(o)) or seen[0]
+    )
     assert seen[0].get_last_lr()[0] < 1e-3
 
 
@@ -1059,7 +1192,9 @@ def test_a_step_as_one_cuda_graph_learns_the_same():
 def test_the_history_says_when_the_loss_is_no_bound():
     pair = make()
     steps = 4 * 5  # four epochs of five batches
-    annealed = pv.fit(pair, X, objective=pv.KLWeight(pv.Objective(pair), pv.linear(steps // 2)), **RUN)
+    annealed = pv.fit(
+        pair, X, objective=pv.KLWeight(pv.Objective(pair), pv.linear(steps // 2)), **RUN
+    )
     assert annealed.bound == [0, 0, 1, 1]
     shaped = pv.fit(pair, X, objective=pv.Objective(pair, pv.Capacity(10.0, 1.0)), **RUN)
     assert shaped.bound == [0] * 4 and "(no bound)" in repr(shaped)

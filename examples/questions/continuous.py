@@ -2,10 +2,12 @@
 # # Why is the latent space continuous?
 # Because the KL term asks for it: averaged over the data, it is
 #
-#     mean KL(q(z|x) ‖ p(z)) = information of z about x + KL(q(z) ‖ p(z)),     q(z) = mean of q(z|x) over the data
+#     mean KL(q(z|x) ‖ p(z)) = information of z about x + KL(q(z) ‖ p(z)),     q(z) = mean of q(z|x)
+# over the data
 #
-# The first part widens each q(z|x), so that it overlaps its neighbours; the second lays all of them together over the
-# prior, without holes. Here the same VAE is trained with that term weighted by beta = 0, 0.1 and 1.
+# The first part widens each q(z|x), so that it overlaps its neighbours; the second lays all of them
+# together over the prior, without holes. Here the same VAE is trained with that term weighted by
+# beta = 0, 0.1 and 1.
 
 # %%
 from pathlib import Path
@@ -32,23 +34,36 @@ for beta in BETAS:
         variational=pv.Normal(2, given=(1, 8, 8)),
     )
     objective = pv.KLWeight(pv.Objective(vaes[beta]), beta)
-    pv.fit(vaes[beta], digits.train, epochs=EPOCHS, objective=objective, transform=torch.bernoulli, seed=0)
+    pv.fit(
+        vaes[beta],
+        digits.train,
+        epochs=EPOCHS,
+        objective=objective,
+        transform=torch.bernoulli,
+        seed=0,
+    )
 
 # %% [markdown]
-# Some numbers for each. Holes: the share of draws of the prior at a place where q(z) is less than a tenth of p(z); the
-# prior goes there, the data hardly do. Outside: the share of the data whose z is further than 3 from the centre, where
-# the prior has 1 % of its draws. log p(x) of new digits: how well draws of the prior, decoded, explain them.
+# Some numbers for each. Holes: the share of draws of the prior at a place where q(z) is less than a
+# tenth of p(z); the prior goes there, the data hardly do. Outside: the share of the data whose z is
+# further than 3 from the centre, where the prior has 1 % of its draws. log p(x) of new digits: how
+# well draws of the prior, decoded, explain them.
 
 
 # %%
 def log_aggregate(vae, z):
     """log q(z), the mean of q(z|x) over the data."""
     q = vae.variational(x)
-    return torch.cat([q.log_prob(part[:, None]).logsumexp(1) for part in z.split(200)]) - torch.tensor(len(x)).log()
+    return (
+        torch.cat([q.log_prob(part[:, None]).logsumexp(1) for part in z.split(200)])
+        - torch.tensor(len(x)).log()
+    )
 
 
 found = {}
-print("beta   information + KL(q(z)‖p(z))   holes   outside   log p(x) of new digits   E_q log p(x|z)")
+print(
+    "beta   information + KL(q(z)‖p(z))   holes   outside   log p(x) of new digits   E_q log p(x|z)"
+)
 for beta, vae in vaes.items():
     torch.manual_seed(1)
     split = pv.diagnostics.latents(vae, x, num_samples=10, progress=False)
@@ -56,7 +71,9 @@ for beta, vae in vaes.items():
     with torch.no_grad():
         z = vae.prior().sample((DRAWS,))
         density = log_aggregate(vae, z[:1000]) - vae.prior().log_prob(z[:1000])
-        log_evidence = torch.cat([vae.likelihood(z).log_prob(one[None]).logsumexp(0, True) for one in x_test])
+        log_evidence = torch.cat(
+            [vae.likelihood(z).log_prob(one[None]).logsumexp(0, True) for one in x_test]
+        )
     found[beta] = {
         "information": split.information.value,
         "marginal": split.marginal.value,
@@ -65,10 +82,15 @@ for beta, vae in vaes.items():
         "log p(x)": (log_evidence - torch.tensor(DRAWS).log()).mean().item(),
         "reconstruction": reconstruction.mean().item(),
     }
-    print("{:4g}{:14.2f} +{:13.2f}{:13.1%}{:10.1%}{:18.2f}{:22.2f}".format(beta, *found[beta].values()))
+    print(
+        "{:4g}{:14.2f} +{:13.2f}{:13.1%}{:10.1%}{:18.2f}{:22.2f}".format(
+            beta, *found[beta].values()
+        )
+    )
 
 # %% [markdown]
-# A straight line from one datum to another: what is decoded on the way, and how empty the emptiest place on it is.
+# A straight line from one datum to another: what is decoded on the way, and how empty the emptiest
+# place on it is.
 
 # %%
 ends = x[[0, 6]]
@@ -82,7 +104,9 @@ for beta, vae in vaes.items():
     dips[beta] = (torch.minimum(log_q[:, 0], log_q[:, -1]) - log_q.min(1).values).median().item()
     z = torch.lerp(one, other, torch.linspace(0, 1, 12)[:, None])
     lines[beta] = pv.reconstruct(vae, ends[:1].expand(12, -1, -1, -1), at={"z": z})["x"]
-    print(f"beta {beta:3g}: on the way log q(z) falls by {dips[beta]:.1f} nats below its ends (median of 100 lines)")
+    print(
+        f"beta {beta:3g}: on the way log q(z) falls by {dips[beta]:.1f} nats below its ends (median of 100 lines)"
+    )
 
 # %%
 figure = Figure(figsize=(10, 8.8), layout="constrained", dpi=90)
@@ -99,18 +123,27 @@ for ax, (beta, vae) in zip(upper.subplots(1, 3), vaes.items()):
             linewidth=0.8,
             label="p(z): 1, 2, 3 deviations" if r == 1 else None,
         )
-    ax.set(title=f"beta = {beta:g}: KL(q(z)‖p(z)) = {found[beta]['marginal']:.2f}", xlabel="z[0]", ylabel="z[1]")
+    ax.set(
+        title=f"beta = {beta:g}: KL(q(z)‖p(z)) = {found[beta]['marginal']:.2f}",
+        xlabel="z[0]",
+        ylabel="z[1]",
+    )
     ax.set_aspect("equal", adjustable="datalim")
     ax.legend(loc="upper left", fontsize="small")
 axes = lower.subplots(6, 12)
 for i, (beta, vae) in enumerate(vaes.items()):
     torch.manual_seed(2)
-    for row, images, what in ((i, lines[beta], "line"), (i + 3, pv.simulate(vae, 12, mean=True)["x"], "prior")):
+    for row, images, what in (
+        (i, lines[beta], "line"),
+        (i + 3, pv.simulate(vae, 12, mean=True)["x"], "prior"),
+    ):
         axes[row, 0].set_ylabel(f"{what}\nbeta {beta:g}")
         for ax, image in zip(axes[row], images):
             ax.imshow(image[0], cmap="gray_r", vmin=0, vmax=1)
             ax.set_xticks([])
             ax.set_yticks([])
-lower.suptitle("decoded along a straight line between two data, and from draws of the prior", fontsize="medium")
+lower.suptitle(
+    "decoded along a straight line between two data, and from draws of the prior", fontsize="medium"
+)
 OUT.mkdir(parents=True, exist_ok=True)
 figure.savefig(OUT / "continuous.png")

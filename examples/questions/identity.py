@@ -4,8 +4,8 @@
 #
 #     log p(x) = ELBO(x) + KL(q(z|x) ‖ p(z|x))
 #
-# Here each of the three is measured on its own, while a VAE trains: log p(x) and the KL by sums over a grid of z, the
-# ELBO by drawing z from q.
+# Here each of the three is measured on its own, while a VAE trains: log p(x) and the KL by sums
+# over a grid of z, the ELBO by drawing z from q.
 
 # %%
 from pathlib import Path
@@ -39,7 +39,12 @@ def make():
 def measure(vae):
     grid = pv.diagnostics.grid_posterior(vae, x, size=SIZE)
     bound = pv.diagnostics.elbo(vae, x, num_samples=NUM_SAMPLES, progress=False)
-    return {"log p(x)": grid.log_evidence, "ELBO": bound.value, "KL": grid.gap, "stderr": bound.stderr}
+    return {
+        "log p(x)": grid.log_evidence,
+        "ELBO": bound.value,
+        "KL": grid.gap,
+        "stderr": bound.stderr,
+    }
 
 
 def train(vae, when):
@@ -55,7 +60,9 @@ def train(vae, when):
 
 
 def table(found):
-    print("epoch   log p(x) =     ELBO  +    KL     largest error over the data, in nats and in standard errors")
+    print(
+        "epoch   log p(x) =     ELBO  +    KL     largest error over the data, in nats and in standard errors"
+    )
     for epoch, m in found.items():
         means = [m[name].mean().item() for name in ("log p(x)", "ELBO", "KL")]
         miss = (m["log p(x)"] - m["ELBO"] - m["KL"]).abs()
@@ -71,8 +78,8 @@ together = train(make(), EPOCHS)
 table(together)
 
 # %% [markdown]
-# Now p is frozen after 30 epochs, and q alone is trained from a fresh start. log p(x) cannot move, so every nat that
-# the ELBO gains is a nat that the KL loses.
+# Now p is frozen after 30 epochs, and q alone is trained from a fresh start. log p(x) cannot move,
+# so every nat that the ELBO gains is a nat that the KL loses.
 
 # %%
 vae = make()
@@ -85,12 +92,17 @@ table(alone)
 first, last = alone[0], alone[ALONE[-1]]
 gain, loss = (last["ELBO"] - first["ELBO"]).mean().item(), (first["KL"] - last["KL"]).mean().item()
 closer = (last["KL"] < first["KL"]).double().mean().item()
-print(f"the ELBO gained {gain:.3f} nats, the KL lost {loss:.3f}; it fell for {100 * closer:.0f} % of the data")
+print(
+    f"the ELBO gained {gain:.3f} nats, the KL lost {loss:.3f}; it fell for {100 * closer:.0f} % of the data"
+)
 
 # %%
 figure = Figure(figsize=(13, 4.2), layout="constrained", dpi=100)
 left, middle, right = figure.subplots(1, 3)
-for ax, found, title in ((left, together, "p and q train together"), (right, alone, "p is frozen, q trains alone")):
+for ax, found, title in (
+    (left, together, "p and q train together"),
+    (right, alone, "p is frozen, q trains alone"),
+):
     at = range(len(found))
     log_p, elbo = ([m[name].mean().item() for m in found.values()] for name in ("log p(x)", "ELBO"))
     ax.plot(at, log_p, "o-", label="log p(x)")
@@ -103,7 +115,9 @@ for epoch, m in together.items():
     middle.scatter(m["log p(x)"], m["ELBO"] + m["KL"], s=8, label=f"epoch {epoch}")
 ends = [-46, -14]
 middle.plot(ends, ends, color="k", linewidth=0.5)
-middle.set(title="datum by datum", xlabel="log p(x), by the grid", ylabel="ELBO + KL", aspect="equal")
+middle.set(
+    title="datum by datum", xlabel="log p(x), by the grid", ylabel="ELBO + KL", aspect="equal"
+)
 middle.legend(fontsize="small")
 OUT.mkdir(parents=True, exist_ok=True)
 figure.savefig(OUT / "identity.png")

@@ -1,7 +1,8 @@
 # %% [markdown]
 # # Do encoder and decoder mirror each other?
-# The encoder is trained towards p(z|x), which follows from the decoder, good or bad. So a small KL(q(z|x) ‖ p(z|x))
-# says that the encoder fits its decoder, and not that either is any good. Here one is frozen and the other trained.
+# The encoder is trained towards p(z|x), which follows from the decoder, good or bad. So a small
+# KL(q(z|x) ‖ p(z|x)) says that the encoder fits its decoder, and not that either is any good. Here
+# one is frozen and the other trained.
 
 # %%
 from pathlib import Path
@@ -39,7 +40,9 @@ def measure(name, vae):
     grid = pv.diagnostics.grid_posterior(vae, x, size=SIZE)
     bound = pv.diagnostics.elbo(vae, x, num_samples=1000, progress=False)
     numbers = [v.mean().item() for v in (grid.log_evidence, bound.reconstruction, grid.gap)]
-    found[name] = dict(zip(("log p(x)", "reconstruction", "KL"), numbers), images=pv.reconstruct(vae, x[:8])["x"])
+    found[name] = dict(
+        zip(("log p(x)", "reconstruction", "KL"), numbers), images=pv.reconstruct(vae, x[:8])["x"]
+    )
 
 
 # %% [markdown]
@@ -51,8 +54,8 @@ train(good, digits.train)
 measure("both trained", good)
 
 # %% [markdown]
-# A bad decoder, which has only ever seen digits turned by a quarter, frozen; with a new encoder, before and after the
-# encoder alone is trained on digits that stand upright.
+# A bad decoder, which has only ever seen digits turned by a quarter, frozen; with a new encoder,
+# before and after the encoder alone is trained on digits that stand upright.
 
 # %%
 pair = make()
@@ -64,7 +67,8 @@ train(pair, digits.train)
 measure("bad decoder, encoder trained", pair)
 
 # %% [markdown]
-# The reverse: the good decoder with an encoder at random, frozen; before and after the decoder alone is trained.
+# The reverse: the good decoder with an encoder at random, frozen; before and after the decoder
+# alone is trained.
 
 # %%
 good.variational = pv.Normal(2, given=(1, 8, 8)).requires_grad_(False)
@@ -81,7 +85,11 @@ for name, row in found.items():
 figure = Figure(figsize=(10, 7), layout="constrained", dpi=100)
 rows = [("the data", None), *found.items()]
 for axes, (name, row) in zip(figure.subplots(len(rows), 9, width_ratios=[4.2] + [1] * 8), rows):
-    text = name if row is None else f"{name}\nKL {row['KL']:.2f}, E_q log p(x|z) {row['reconstruction']:.1f}"
+    text = (
+        name
+        if row is None
+        else f"{name}\nKL {row['KL']:.2f}, E_q log p(x|z) {row['reconstruction']:.1f}"
+    )
     axes[0].text(0, 0.5, text, va="center", fontsize="large")
     axes[0].axis("off")
     for ax, image in zip(axes[1:], x if row is None else row["images"]):

@@ -1,14 +1,14 @@
 # %% [markdown]
 # # Would comparing q(x|z) with p(x|z) do as well?
-# Encoder and data together are a joint distribution of x and z, q(x,z) = data(x) q(z|x); prior and decoder are another,
-# p(x,z) = p(z) p(x|z). The distance between the two can be split in two ways:
+# Encoder and data together are a joint distribution of x and z, q(x,z) = data(x) q(z|x); prior and
+# decoder are another, p(x,z) = p(z) p(x|z). The distance between the two can be split in two ways:
 #
 #     KL(q(x,z) ‖ p(x,z)) = mean KL(q(z|x) ‖ p(z|x)) + KL(data ‖ p(x))
 #                         = KL(q(z) ‖ p(z))          + mean KL(q(x|z) ‖ p(x|z))
 #
-# The last term compares the decoder with the encoder turned round, q(x|z) = data(x) q(z|x) / q(z). It is a fair
-# question why one would not minimise that, and nothing else. Here one pair is trained with both terms (which is the
-# ELBO) and one with the last term alone.
+# The last term compares the decoder with the encoder turned round, q(x|z) = data(x) q(z|x) / q(z).
+# It is a fair question why one would not minimise that, and nothing else. Here one pair is trained
+# with both terms (which is the ELBO) and one with the last term alone.
 
 # %%
 from pathlib import Path
@@ -38,7 +38,8 @@ def make(prior):
 
 
 # %% [markdown]
-# mean KL(q(x|z) ‖ p(x|z)) = mean of log q(x|z) - log p(x|z), where for N data q(xᵢ|z) = q(z|xᵢ) / Σⱼ q(z|xⱼ).
+# mean KL(q(x|z) ‖ p(x|z)) = mean of log q(x|z) - log p(x|z), where for N data q(xᵢ|z) = q(z|xᵢ) /
+# Σⱼ q(z|xⱼ).
 
 
 # %%
@@ -61,8 +62,8 @@ pv.fit(both, x, **how)
 pv.fit(second, x, **how, objective=SecondTermOnly(second))
 
 # %% [markdown]
-# The four terms; log p(x), which the first two need, by a sum over a grid. KL(data ‖ p(x)) is large in any case: it is
-# what a distribution that allows other digits than just these 600 has to pay.
+# The four terms; log p(x), which the first two need, by a sum over a grid. KL(data ‖ p(x)) is large
+# in any case: it is what a distribution that allows other digits than just these 600 has to pay.
 
 # %%
 names = ("posterior", "evidence", "marginal", "likelihood")
@@ -80,15 +81,18 @@ measure("both terms", both)
 measure("second term only", second)
 
 # %% [markdown]
-# The proof that p(z) does not occur in the second term: give the pair another prior and measure again. Not one digit of
-# that term moves, so minimising it cannot teach encoder or decoder anything about p(z).
+# The proof that p(z) does not occur in the second term: give the pair another prior and measure
+# again. Not one digit of that term moves, so minimising it cannot teach encoder or decoder anything
+# about p(z).
 
 # %%
 other = make(pv.Normal(2, loc=torch.tensor([5.0, 5.0]), scale=1.0))
 other.likelihood, other.variational = both.likelihood, both.variational
 measure("both terms, prior moved", other)
 
-print(f"{'nats per datum':26}{'KL(q(z|x)‖p(z|x)) + KL(data‖p(x))':>36}{'KL(q(z)‖p(z)) + KL(q(x|z)‖p(x|z))':>38}")
+print(
+    f"{'nats per datum':26}{'KL(q(z|x)‖p(z|x)) + KL(data‖p(x))':>36}{'KL(q(z)‖p(z)) + KL(q(x|z)‖p(x|z))':>38}"
+)
 for name, row in found.items():
     print("{:26}{:17.2f} + {:16.2f}{:19.2f} + {:16.2f}".format(name, *row.values()))
 
@@ -96,14 +100,26 @@ for name, row in found.items():
 figure = Figure(figsize=(11, 6.6), layout="constrained", dpi=100)
 upper, lower = figure.subfigures(2, 1, height_ratios=[1.5, 1])
 axes = upper.subplots(1, 2)
-circles = {r: r * torch.stack([t.cos(), t.sin()]) for t in [torch.linspace(0, 6.3, 100)] for r in (1.0, 2.0)}
+circles = {
+    r: r * torch.stack([t.cos(), t.sin()])
+    for t in [torch.linspace(0, 6.3, 100)]
+    for r in (1.0, 2.0)
+}
 for ax, (name, vae) in zip(axes, (("both terms", both), ("second term only", second))):
     z = pv.reconstruct(vae, x)["z"]
     ax.scatter(*z.T, s=6, label="draws of q(z|x), one for each datum")
     for r, circle in circles.items():
-        ax.plot(*circle, color="C3", linewidth=1, label="p(z), one and two standard deviations" if r == 1 else None)
+        ax.plot(
+            *circle,
+            color="C3",
+            linewidth=1,
+            label="p(z), one and two standard deviations" if r == 1 else None,
+        )
     kl, other_kl = found[name]["marginal"], found[name]["likelihood"]
-    ax.set_title(f"trained on {name}\nKL(q(z)‖p(z)) = {kl:.2f}, KL(q(x|z)‖p(x|z)) = {other_kl:.2f}", fontsize="medium")
+    ax.set_title(
+        f"trained on {name}\nKL(q(z)‖p(z)) = {kl:.2f}, KL(q(x|z)‖p(x|z)) = {other_kl:.2f}",
+        fontsize="medium",
+    )
     ax.set(aspect="equal", xlabel="z[0]", ylabel="z[1]")
     ax.set_adjustable("datalim")
 axes[0].legend(loc="lower left", fontsize="small")

@@ -1,7 +1,8 @@
 # %% [markdown]
 # # Where does p(z|x) come from, if we only have a decoder?
-# From Bayes' rule. The decoder says p(x|z), the prior says p(z); multiply them at every z, and divide by the sum so
-# that the result is a distribution over z. With two latents the z are points of a grid, and the sum can be done.
+# From Bayes' rule. The decoder says p(x|z), the prior says p(z); multiply them at every z, and
+# divide by the sum so that the result is a distribution over z. With two latents the z are points
+# of a grid, and the sum can be done.
 
 # %%
 from pathlib import Path
@@ -38,11 +39,14 @@ with torch.no_grad():
     log_likelihood = vae.likelihood(z[:, None]).log_prob(x)  # log p(x|z), [grid points, data]
 
 log_joint = log_prior + log_likelihood
-log_evidence = torch.logsumexp(log_joint + cell.log(), 0)  # log p(x): the sum that Bayes' rule divides by
+log_evidence = torch.logsumexp(
+    log_joint + cell.log(), 0
+)  # log p(x): the sum that Bayes' rule divides by
 log_posterior = log_joint - log_evidence  # log p(z|x)
 
 # %% [markdown]
-# Two checks. p(x) is also the average of p(x|z) over draws of the prior; and the library's grid does the same sum.
+# Two checks. p(x) is also the average of p(x|z) over draws of the prior; and the library's grid
+# does the same sum.
 
 # %%
 with torch.no_grad():
@@ -52,7 +56,8 @@ grid = pv.diagnostics.grid_posterior(vae, x, size=SIZE, bounds=(-5.0, 5.0))
 error = (grid.log_evidence - log_evidence).abs().max().item()
 
 # %% [markdown]
-# Now the encoder: q(z|x) on the same grid, and how far it is from p(z|x), KL(q‖p) = Σ q (log q - log p).
+# Now the encoder: q(z|x) on the same grid, and how far it is from p(z|x), KL(q‖p) = Σ q (log q -
+# log p).
 
 # %%
 with torch.no_grad():
@@ -66,14 +71,24 @@ print(f"largest difference between this page's log p(x) and grid_posterior's: {e
 
 # %%
 figure = Figure(figsize=(12, 7.4), layout="constrained", dpi=100)
-titles = ["x", "p(z), the prior", "p(x|z), as a function of z", "p(z|x) ∝ p(z) p(x|z)", "q(z|x), the encoder's"]
+titles = [
+    "x",
+    "p(z), the prior",
+    "p(x|z), as a function of z",
+    "p(z|x) ∝ p(z) p(x|z)",
+    "q(z|x), the encoder's",
+]
 for i, axes in enumerate(figure.subplots(len(x), 5)):
     axes[0].imshow(x[i, 0], cmap="gray_r")
     axes[0].set_xticks([])
     axes[0].set_yticks([])
-    for ax, log_density in zip(axes[1:], (log_prior[:, 0], log_likelihood[:, i], log_posterior[:, i], log_q[:, i])):
+    for ax, log_density in zip(
+        axes[1:], (log_prior[:, 0], log_likelihood[:, i], log_posterior[:, i], log_q[:, i])
+    ):
         density = (log_density - log_density.max()).exp().reshape(SIZE, SIZE)
-        ax.contourf(axis, axis, density.T, levels=[0.01, 0.05, 0.2, 0.4, 0.6, 0.8, 1.01], cmap="Blues")
+        ax.contourf(
+            axis, axis, density.T, levels=[0.01, 0.05, 0.2, 0.4, 0.6, 0.8, 1.01], cmap="Blues"
+        )
         ax.set(xlim=(-4, 4), ylim=(-4, 4), aspect="equal", xlabel="z[0]")
     axes[1].set_ylabel("z[1]")
     axes[4].text(-3.7, 3.2, f"KL(q‖p) = {gap[i]:.2f} nats")

@@ -7,7 +7,7 @@ from torch import nn
 
 from pyro_vae import distributions
 from pyro_vae.conditionals.family import Conditional, Family, GivenLike
-from pyro_vae.networks import Builder, build, mlp
+from pyro_vae.networks.network import Builder, build, mlp
 
 
 class Columns(Conditional):
@@ -15,15 +15,16 @@ class Columns(Conditional):
 
     .. math:: \log p(a \mid b) = \sum_c \log p_c(a_c \mid b)
 
-    a is one floating tensor `[..., columns]`, with classes and counts as whole numbers. Bring continuous columns to
-    mean 0 and scale 1 first. (Nazábal, Olmos, Ghahramani & Valera, 2020)
+    a is one floating tensor `[..., columns]`, with classes and counts as whole numbers. Bring
+    continuous columns to mean 0 and scale 1 first. (Nazábal, Olmos, Ghahramani & Valera, 2020)
 
     Use:
         likelihood: tables with columns of several kinds; with `missing` also those with gaps.
 
     Arguments:
-        columns: The families by name, in the order of the columns: a family, or a tuple of a family and, each if
-            wanted, how many columns are of it and a dict of its options. A list of such is numbered.
+        columns: The families by name, in the order of the columns: a family, or a tuple of a family
+            and, each if wanted, how many columns are of it and a dict of its options. A list of
+            such is numbered.
         given: The shape of b, see `Conditional`.
         net: Builds the network, whose output is split among the columns.
 
@@ -69,9 +70,14 @@ class Columns(Conditional):
         else:
             raw = self.net(*given)
             chunks = raw.split(self.numbers, -1)
-            parts = [part.at(chunk).expand(raw.shape[:-1]) for part, chunk in zip(self.parts, chunks, strict=True)]
+            parts = [
+                part.at(chunk).expand(raw.shape[:-1])
+                for part, chunk in zip(self.parts, chunks, strict=True)
+            ]
 
-        return self._checked(distributions.Product(dict(zip(self.names, parts, strict=True))), given)
+        return self._checked(
+            distributions.Product(dict(zip(self.names, parts, strict=True))), given
+        )
 
     def options(self) -> dict[str, object]:
         return {name: _described(part) for name, part in zip(self.names, self.parts, strict=True)}
@@ -93,5 +99,12 @@ def _part(name: str, column: type[Family] | tuple) -> Family:
 
 
 def _described(part: Family) -> str:
-    (count,), options = part.event_shape, ", ".join(f"{key}={value}" for key, value in part.options().items())
-    return (f"{count} " if count > 1 else "") + type(part).__name__ + (f"({options})" if options else "")
+    (count,), options = (
+        part.event_shape,
+        ", ".join(f"{key}={value}" for key, value in part.options().items()),
+    )
+    return (
+        (f"{count} " if count > 1 else "")
+        + type(part).__name__
+        + (f"({options})" if options else "")
+    )

@@ -11,7 +11,7 @@ from torch.distributions import constraints
 from pyro_vae import distributions
 from pyro_vae.conditionals.family import Conditional, Family, GivenLike, ShapeLike, family
 from pyro_vae.conditionals.table import Bernoulli, Categorical  # noqa: F401
-from pyro_vae.networks import Builder, build, mlp
+from pyro_vae.networks.network import Builder, build, mlp
 
 
 class _Relaxed(Family):
@@ -42,30 +42,39 @@ class _Relaxed(Family):
         self._temperature.fill_(float(value))
 
     def parametrise(self, raw: Tensor) -> dict[str, Tensor]:
-        return {"temperature": getattr(self, "_temperature", torch.ones(())), **super().parametrise(raw)}
+        return {
+            "temperature": getattr(self, "_temperature", torch.ones(())),
+            **super().parametrise(raw),
+        }
 
     def options(self) -> dict[str, object]:
         return {**super().options(), "temperature": round(self.temperature.item(), 4)}
 
 
 class RelaxedCategorical(
-    _Relaxed, family(distributions.RelaxedOneHotCategorical, logits=lambda event: (*event[:-1], event[-1]))
+    _Relaxed,
+    family(distributions.RelaxedOneHotCategorical, logits=lambda event: (*event[:-1], event[-1])),
 ):
-    r"""p(a | b), a one-hot categorical relaxed to the simplex (Gumbel-softmax, concrete), so that draws have gradients.
+    r"""p(a | b), a one-hot categorical relaxed to the simplex (Gumbel-softmax, concrete), so that
+    draws have gradients.
 
-    .. math:: a_k = \frac{e^{(\ell_k + g_k) / \tau}}{\sum_j e^{(\ell_j + g_j) / \tau}}, \qquad g_k \sim \mathrm{Gumbel}
+    .. math:: a_k = \frac{e^{(\ell_k + g_k) / \tau}}{\sum_j e^{(\ell_j + g_j) / \tau}}, \qquad g_k
+    \sim \mathrm{Gumbel}
 
-    As the temperature τ falls to 0 the draws become one-hot. A density on the simplex needs one for a prior: the
-    same family, `RelaxedCategorical(K, logits=0.0, temperature=...)`, not a `OneHotCategorical`, whose bound on
-    log p(x) would be none. `q.temperature = 0.5` changes it, between epochs for one; below about 0.1 float32 can
-    no longer tell the corners apart. (Maddison, Mnih & Teh, 2017; Jang, Gu & Poole, 2017)
+    As the temperature τ falls to 0 the draws become one-hot. A density on the simplex needs one for
+    a prior: the same family, `RelaxedCategorical(K, logits=0.0, temperature=...)`, not a
+    `OneHotCategorical`, whose bound on log p(x) would be none. `q.temperature = 0.5` changes it,
+    between epochs for one; below about 0.1 float32 can no longer tell the corners apart. (Maddison,
+    Mnih & Teh, 2017; Jang, Gu & Poole, 2017)
 
     Use:
         prior: for a relaxed q, at the same temperature.
-        variational: a discrete latent trained by reparametrised draws, at the price of a relaxed model.
+        variational: a discrete latent trained by reparametrised draws, at the price of a relaxed
+            model.
 
     Arguments:
-        event_shape, given: The shapes of a and b, see `Conditional`; the last dimension is the classes.
+        event_shape, given: The shapes of a and b, see `Conditional`; the last dimension is the
+            classes.
         net: Builds the network, see `networks`.
         temperature: τ, above 0.
         fixed: `logits`, to fix them.
@@ -86,12 +95,13 @@ class RelaxedBernoulli(_Relaxed, family(distributions.RelaxedBernoulli, "logits"
 
     .. math:: a = \sigma((\ell + u) / \tau), \qquad u \sim \mathrm{Logistic}(0, 1)
 
-    Its prior is of the same family, `RelaxedBernoulli(D, logits=0.0, temperature=...)`; see `RelaxedCategorical`.
-    (Maddison, Mnih & Teh, 2017)
+    Its prior is of the same family, `RelaxedBernoulli(D, logits=0.0, temperature=...)`; see
+    `RelaxedCategorical`. (Maddison, Mnih & Teh, 2017)
 
     Use:
         prior: for a relaxed q, at the same temperature.
-        variational: binary latents trained by reparametrised draws, at the price of a relaxed model.
+        variational: binary latents trained by reparametrised draws, at the price of a relaxed
+            model.
 
     Arguments:
         event_shape, given: The shapes of a and b, see `Conditional`.
@@ -113,9 +123,9 @@ class Autoregressive(Conditional):
 
     .. math:: p(a \mid b) = \prod_d p(a_d \mid a_{<d}, b)
 
-    Exact in density; a draw takes one pass of the network per dimension. Over discrete a it is the prior that an
-    independent `Bernoulli` or `Categorical` cannot be; over the reals see also `Flow` with `zuko.flows.MAF`.
-    (Larochelle & Murray, 2011; Germain, Gregor, Murray & Larochelle, 2015)
+    Exact in density; a draw takes one pass of the network per dimension. Over discrete a it is the
+    prior that an independent `Bernoulli` or `Categorical` cannot be; over the reals see also `Flow`
+    with `zuko.flows.MAF`. (Larochelle & Murray, 2011; Germain, Gregor, Murray & Larochelle, 2015)
 
     Use:
         prior: discrete latents that depend on each other.
@@ -124,7 +134,8 @@ class Autoregressive(Conditional):
 
     Arguments:
         family: The family of a single number, `Bernoulli` for one.
-        event_shape, given: The shapes of a and b, see `Conditional`; dimensions follow each other in memory order.
+        event_shape, given: The shapes of a and b, see `Conditional`; dimensions follow each other
+            in memory order.
         net: Builds the network that turns what is given into the masked network's context.
         context: How many numbers that is.
         hidden: The widths of the masked network's hidden layers.
@@ -163,15 +174,23 @@ class Autoregressive(Conditional):
                 "pv.Normal, pv.Bernoulli or pv.Categorical"
             )
         if self.family.raw is None:
-            raise ValueError(f"{family.__name__}: every parameter is fixed, so no dimension depends on another")
+            raise ValueError(
+                f"{family.__name__}: every parameter is fixed, so no dimension depends on another"
+            )
         self.family.raw = None
         self.net = build(net, self.given_shapes, (context,)) if self.given_shapes else None
 
         support = one.support
         bounded = isinstance(support, constraints.integer_interval)
-        self.values = int(support.upper_bound) + 1 if bounded and support is not constraints.boolean else None
+        self.values = (
+            int(support.upper_bound) + 1 if bounded and support is not constraints.boolean else None
+        )
         of_output = torch.cat(
-            [torch.arange(math.prod(s)) % numbers for k, s in self.family.shapes.items() if k not in self.family.fixed]
+            [
+                torch.arange(math.prod(s)) % numbers
+                for k, s in self.family.shapes.items()
+                if k not in self.family.fixed
+            ]
         )
         of_input = torch.arange(numbers).repeat_interleave(self.values or 1)
         seen = of_input < of_output.unsqueeze(-1)
@@ -191,11 +210,17 @@ class Autoregressive(Conditional):
         def conditionals(a: Tensor) -> dist.TorchDistribution:
             a = a.to(weight)
             if self.values is not None:
-                a = (a.unsqueeze(-1) == torch.arange(self.values, device=a.device)).to(weight).flatten(-2)
+                a = (
+                    (a.unsqueeze(-1) == torch.arange(self.values, device=a.device))
+                    .to(weight)
+                    .flatten(-2)
+                )
             a = torch.cat([a, context.expand(*a.shape[:-1], context.shape[-1])], -1)
             return self.family.distribution(**self.family.parametrise(self.masked(a)))
 
-        return self._checked(distributions.Autoregressive(conditionals, context.shape[:-1], self.event_shape), given)
+        return self._checked(
+            distributions.Autoregressive(conditionals, context.shape[:-1], self.event_shape), given
+        )
 
     def options(self) -> dict[str, object]:
         return {"family": type(self.family).__name__, **self.family.options()}

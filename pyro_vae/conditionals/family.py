@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import constraints, transform_to
 
-from pyro_vae.networks import Builder, Shape, build, leading_shape, mlp
+from pyro_vae.networks.network import Builder, Shape, build, leading_shape, mlp
 
 REAL_MAX = 1e7
 POSITIVE_MIN, POSITIVE_MAX = 1e-6, 1e6
@@ -27,7 +27,8 @@ class Conditional(nn.Module):
 
     Arguments:
         event_shape: The shape of a; an int is a vector.
-        given: The shape of b: an int is a vector, a tuple one shape, a *list* of shapes several variables, which
+        given: The shape of b: an int is a vector, a tuple one shape, a *list* of shapes several
+            variables, which
             the call then takes in that order. None: nothing is given, the parameters are free.
 
     Attributes:
@@ -63,7 +64,9 @@ class Conditional(nn.Module):
         """What `repr` shows beside the shapes."""
         return {}
 
-    def _checked(self, p: dist.TorchDistribution, given: Sequence[Tensor]) -> dist.TorchDistribution:
+    def _checked(
+        self, p: dist.TorchDistribution, given: Sequence[Tensor]
+    ) -> dist.TorchDistribution:
         lead = leading_shape(given, self.given_shapes)
         if tuple(p.batch_shape) != lead or tuple(p.event_shape) != self.event_shape:
             raise ValueError(
@@ -98,11 +101,21 @@ class Family(Conditional):
             )
         for key in self.specification.keys() - options.keys():
             if self.distribution.arg_constraints[key].is_discrete:
-                raise TypeError(f"{type(self).__name__} needs {key}=, {self.distribution.arg_constraints[key]}")
-        self.learned = {key: how for key, how in options.items() if isinstance(how, str) and key in self.specification}
+                raise TypeError(
+                    f"{type(self).__name__} needs {key}=, {self.distribution.arg_constraints[key]}"
+                )
+        self.learned = {
+            key: how
+            for key, how in options.items()
+            if isinstance(how, str) and key in self.specification
+        }
         for key, how in self.learned.items():
             constraint = self.distribution.arg_constraints[key]
-            if how not in ("shared", "free") or self.specification[key] is not None or constraint.is_discrete:
+            if (
+                how not in ("shared", "free")
+                or self.specification[key] is not None
+                or constraint.is_discrete
+            ):
                 raise ValueError(
                     f"{key}: expected a number, a tensor, or for a parameter of the event's shape 'shared' (one "
                     f"learned number) or 'free' (one for each entry), got {how!r}"
@@ -114,13 +127,17 @@ class Family(Conditional):
         self.structure = {key: options.get(key, default) for key, default in structural.items()}
         for key, value in self.structure.items():
             if not isinstance(value, int) or value < 1:
-                raise TypeError(f"{type(self).__name__} needs {key}=, a positive whole number, got {value!r}")
+                raise TypeError(
+                    f"{type(self).__name__} needs {key}=, a positive whole number, got {value!r}"
+                )
 
         self.fixed, self.shapes = {}, {}
         for key, shape in self.specification.items():
             chosen = {name: self.structure[name] for name in _structural({key: shape})}
             try:
-                self.shapes[key] = self.event_shape if shape is None else tuple(shape(self.event_shape, **chosen))
+                self.shapes[key] = (
+                    self.event_shape if shape is None else tuple(shape(self.event_shape, **chosen))
+                )
             except IndexError:
                 raise ValueError(
                     f"{type(self).__name__}: event_shape () has too few dimensions, an event of it is a vector"
@@ -129,9 +146,15 @@ class Family(Conditional):
                 self.fixed[key] = options[key]
                 self.register_buffer(f"fixed_{key}", self._fix(key, options[key]))
 
-        numbers = sum(math.prod(shape) for key, shape in self.shapes.items() if key not in self.fixed | self.learned)
+        numbers = sum(
+            math.prod(shape)
+            for key, shape in self.shapes.items()
+            if key not in self.fixed | self.learned
+        )
         if self.given_shapes and not numbers:
-            raise ValueError(f"{type(self).__name__}: every parameter is fixed, so nothing depends on given={given}")
+            raise ValueError(
+                f"{type(self).__name__}: every parameter is fixed, so nothing depends on given={given}"
+            )
         self.raw = nn.Parameter(torch.zeros(numbers)) if numbers and not self.given_shapes else None
         self.net = None
         if self.given_shapes:
@@ -163,7 +186,11 @@ class Family(Conditional):
 
     def example(self) -> dist.TorchDistribution:
         """The distribution where a network returns zeros, before `to_event`: its shapes and support are every one's."""
-        numbers = sum(math.prod(shape) for key, shape in self.shapes.items() if key not in self.fixed | self.learned)
+        numbers = sum(
+            math.prod(shape)
+            for key, shape in self.shapes.items()
+            if key not in self.fixed | self.learned
+        )
         like = next(itertools.chain(self.parameters(), self.buffers()), torch.zeros(()))
         with torch.no_grad():
             return self.distribution(**self.parametrise(torch.zeros(numbers, device=like.device)))
@@ -177,10 +204,12 @@ class Family(Conditional):
         for key, chunk in zip(computed, chunks, strict=True):
             shape, m = self.shapes[key], len(self.event_shape)
             if shape[:m] == self.event_shape and len(shape) > m:
-                # numbers of one pixel lie as channels do, leading, so that a convolution's output fits
+                # numbers of one pixel lie as channels do, leading, so that a convolution's output
+                # fits
                 chunk = chunk.reshape(lead + shape[m:] + self.event_shape)
                 chunk = chunk.movedim(
-                    tuple(range(len(lead), len(lead) + len(shape) - m)), tuple(range(m - len(shape), 0))
+                    tuple(range(len(lead), len(lead) + len(shape) - m)),
+                    tuple(range(m - len(shape), 0)),
                 )
             else:
                 chunk = chunk.reshape(lead + shape)
@@ -205,7 +234,9 @@ class Family(Conditional):
                 f"{key}: expected a number or a tensor of shape {self.shapes[key]}, got shape {tuple(value.shape)}"
             ) from None
         if not value.isfinite().all() or not constraint.check(value).all():
-            raise ValueError(f"{key}: expected finite values within {constraint}, got {_brief(value)}")
+            raise ValueError(
+                f"{key}: expected finite values within {constraint}, got {_brief(value)}"
+            )
         return value
 
 
@@ -219,20 +250,23 @@ def family(
     """A conditional family from any torch or Pyro distribution, in one line.
 
     Arguments:
-        cls: A class of `pyro.distributions`, or one that has `to_event` and `arg_constraints` as those do.
+        cls: A class of `pyro.distributions`, or one that has `to_event` and `arg_constraints` as
+            those do.
         parameters: The names of the parameters that have the shape of the event.
         name: The name of the class, by default that of `cls`.
-        doc: What its docstring says after the first sentence: the formula, the source, when to use it.
-        shapes: The parameters of another shape: a function of the event's shape, whose further arguments are
-            options that the family then takes, `classes` in the example.
+        doc: What its docstring says after the first sentence: the formula, the source, when to use
+            it.
+        shapes: The parameters of another shape: a function of the event's shape, whose further
+            arguments are options that the family then takes, `classes` in the example.
 
     Returns:
-        A class `Family(event_shape, given=None, net=mlp, **fixed)`. `net` is a builder or a module (`networks`). A
-        keyword that is a parameter of the family fixes it, as a buffer; or has it learned without being computed from
-        b, "shared", one number for the whole event, or "free", one for each entry. Positive parameters pass through a
-        softplus held within [1e-6, 1e6], real ones are held within ±1e7, and a `scale_tril` is kept
-        well-conditioned, so that log p and its gradient stay finite whatever the network returns; any other
-        constraint uses `torch.distributions.transform_to`.
+        A class `Family(event_shape, given=None, net=mlp, **fixed)`. `net` is a builder or a module
+        (`networks`). A keyword that is a parameter of the family fixes it, as a buffer; or has it
+        learned without being computed from b, "shared", one number for the whole event, or "free",
+        one for each entry. Positive parameters pass through a softplus held within [1e-6, 1e6],
+        real ones are held within ±1e7, and a `scale_tril` is kept well-conditioned, so that log p
+        and its gradient stay finite whatever the network returns; any other constraint uses
+        `torch.distributions.transform_to`.
 
     Raises:
         ValueError: if the class has no such parameter, or a fixed one lies outside its constraint.
@@ -261,7 +295,9 @@ def family(
             f"{cls.__name__} has no parameter {', '.join(sorted(unknown))}; it has {', '.join(cls.arg_constraints)}"
         )
     for key in specification:
-        if getattr(cls.arg_constraints[key], "is_discrete", False) or _is_dependent(cls.arg_constraints[key]):
+        if getattr(cls.arg_constraints[key], "is_discrete", False) or _is_dependent(
+            cls.arg_constraints[key]
+        ):
             raise ValueError(
                 f"{cls.__name__}: no network can compute {key}, its constraint is {cls.arg_constraints[key]}"
             )
@@ -280,21 +316,32 @@ def family(
         + (f"{said}\n\n" if said else "")
         + "    Arguments:\n        event_shape, given: The shapes of a and b, see `Conditional`.\n"
         "        net: Builds the network, see `networks`.\n"
-        + (f"        {options}: The size of an event's parameters, a whole number.\n" if options else "")
+        + (
+            f"        {options}: The size of an event's parameters, a whole number.\n"
+            if options
+            else ""
+        )
         + f"{rows}\n"
         "            (each computed by the network, or fixed by giving it)\n"
     )
     module = sys._getframe(1).f_globals.get("__name__", __name__)
     if module.startswith("pyro_vae."):
         doc += f"\n    Example:\n        >>> {title}(3, given=20{chosen})\n        {title}((3,) | (20,){chosen})\n"
-    namespace = {"distribution": cls, "specification": specification, "__doc__": doc, "__module__": module}
+    namespace = {
+        "distribution": cls,
+        "specification": specification,
+        "__doc__": doc,
+        "__module__": module,
+    }
     return type(title, (Family,), namespace)
 
 
 def _shape(value: ShapeLike, name: str) -> Shape:
     shape = (value,) if isinstance(value, int) else value
     if not isinstance(shape, Sequence) or not all(isinstance(s, int) and s > 0 for s in shape):
-        raise ValueError(f"{name}: expected a positive whole number or a tuple of them, got {value!r}")
+        raise ValueError(
+            f"{name}: expected a positive whole number or a tuple of them, got {value!r}"
+        )
     return tuple(shape)
 
 
@@ -307,13 +354,19 @@ def _structural(specification: dict) -> dict[str, int | None]:
     """The options that the shapes of a specification take, with their defaults."""
     options = {}
     for shape in specification.values():
-        for argument in [] if shape is None else list(inspect.signature(shape).parameters.values())[1:]:
-            options[argument.name] = None if argument.default is argument.empty else argument.default
+        for argument in (
+            [] if shape is None else list(inspect.signature(shape).parameters.values())[1:]
+        ):
+            options[argument.name] = (
+                None if argument.default is argument.empty else argument.default
+            )
     return options
 
 
 def _is_dependent(constraint: constraints.Constraint) -> bool:
-    return constraint is constraints.dependent or isinstance(constraint, type(constraints.dependent))
+    return constraint is constraints.dependent or isinstance(
+        constraint, type(constraints.dependent)
+    )
 
 
 def positive(raw: Tensor) -> Tensor:
@@ -330,16 +383,19 @@ def shrunk(a: Tensor, norm: float, dims: int) -> Tensor:
 def _lower_cholesky(raw: Tensor) -> Tensor:
     """A lower triangle with a positive diagonal, whose inverse does not overflow.
 
-    diag(s) (I + N), N strictly lower: any such factor, as long as the inverse of I + N stays below `GROWTH_MAX`.
-    N is the raw triangle over d: else what an optimiser jitters would add up over a row, and drown what is learned.
-    Beyond, N is scaled down to a norm of 2.9, at which that holds for any N of any size: no entry of N^k is above
-    2.9^k / √(k-1)!, for it is a sum over falling chains (Smithies' bound), and these add up to less than 1e3.
+    diag(s) (I + N), N strictly lower: any such factor, as long as the inverse of I + N stays below
+    `GROWTH_MAX`. N is the raw triangle over d: else what an optimiser jitters would add up over a
+    row, and drown what is learned. Beyond, N is scaled down to a norm of 2.9, at which that holds
+    for any N of any size: no entry of N^k is above 2.9^k / √(k-1)!, for it is a sum over falling
+    chains (Smithies' bound), and these add up to less than 1e3.
     """
     eye = torch.eye(raw.shape[-1], dtype=raw.dtype, device=raw.device)
     scale = positive(raw.diagonal(dim1=-2, dim2=-1))
     n = raw.clamp(-REAL_MAX, REAL_MAX).tril(-1) / raw.shape[-1]
     with torch.no_grad():
-        inverse = torch.linalg.solve_triangular(eye + n, eye.expand_as(n), upper=False, unitriangular=True)
+        inverse = torch.linalg.solve_triangular(
+            eye + n, eye.expand_as(n), upper=False, unitriangular=True
+        )
         tame = inverse.abs().amax((-2, -1), keepdim=True) <= GROWTH_MAX
     return scale.unsqueeze(-1) * (eye + torch.where(tame, n, shrunk(n, 2.9, dims=2)))
 

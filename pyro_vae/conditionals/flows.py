@@ -11,8 +11,8 @@ from torch.distributions import constraints
 from pyro_vae import distributions
 from pyro_vae.conditionals.family import Conditional, Family, GivenLike, ShapeLike
 from pyro_vae.conditionals.table import Normal
-from pyro_vae.distributions.columns import elementwise
-from pyro_vae.networks import Builder, build, mlp
+from pyro_vae.networks.network import Builder, build, mlp
+from pyro_vae.supports import elementwise
 
 _NO_CHANGE_AT_ZERO = (
     zuko.flows.MaskedAutoregressiveTransform,
@@ -24,9 +24,9 @@ _NO_CHANGE_AT_ZERO = (
 def IAF(features: int, context: int = 0, **options) -> zuko.lazy.Flow:
     """An inverse autoregressive flow, for `Flow(..., flow=IAF)`: a `zuko.flows.MAF` the other way round.
 
-    A draw, with its density, takes one pass, the density of any other value as many as there are features: right for
-    q(z | x), where only draws are scored, and slow for a prior. (Kingma, Salimans, Jozefowicz, Chen, Sutskever &
-    Welling, 2016)
+    A draw, with its density, takes one pass, the density of any other value as many as there are
+    features: right for q(z | x), where only draws are scored, and slow for a prior. (Kingma,
+    Salimans, Jozefowicz, Chen, Sutskever & Welling, 2016)
 
     Arguments:
         features, context: The numbers of both.
@@ -43,7 +43,9 @@ def IAF(features: int, context: int = 0, **options) -> zuko.lazy.Flow:
 
 def _hushed(flow: nn.Module) -> bool:
     """Let the steps of a flow from N(0, I) change their input hardly at first, if numbers near zero do that to them."""
-    if not isinstance(flow, zuko.lazy.Flow) or not isinstance(flow.base(), zuko.distributions.DiagNormal):
+    if not isinstance(flow, zuko.lazy.Flow) or not isinstance(
+        flow.base(), zuko.distributions.DiagNormal
+    ):
         return False
     steps = [getattr(step, "transform", step) for step in getattr(flow.transform, "transforms", [])]
     if not steps or not all(isinstance(step, _NO_CHANGE_AT_ZERO) for step in steps):
@@ -62,29 +64,34 @@ class Flow(Conditional):
 
     (Rezende & Mohamed, 2015) Each kind is one argument:
 
-    - `flow=zuko.flows.NSF` (the default): autoregressive splines (Durkan, Bekasov, Murray & Papamakarios, 2019)
+    - `flow=zuko.flows.NSF` (the default): autoregressive splines (Durkan, Bekasov, Murray &
+      Papamakarios, 2019)
     - `flow=zuko.flows.NSF, passes=2`: the same as couplings, one pass either way
-    - `flow=zuko.flows.MAF`: masked autoregressive, fast density (Papamakarios, Pavlakou & Murray, 2017)
+    - `flow=zuko.flows.MAF`: masked autoregressive, fast density (Papamakarios, Pavlakou & Murray,
+      2017)
     - `flow=pv.IAF`: inverse autoregressive, fast draws (Kingma et al., 2016)
     - `flow=zuko.flows.RealNVP`: affine couplings (Dinh, Sohl-Dickstein & Bengio, 2017)
 
-    What is given enters every step, and those of the kinds above start as a normal that the network computes from it
-    as for `Normal`, which they hardly change at first, as the published IAF does: learning begins where that of
-    `Normal` does. From a fixed normal it is far slower.
+    What is given enters every step, and those of the kinds above start as a normal that the network
+    computes from it as for `Normal`, which they hardly change at first, as the published IAF does:
+    learning begins where that of `Normal` does. From a fixed normal it is far slower.
 
     Use:
         prior: latents of any shape; `flow=zuko.flows.MAF` or NSF, both quick in density.
         likelihood: few real values with a distribution of any shape.
-        variational: a posterior of any shape: `flow=pv.IAF` for many latents, NSF for few, MAF under a `Vamp`.
+        variational: a posterior of any shape: `flow=pv.IAF` for many latents, NSF for few, MAF
+            under a `Vamp`.
 
     Arguments:
         event_shape, given: The shapes of a and b, see `Conditional`.
-        flow: A class of `zuko.flows` (NSF, MAF, ...), or any callable `(features, context, **options)` that
-            returns a module whose call, on the context or None, returns a distribution over vectors.
-        net: Builds the network that turns what is given into the flow's context and the parameters of its base.
+        flow: A class of `zuko.flows` (NSF, MAF, ...), or any callable `(features, context,
+            **options)` that returns a module whose call, on the context or None, returns a
+            distribution over vectors.
+        net: Builds the network that turns what is given into the flow's context and the parameters
+            of its base.
         context: How many numbers the former is.
-        base: The family over vectors at which it starts where something is given, if of a kind above;
-            `MultivariateNormal` where the correlations are linear in the main.
+        base: The family over vectors at which it starts where something is given, if of a kind
+            above; `MultivariateNormal` where the correlations are linear in the main.
         options: Further arguments of `flow`, `transforms=3` or `hidden_features=(64, 64)` for two.
 
     Raises:
@@ -116,7 +123,9 @@ class Flow(Conditional):
         super().__init__(event_shape, given)
 
         made_of = {"flow": flow} | ({} if base is Normal else {"base": base})
-        self._options = {key: getattr(made, "__name__", repr(made)) for key, made in made_of.items()} | options
+        self._options = {
+            key: getattr(made, "__name__", repr(made)) for key, made in made_of.items()
+        } | options
         self.net, self.base = None, None
         features, context = math.prod(self.event_shape), context if self.given_shapes else 0
         self.flow = flow(features, context, **options)
@@ -143,7 +152,9 @@ class Flow(Conditional):
         else:
             context, *start = self.net(*given).split(self._sizes, -1)
             if start:
-                flow = zuko.distributions.NormalizingFlow(self.flow.transform(context), self.base.at(*start))
+                flow = zuko.distributions.NormalizingFlow(
+                    self.flow.transform(context), self.base.at(*start)
+                )
             else:
                 flow = self.flow(context)
 

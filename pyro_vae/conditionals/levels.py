@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from pyro_vae import distributions
 from pyro_vae.conditionals.family import Family, GivenLike, ShapeLike
-from pyro_vae.networks import Builder, Shape, mlp
+from pyro_vae.networks.network import Builder, Shape, mlp
 
 
 class Binomial(Family):
@@ -13,8 +13,8 @@ class Binomial(Family):
 
     .. math:: p(x) = \binom{n}{x} p^x (1 - p)^{n - x}
 
-    Scored by a compiled loss it is as any other, but its draws cannot be exported: as a latent it runs uncompiled.
-    (Johnson, Kemp & Kotz, 2005)
+    Scored by a compiled loss it is as any other, but its draws cannot be exported: as a latent it
+    runs uncompiled. (Johnson, Kemp & Kotz, 2005)
 
     Use:
         likelihood: counts out of a known total for each entry, successes in n trials.
@@ -34,7 +34,8 @@ class Binomial(Family):
 
 
 class DiscretisedLogistic(Family):
-    r"""p(a | b), a logistic variable rounded to levels 0, ..., levels - 1; see `distributions.DiscretisedLogistic`.
+    r"""p(a | b), a logistic variable rounded to levels 0, ..., levels - 1; see
+    `distributions.DiscretisedLogistic`.
 
     .. math:: p(x) = \sigma\Big(\frac{u + h - \mu}{s}\Big) - \sigma\Big(\frac{u - h - \mu}{s}\Big),
         \qquad u = 2xh - 1, \quad h = \frac{1}{L - 1}
@@ -47,7 +48,8 @@ class DiscretisedLogistic(Family):
     Arguments:
         event_shape, given, net: See `family`.
         levels: How many, a whole number from 2, or a tensor of the event's shape; 256 for bytes.
-        loc, scale: In units in which the lowest level is -1 and the highest 1; computed by the network, or fixed.
+        loc, scale: In units in which the lowest level is -1 and the highest 1; computed by the
+            network, or fixed.
 
     Example:
         >>> DiscretisedLogistic((3, 32, 32), given=64, levels=256, scale="shared")
@@ -63,7 +65,8 @@ def _components(event: Shape, components: int) -> Shape:
 
 
 class DiscretisedLogisticMixture(Family):
-    r"""p(a | b), at every entry a mixture of discretised logistics. (Salimans, Karpathy, Chen & Kingma, 2017)
+    r"""p(a | b), at every entry a mixture of discretised logistics. (Salimans, Karpathy, Chen &
+    Kingma, 2017)
 
     .. math:: p(x) = \sum_c \pi_c \, p_c(x), \qquad p_c \text{ a } \texttt{DiscretisedLogistic}
 
@@ -84,7 +87,12 @@ class DiscretisedLogisticMixture(Family):
     """
 
     distribution = distributions.DiscretisedLogisticMixture
-    specification = {"levels": None, "logits": _components, "loc": _components, "scale": _components}  # noqa: RUF012
+    specification = {
+        "levels": None,
+        "logits": _components,
+        "loc": _components,
+        "scale": _components,
+    }  # noqa: RUF012
 
     def __init__(self, *args, **options):
         super().__init__(*args, **options)
@@ -100,9 +108,11 @@ def _gaps(event: Shape, classes: int) -> Shape:
 
 
 class Ordinal(Family):
-    r"""p(a | b), ordered classes by cumulative logits; see `distributions.Ordinal`. (McCullagh, 1980)
+    r"""p(a | b), ordered classes by cumulative logits; see `distributions.Ordinal`. (McCullagh,
+    1980)
 
-    .. math:: p(x \le j) = \sigma(c_j - \mu), \qquad c_j - c_{j-1} = g_j > 0, \quad c_0 + c_{L-2} = 0
+    .. math:: p(x \le j) = \sigma(c_j - \mu), \qquad c_j - c_{j-1} = g_j > 0, \quad c_0 + c_{L-2} =
+    0
 
     Use:
         likelihood: classes with an order but no distances, grades and ratings for two.
@@ -111,7 +121,8 @@ class Ordinal(Family):
         event_shape, given, net: See `family`.
         classes: How many, a whole number from 2.
         loc: The centre of the logistic variable; computed by the network, or fixed.
-        gaps: Between neighbouring thresholds, `[*event, classes - 2]`; computed by the network, or fixed.
+        gaps: Between neighbouring thresholds, `[*event, classes - 2]`; computed by the network, or
+            fixed.
 
     Example:
         >>> Ordinal(3, given=20, classes=5)
@@ -129,13 +140,15 @@ def _totals(event: Shape) -> Shape:
 
 
 class Multinomial(Family):
-    r"""p(a | b), counts over classes given their total, which log p takes from each value; see `distributions`.
+    r"""p(a | b), counts over classes given their total, which log p takes from each value; see
+    `distributions`.
 
-    .. math:: \log p(x \mid N) = \log \frac{N!}{\prod_j x_j!} + \sum_j x_j \log p_j, \qquad N = \sum_j x_j
+    .. math:: \log p(x \mid N) = \log \frac{N!}{\prod_j x_j!} + \sum_j x_j \log p_j, \qquad N =
+    \sum_j x_j
 
-    As a likelihood it is p(x | z, N), N the total of x: nothing is said of N, and `simulate` draws x of `total_count`.
-    Scored by a compiled loss it is as any other, but its draws cannot be exported: as a latent it runs uncompiled.
-    (Liang, Krishnan, Hoffman & Jebara, 2018)
+    As a likelihood it is p(x | z, N), N the total of x: nothing is said of N, and `simulate` draws
+    x of `total_count`. Scored by a compiled loss it is as any other, but its draws cannot be
+    exported: as a latent it runs uncompiled. (Liang, Krishnan, Hoffman & Jebara, 2018)
 
     Use:
         likelihood: bags of words, clicks: what is counted, not how much in all.
@@ -143,7 +156,8 @@ class Multinomial(Family):
     Arguments:
         event_shape: Its last dimension is the classes.
         given, net: See `family`.
-        total_count: The total of a draw, a whole number, or a tensor of the event's shape without the last dimension.
+        total_count: The total of a draw, a whole number, or a tensor of the event's shape without
+            the last dimension.
         logits: Of the classes; computed by the network, or fixed.
 
     Example:
@@ -167,13 +181,14 @@ class Multinomial(Family):
 
 
 class DirichletMultinomial(Multinomial):
-    r"""p(a | b), counts over classes given their total, spread wider than `Multinomial`; see `distributions`.
+    r"""p(a | b), counts over classes given their total, spread wider than `Multinomial`; see
+    `distributions`.
 
     .. math:: p(x \mid N) = \frac{N! \, \Gamma(A)}{\Gamma(N + A)} \prod_j
         \frac{\Gamma(x_j + a_j)}{x_j! \, \Gamma(a_j)}, \qquad N = \sum_j x_j, \quad A = \sum_j a_j
 
-    Scored by a compiled loss it is as any other, but its draws cannot be exported: as a latent it runs uncompiled.
-    (Mosimann, 1962)
+    Scored by a compiled loss it is as any other, but its draws cannot be exported: as a latent it
+    runs uncompiled. (Mosimann, 1962)
 
     Use:
         likelihood: bags whose words come in bursts: counts that vary more than a multinomial.

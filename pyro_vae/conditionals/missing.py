@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from pyro_vae import distributions
 from pyro_vae.conditionals.family import Conditional
-from pyro_vae.networks import Builder, Network, build, mlp
+from pyro_vae.networks.network import Builder, Network, build, mlp
 
 
 class missing(Conditional):
@@ -14,9 +14,10 @@ class missing(Conditional):
 
     .. math:: \log p(x_\mathrm{obs} \mid z) = \sum_{j \in \mathrm{obs}} \log p(x_j \mid z)
 
-    Right if cells are missing at random: whether one is may depend on what is observed, and on nothing else. The
-    variational is told which are missing by `masked`. Draws of x are complete. With a mask in place of NaN, pass
-    `x.masked_fill(~mask, torch.nan)`; counts and classes as floats. (Mattei & Frellsen, 2019)
+    Right if cells are missing at random: whether one is may depend on what is observed, and on
+    nothing else. The variational is told which are missing by `masked`. Draws of x are complete.
+    With a mask in place of NaN, pass `x.masked_fill(~mask, torch.nan)`; counts and classes as
+    floats. (Mattei & Frellsen, 2019)
 
     Use:
         likelihood: data with missing cells, NaN; the encoder is told by `masked`.
@@ -25,7 +26,8 @@ class missing(Conditional):
         likelihood: p(x | z), independent over the cells of x given z, or a mixture of such.
 
     Raises:
-        TypeError: if the likelihood is no conditional; when called, if its cells are not independent.
+        TypeError: if the likelihood is no conditional; when called, if its cells are not
+            independent.
 
     Example:
         >>> import pyro_vae as pv
@@ -45,7 +47,9 @@ class missing(Conditional):
 
     def __init__(self, likelihood: Conditional):
         if not isinstance(likelihood, Conditional):
-            raise TypeError(f"likelihood: expected a conditional, pv.Normal(3, given=2), got {likelihood!r}")
+            raise TypeError(
+                f"likelihood: expected a conditional, pv.Normal(3, given=2), got {likelihood!r}"
+            )
         super().__init__(likelihood.event_shape, list(likelihood.given_shapes) or None)
 
         self.likelihood = likelihood
@@ -61,7 +65,8 @@ def masked(net: Builder = mlp) -> Builder:
     """A builder of networks that may be given NaN: they see zeros in its place, and masks that are 1 elsewhere.
 
     Arguments:
-        net: The builder of the network itself, which is given every variable, and then the mask of each.
+        net: The builder of the network itself, which is given every variable, and then the mask of
+            each.
 
     Example:
         >>> q = masked(mlp)([(3,)], (4,))

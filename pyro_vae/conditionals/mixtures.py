@@ -11,7 +11,7 @@ from torch.distributions import constraints
 from pyro_vae import distributions
 from pyro_vae.conditionals.family import Conditional, Family, GivenLike, ShapeLike
 from pyro_vae.conditionals.table import Categorical, Normal  # noqa: F401
-from pyro_vae.networks import Builder, mlp
+from pyro_vae.networks.network import Builder, mlp
 
 
 class Mixture(Conditional):
@@ -19,15 +19,16 @@ class Mixture(Conditional):
 
     .. math:: p(a \mid b) = \sum_c w_c(b) \, p_c(a \mid b)
 
-    Its draws are reparametrised, the weights included, where the components are normal (diagonal, low rank, full)
-    or Laplace (`distributions.Mixture`); as a variational of another family it is for score-function objectives,
-    to which `Trace_ELBO` turns by itself. Free components start at random, for equal ones would have equal gradients
-    for ever. (Figurnov, Mohamed & Mnih, 2018)
+    Its draws are reparametrised, the weights included, where the components are normal (diagonal,
+    low rank, full) or Laplace (`distributions.Mixture`); as a variational of another family it is
+    for score-function objectives, to which `Trace_ELBO` turns by itself. Free components start at
+    random, for equal ones would have equal gradients for ever. (Figurnov, Mohamed & Mnih, 2018)
 
     Use:
         prior: latents that fall in clusters.
         likelihood: data with several likely values, any family.
-        variational: a posterior with several modes; normal and Laplace components have reparametrised draws.
+        variational: a posterior with several modes; normal and Laplace components have
+            reparametrised draws.
 
     Arguments:
         family: The family of the components, `Normal` for one.
@@ -37,7 +38,8 @@ class Mixture(Conditional):
         options: Options and fixed parameters of the family.
 
     Raises:
-        ValueError: if there are no components, or a draw of the family has more dimensions than an event.
+        ValueError: if there are no components, or a draw of the family has more dimensions than an
+            event.
 
     Example:
         >>> Mixture(Normal, 2, components=10)
@@ -81,16 +83,22 @@ class Mixture(Conditional):
 
     def options(self) -> dict[str, object]:
         inner = self.components
-        return {"family": type(inner).__name__, "components": inner.event_shape[0], **inner.options()}
+        return {
+            "family": type(inner).__name__,
+            "components": inner.event_shape[0],
+            **inner.options(),
+        }
 
 
 class Vamp(Conditional):
-    r"""The variational mixture of posteriors prior (VampPrior): the variational's own average over pseudo-inputs.
+    r"""The variational mixture of posteriors prior (VampPrior): the variational's own average over
+    pseudo-inputs.
 
     .. math:: p(z) = \sum_k w_k \, q(z \mid u_k), \qquad w_k = 1 / K \text{ unless learned}
 
-    The pseudo-inputs u are learned with the rest. They start at data, `Vamp.from_data(q, x)`, or, where only their
-    number is given, near the lower end of `within`, as published. (Tomczak & Welling, 2018)
+    The pseudo-inputs u are learned with the rest. They start at data, `Vamp.from_data(q, x)`, or,
+    where only their number is given, near the lower end of `within`, as published. (Tomczak &
+    Welling, 2018)
 
     Use:
         prior: where q(z) shall be met by the prior: better log p(x), and fewer unused latents.
@@ -100,12 +108,12 @@ class Vamp(Conditional):
         pseudo_inputs: Where u starts, `[K, *event_shape of x]`; or K, which starts them at
             `low + (high - low) ε`, ε ~ N(0.05, 0.01²).
         learned_weights: Whether w is learned; it starts at 1 / K.
-        within: (low, high), to which u is clipped wherever it is used: the range of x. By default (0, 1) where only K
-            is given, otherwise there is none.
+        within: (low, high), to which u is clipped wherever it is used: the range of x. By default
+            (0, 1) where only K is given, otherwise there is none.
 
     Raises:
-        ValueError: if the pseudo-inputs have another shape than that q is given, or there are none; if `within` is
-            no interval.
+        ValueError: if the pseudo-inputs have another shape than that q is given, or there are none;
+            if `within` is no interval.
 
     Example:
         >>> q = Normal(2, given=(1, 8, 8))
@@ -128,18 +136,26 @@ class Vamp(Conditional):
         free = isinstance(pseudo_inputs, int) and not isinstance(pseudo_inputs, bool)
         self.within = (0, 1) if free and within is None else within
         if self.within is not None and not -math.inf < self.within[0] < self.within[1] < math.inf:
-            raise ValueError(f"within: expected two finite numbers (low, high), the lower first, got {within}")
+            raise ValueError(
+                f"within: expected two finite numbers (low, high), the lower first, got {within}"
+            )
         if free:
             shape = _given_x(variational, "pseudo_inputs")
             low, high = self.within
-            pseudo_inputs = low + (high - low) * (0.05 + 0.01 * torch.randn(max(0, pseudo_inputs), *shape))
+            pseudo_inputs = low + (high - low) * (
+                0.05 + 0.01 * torch.randn(max(0, pseudo_inputs), *shape)
+            )
         _check_inputs(variational, pseudo_inputs, "pseudo_inputs")
         self.variational = variational
-        self.pseudo_inputs = nn.Parameter(pseudo_inputs.detach().clone().to(torch.get_default_dtype()))
+        self.pseudo_inputs = nn.Parameter(
+            pseudo_inputs.detach().clone().to(torch.get_default_dtype())
+        )
         self.logits = nn.Parameter(torch.zeros(len(pseudo_inputs))) if learned_weights else None
 
     @classmethod
-    def from_data(cls, variational: Conditional, x: Tensor, components: int = 500, **options) -> "Vamp":
+    def from_data(
+        cls, variational: Conditional, x: Tensor, components: int = 500, **options
+    ) -> "Vamp":
         """A `Vamp` whose pseudo-inputs start at data, drawn without replacement.
 
         Arguments:
@@ -165,7 +181,9 @@ class Vamp(Conditional):
         u = self.pseudo_inputs if self.within is None else self.pseudo_inputs.clamp(*self.within)
         logits = self.pseudo_inputs.new_zeros(u.shape[0]) if self.logits is None else self.logits
 
-        return self._checked(distributions.Mixture(dist.Categorical(logits=logits), self.variational(u)), ())
+        return self._checked(
+            distributions.Mixture(dist.Categorical(logits=logits), self.variational(u)), ()
+        )
 
     def options(self) -> dict[str, object]:
         options: dict[str, object] = {"pseudo_inputs": len(self.pseudo_inputs)}
@@ -175,17 +193,20 @@ class Vamp(Conditional):
 
 
 class Aggregate(Conditional):
-    r"""The aggregate of a trained variational over data, as a prior: with it, draws of the pair look like data.
+    r"""The aggregate of a trained variational over data, as a prior: with it, draws of the pair
+    look like data.
 
     .. math:: p(z) = q(z) = \frac{1}{N} \sum_i q(z \mid x_i)
 
-    It is set in place of the prior once the pair is trained, `vae.prior = pv.Aggregate(vae.variational, x)`: of all
-    priors the one with the largest mean ELBO on x, for that variational and likelihood. It holds a copy of the
-    variational as it is then, in eval mode, and x, and learns nothing; exact for the data it holds, at the cost of
-    encoding all of them at each call. (Hoffman & Johnson, 2016; Tomczak & Welling, 2018)
+    It is set in place of the prior once the pair is trained, `vae.prior =
+    pv.Aggregate(vae.variational, x)`: of all priors the one with the largest mean ELBO on x, for
+    that variational and likelihood. It holds a copy of the variational as it is then, in eval mode,
+    and x, and learns nothing; exact for the data it holds, at the cost of encoding all of them at
+    each call. (Hoffman & Johnson, 2016; Tomczak & Welling, 2018)
 
     Use:
-        prior: after training: draws of the pair that look like data; not for comparing log p(x) of that data.
+        prior: after training: draws of the pair that look like data; not for comparing log p(x) of
+            that data.
 
     Arguments:
         variational: q(z | x).

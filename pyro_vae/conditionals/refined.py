@@ -10,16 +10,18 @@ from pyro_vae.conditionals.table import Normal, StandardNormal  # noqa: F401
 
 
 class Refined(Conditional):
-    r"""A variational improved for each datum by steps of gradient ascent on its ELBO (semi-amortised inference).
+    r"""A variational improved for each datum by steps of gradient ascent on its ELBO
+    (semi-amortised inference).
 
     .. math:: \lambda_{t+1} = \lambda_t + \eta \, \frac{g_t}{\max(1, \lVert g_t \rVert)}, \qquad
         g_t = \nabla_\lambda E_{q_\lambda(z)}[\log p(x, z) - \log q_\lambda(z)]
 
-    λ are the numbers that the encoder returned, before they are constrained. The steps are taken without gradient:
-    the encoder is trained with the gradient at the refined λ, as if it had returned it, which is the first-order
-    form of the published method. Prior and likelihood are the pair's own, the same objects. Any variational whose
-    steps end elsewhere is still a q: the bounds hold. A pair with it runs, trains and is measured as any other; it
-    cannot be exported, for its call takes gradients. (Kim, Wiseman, Miller, Sontag & Rush, 2018)
+    λ are the numbers that the encoder returned, before they are constrained. The steps are taken
+    without gradient: the encoder is trained with the gradient at the refined λ, as if it had
+    returned it, which is the first-order form of the published method. Prior and likelihood are the
+    pair's own, the same objects. Any variational whose steps end elsewhere is still a q: the bounds
+    hold. A pair with it runs, trains and is measured as any other; it cannot be exported, for its
+    call takes gradients. (Kim, Wiseman, Miller, Sontag & Rush, 2018)
 
     Use:
         variational: where the encoder is what is missing: the amortisation gap is large.
@@ -80,7 +82,9 @@ class Refined(Conditional):
 
     def forward(self, x: Tensor) -> dist.TorchDistribution:
         if torch.compiler.is_compiling():
-            raise RuntimeError(f"{self} takes gradients when it is called, which no compiled graph can")
+            raise RuntimeError(
+                f"{self} takes gradients when it is called, which no compiled graph can"
+            )
         start = self.variational.raw_from(x)
         raw = start.detach()
         with torch.enable_grad():

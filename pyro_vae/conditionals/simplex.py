@@ -13,7 +13,8 @@ def _last(event: tuple[int, ...], less: int = 0) -> tuple[int, ...]:
 class Dirichlet(family(distributions.Dirichlet, concentration=lambda event: _last(event))):
     r"""p(a | b), Dirichlet: positive numbers that add up to one over the last dimension.
 
-    .. math:: p(a) = \frac{\Gamma(\sum_k \alpha_k)}{\prod_k \Gamma(\alpha_k)} \prod_k a_k^{\alpha_k - 1}
+    .. math:: p(a) = \frac{\Gamma(\sum_k \alpha_k)}{\prod_k \Gamma(\alpha_k)} \prod_k a_k^{\alpha_k
+    - 1}
 
     Reparametrised (implicitly). As a prior fix it, `Dirichlet(10, concentration=0.3)`. (Figurnov,
     Mohamed & Mnih, 2018; Joo, Lee, Park & Moon, 2020)
@@ -21,7 +22,8 @@ class Dirichlet(family(distributions.Dirichlet, concentration=lambda event: _las
     Use:
         prior: proportions; below one, α makes most of them small.
         likelihood: proportions that add up to one, without an exact 0.
-        variational: proportions; reparametrised (implicitly), with a closed KL to a Dirichlet prior.
+        variational: proportions; reparametrised (implicitly), with a closed KL to a Dirichlet
+            prior.
 
     Arguments:
         event_shape, given: The shapes of a and b, see `Conditional`.
@@ -38,11 +40,15 @@ class Dirichlet(family(distributions.Dirichlet, concentration=lambda event: _las
 
 
 class LogisticNormal(
-    family(dist.LogisticNormal, loc=lambda event: _last(event, 1), scale=lambda event: _last(event, 1))
+    family(
+        dist.LogisticNormal, loc=lambda event: _last(event, 1), scale=lambda event: _last(event, 1)
+    )
 ):
-    r"""p(a | b), logistic-normal: a normal of K - 1 numbers, brought to the simplex of K by breaking a stick.
+    r"""p(a | b), logistic-normal: a normal of K - 1 numbers, brought to the simplex of K by
+    breaking a stick.
 
-    .. math:: \log \frac{(K - k) \, a_k}{1 - \sum_{j \le k} a_j} \sim N(\mu_k, \sigma_k^2), \qquad k < K
+    .. math:: \log \frac{(K - k) \, a_k}{1 - \sum_{j \le k} a_j} \sim N(\mu_k, \sigma_k^2), \qquad k
+    < K
 
     At μ = 0 the middle of it is 1/K each.
 
@@ -54,7 +60,8 @@ class LogisticNormal(
         variational: proportions, quicker and steadier than the Dirichlet.
 
     Arguments:
-        event_shape, given: The shapes of a and b, see `Conditional`; the last dimension is K, at least 2.
+        event_shape, given: The shapes of a and b, see `Conditional`; the last dimension is K, at
+            least 2.
         net: Builds the network, see `networks`.
         loc, scale: μ and σ, K - 1 in the last dimension; by default from the network.
 
@@ -88,10 +95,12 @@ class OneHotCategorical(family(dist.OneHotCategorical, logits=lambda event: _las
     Use:
         prior: a discrete latent that a network reads as it is.
         likelihood: classes, given as one-hot vectors.
-        variational: a discrete latent: summed over with `TraceEnum_ELBO`, or by `VIMCO`, `ReweightedWakeSleep`.
+        variational: a discrete latent: summed over with `TraceEnum_ELBO`, or by `VIMCO`,
+            `ReweightedWakeSleep`.
 
     Arguments:
-        event_shape, given: The shapes of a and b, see `Conditional`; the last dimension is the classes.
+        event_shape, given: The shapes of a and b, see `Conditional`; the last dimension is the
+            classes.
         net: Builds the network, see `networks`.
         logits: log π up to a constant, `[*event]`; by default from the network.
 

@@ -24,13 +24,17 @@ class _OnSpheres:
             nn.init.normal_(self.raw)
 
 
-class PowerSpherical(_OnSpheres, family(distributions.PowerSpherical, "loc", concentration=_spheres)):
-    r"""p(a | b), power spherical: an a of d numbers lies on the unit sphere of R^d, around a direction.
+class PowerSpherical(
+    _OnSpheres, family(distributions.PowerSpherical, "loc", concentration=_spheres)
+):
+    r"""p(a | b), power spherical: an a of d numbers lies on the unit sphere of R^d, around a
+    direction.
 
     .. math:: p(a) \propto (1 + \mu^\top a)^\kappa
 
-    Reparametrised, fast, and stable at any κ, with a closed KL to `UniformSphere`, its usual prior. An event of
-    several dimensions is a sphere for each entry of all but the last. (De Cao & Aziz, 2020)
+    Reparametrised, fast, and stable at any κ, with a closed KL to `UniformSphere`, its usual prior.
+    An event of several dimensions is a sphere for each entry of all but the last. (De Cao & Aziz,
+    2020)
 
     Use:
         prior: directions around one that is learned.
@@ -38,7 +42,8 @@ class PowerSpherical(_OnSpheres, family(distributions.PowerSpherical, "loc", con
         variational: directions; the first choice on the sphere.
 
     Arguments:
-        event_shape, given: The shapes of a and b, see `Conditional`; the last dimension is d, at least 2.
+        event_shape, given: The shapes of a and b, see `Conditional`; the last dimension is d, at
+            least 2.
         net: Builds the network, see `networks`.
         loc: μ, `[*event]`, scaled to length one; by default from the network.
         concentration: κ, `[*event without the last]`, above 0; by default from the network.
@@ -52,14 +57,17 @@ class PowerSpherical(_OnSpheres, family(distributions.PowerSpherical, "loc", con
     """
 
 
-class VonMisesFisher(_OnSpheres, family(distributions.VonMisesFisher, "loc", concentration=_spheres)):
-    r"""p(a | b), von Mises-Fisher: the normal distribution of the unit sphere of R^d, the q of the S-VAE.
+class VonMisesFisher(
+    _OnSpheres, family(distributions.VonMisesFisher, "loc", concentration=_spheres)
+):
+    r"""p(a | b), von Mises-Fisher: the normal distribution of the unit sphere of R^d, the q of the
+    S-VAE.
 
     .. math:: p(a) = C_d(\kappa) \, e^{\kappa \mu^\top a}
 
-    Reparametrised (implicitly, so that no objective needs a correction term), with a closed KL to `UniformSphere`,
-    and exported like any other; a draw costs a few times one of `PowerSpherical`. (Davidson, Falorsi, De Cao, Kipf &
-    Tomczak, 2018; see `distributions.VonMisesFisher`)
+    Reparametrised (implicitly, so that no objective needs a correction term), with a closed KL to
+    `UniformSphere`, and exported like any other; a draw costs a few times one of `PowerSpherical`.
+    (Davidson, Falorsi, De Cao, Kipf & Tomczak, 2018; see `distributions.VonMisesFisher`)
 
     Use:
         prior: directions around one that is learned.
@@ -67,7 +75,8 @@ class VonMisesFisher(_OnSpheres, family(distributions.VonMisesFisher, "loc", con
         variational: directions, as the S-VAE has them; slower than `PowerSpherical`.
 
     Arguments:
-        event_shape, given: The shapes of a and b, see `Conditional`; the last dimension is d, at least 2.
+        event_shape, given: The shapes of a and b, see `Conditional`; the last dimension is d, at
+            least 2.
         net: Builds the network, see `networks`.
         loc: μ, `[*event]`, scaled to length one; by default from the network.
         concentration: κ, `[*event without the last]`, above 0; by default from the network.
@@ -82,7 +91,8 @@ class VonMisesFisher(_OnSpheres, family(distributions.VonMisesFisher, "loc", con
 
 
 class UniformSphere(Conditional):
-    r"""The uniform distribution on the unit sphere of R^d, with nothing to learn; the prior of the S-VAE.
+    r"""The uniform distribution on the unit sphere of R^d, with nothing to learn; the prior of the
+    S-VAE.
 
     .. math:: p(a) = \frac{\Gamma(d/2)}{2 \pi^{d/2}}
 

@@ -17,7 +17,8 @@ Normal = family(
 
     Use:
         prior: where location and scale shall be learned; otherwise `StandardNormal`.
-        likelihood: real values with noise: `scale=0.1` fixes σ, `scale="shared"` learns one, "free" one for each pixel.
+        likelihood: real values with noise: `scale=0.1` fixes σ, `scale="shared"` learns one, "free"
+            one for each pixel.
         variational: the first choice, fast and robust; it misses correlations between the latents.
     """,
 )
@@ -49,7 +50,8 @@ StudentT = family(
     Use:
         prior: latents with heavy tails, clusters far apart among them.
         likelihood: real values with gross outliers.
-        variational: for importance sampling: tails above those of the posterior keep the weights bounded.
+        variational: for importance sampling: tails above those of the posterior keep the weights
+            bounded.
     """,
 )
 LogitNormal = family(
@@ -121,7 +123,8 @@ Bernoulli = family(
     Use:
         prior: binary latents.
         likelihood: binary values, binarised images; grey ones need `ContinuousBernoulli`.
-        variational: binary latents, with `gradient="leave_one_out"`, `VIMCO` or `ReweightedWakeSleep`.
+        variational: binary latents, with `gradient="leave_one_out"`, `VIMCO` or
+            `ReweightedWakeSleep`.
     """,
 )
 ContinuousBernoulli = family(
@@ -133,7 +136,8 @@ ContinuousBernoulli = family(
     (Loaiza-Ganem & Cunningham, 2019)
 
     Use:
-        likelihood: grey values in [0, 1], the ends included, where the Bernoulli would not be normalised.
+        likelihood: grey values in [0, 1], the ends included, where the Bernoulli would not be
+            normalised.
     """,
 )
 Categorical = family(
@@ -146,8 +150,10 @@ Categorical = family(
 
     Use:
         prior: a discrete latent; `OneHotCategorical` is the same as a vector.
-        likelihood: classes without order; 256 levels where there are data enough to learn each by itself.
-        variational: a discrete latent: summed over with `TraceEnum_ELBO`, or by `VIMCO`, `ReweightedWakeSleep`.
+        likelihood: classes without order; 256 levels where there are data enough to learn each by
+            itself.
+        variational: a discrete latent: summed over with `TraceEnum_ELBO`, or by `VIMCO`,
+            `ReweightedWakeSleep`.
     """,
 )
 Poisson = family(
@@ -172,7 +178,8 @@ NegativeBinomial = family(
     (Lopez, Regier, Cole, Jordan & Yosef, 2018)
 
     Use:
-        likelihood: counts that vary more than a Poisson; `total_count="free"` learns one r for each column.
+        likelihood: counts that vary more than a Poisson; `total_count="free"` learns one r for each
+            column.
     """,
 )
 ZeroInflatedPoisson = family(
@@ -214,7 +221,8 @@ MultivariateNormal = family(
     Use:
         prior: correlated latents.
         likelihood: few real values with correlated noise.
-        variational: the posterior of correlated latents, up to some tens; best with sticking the landing.
+        variational: the posterior of correlated latents, up to some tens; best with sticking the
+            landing.
     """,
 )
 
@@ -227,12 +235,14 @@ class LowRankNormal(
         cov_factor=lambda event, rank: (*event[:-1], event[-1], rank),
     )
 ):
-    r"""p(a | b), a `LowRankMultivariateNormal`: covariance W Wᵀ + D, W of `rank` columns; see `family`.
+    r"""p(a | b), a `LowRankMultivariateNormal`: covariance W Wᵀ + D, W of `rank` columns; see
+    `family`.
 
     .. math:: a \sim N(\mu, W W^\top + D)
 
-    A learned W is held to 300 times √D in norm: beyond, float32 no longer tells D from zero. Free parameters
-    start at random, for at W = 0 its gradient is zero for ever. (Ong, Nott & Smith, 2018)
+    A learned W is held to 300 times √D in norm: beyond, float32 no longer tells D from zero. Free
+    parameters start at random, for at W = 0 its gradient is zero for ever. (Ong, Nott & Smith,
+    2018)
 
     Use:
         prior: many latents with a few common causes.

@@ -8,8 +8,8 @@ from pyro_vae.diagnostics.gaps import Gap, InferenceGaps, inference_gaps, poster
 from pyro_vae.diagnostics.grid import GridPosterior, grid_posterior
 from pyro_vae.diagnostics.imputation import Imputation, impute
 from pyro_vae.diagnostics.latents import JointKL, Latents, joint_kl, latents
+from pyro_vae.diagnostics.log_weights import log_weights
 from pyro_vae.diagnostics.picture import Picture, picture
-from pyro_vae.diagnostics.weights import log_weights
 
 __all__ = [
     "Annealed",

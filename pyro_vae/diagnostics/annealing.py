@@ -7,11 +7,21 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Transform, biject_to, constraints
 
-from pyro_vae.checks import check_data
 from pyro_vae.diagnostics.evidence import evidence_of
 from pyro_vae.progress import progress_bar
 from pyro_vae.supports import describe
-from pyro_vae.traces import CHUNK, latents, log_joint, log_prob, quietly, samples, simulate, terms, trace
+from pyro_vae.weights.intake import check_data
+from pyro_vae.weights.traces import (
+    CHUNK,
+    latent_values,
+    log_joint,
+    log_prob,
+    quietly,
+    sample_sites,
+    simulate,
+    terms,
+    trace,
+)
 
 TARGET = 0.65  # acceptance rate of the transitions
 DIVERGENT = 1000.0  # nats of energy that a trajectory may lose
@@ -21,14 +31,18 @@ class Annealed(NamedTuple):
     """An estimate of log p(x) per datum, `[n]`, in nats, with weighted draws from the true posterior.
 
     Attributes:
-        value, stderr: The estimate, in expectation a lower bound, and its Monte Carlo standard error.
+        value, stderr: The estimate, in expectation a lower bound, and its Monte Carlo standard
+            error.
         ess: The effective number of chains, between 1 and k.
         acceptance: The share of accepted trajectories; near 0.65 when the step sizes fit.
-        divergent: The share of trajectories that diverged; they are rejected, but speak against the rest.
+        divergent: The share of trajectories that diverged; they are rejected, but speak against the
+            rest.
         z: Draws of p(z | x) by site, `[k, n, *event]`, to be weighted.
         log_weights: Their logarithmic weights, `[k, n]`; `softmax(0)` normalises them.
-        betas: The temperatures, `[num_steps + 1]`, from 0, which is q(z | x), to 1, which is p(x, z).
-        path, path_stderr: log of the integral of q(z | x)^(1 - beta) p(x, z)^beta at each, `[num_steps + 1, n]`.
+        betas: The temperatures, `[num_steps + 1]`, from 0, which is q(z | x), to 1, which is p(x,
+            z).
+        path, path_stderr: log of the integral of q(z | x)^(1 - beta) p(x, z)^beta at each,
+            `[num_steps + 1, n]`.
     """
 
     value: Tensor
@@ -46,12 +60,20 @@ class Annealed(NamedTuple):
         """Why the numbers are not to be trusted; empty if nothing speaks against them."""
         said = []
         for share, what in (
-            ((self.acceptance < 0.3).double().mean().item(), "fewer than 30 % of the trajectories were accepted"),
-            ((self.divergent > 0.1).double().mean().item(), "more than 10 % of the trajectories diverged"),
+            (
+                (self.acceptance < 0.3).double().mean().item(),
+                "fewer than 30 % of the trajectories were accepted",
+            ),
+            (
+                (self.divergent > 0.1).double().mean().item(),
+                "more than 10 % of the trajectories diverged",
+            ),
             ((self.stderr > 1).double().mean().item(), "the standard error is above a nat"),
         ):
             if share > 0:
-                said.append(f"{what} for {100 * share:.3g} % of the data: take more steps, num_steps=")
+                said.append(
+                    f"{what} for {100 * share:.3g} % of the data: take more steps, num_steps="
+                )
         return said
 
 
@@ -60,7 +82,8 @@ class Bracket(NamedTuple):
 
     Attributes:
         lower, lower_stderr: Forward chains from q(z | x): a lower bound in expectation.
-        upper, upper_stderr: Reverse chains from the z that x was drawn with: an upper bound in expectation.
+        upper, upper_stderr: Reverse chains from the z that x was drawn with: an upper bound in
+            expectation.
         x: The simulated data, `[n, *event]`.
     """
 
@@ -84,19 +107,22 @@ def annealed_log_evidence(
     num_leapfrog: int = 10,
     progress: bool = True,
 ) -> Annealed:
-    r"""log p(x) by annealed importance sampling, with Hamiltonian transitions, along the geometric path.
+    r"""log p(x) by annealed importance sampling, with Hamiltonian transitions, along the geometric
+    path.
 
     .. math:: f_\beta(z) = q(z|x)^{1-\beta} \, p(x, z)^\beta, \qquad
         \log w = \sum_t (\beta_t - \beta_{t-1}) \, (\log p(x, z_{t-1}) - \log q(z_{t-1}|x))
 
-    The step size of each datum at each temperature is adapted in a pilot run and then frozen, for adapting it in
-    the run that counts would bias it. Constrained latents move through their bijections. (Neal, 2001; Grosse,
-    Ghahramani & Adams, 2015; Wu, Burda, Salakhutdinov & Grosse, 2017)
+    The step size of each datum at each temperature is adapted in a pilot run and then frozen, for
+    adapting it in the run that counts would bias it. Constrained latents move through their
+    bijections. (Neal, 2001; Grosse, Ghahramani & Adams, 2015; Wu, Burda, Salakhutdinov & Grosse,
+    2017)
 
     Arguments:
         pair: The pair.
         data: x, `[n, *event]`, and what else the model takes.
-        num_steps: Temperatures after the first, on a sigmoid schedule; each costs `num_leapfrog` gradients, twice.
+        num_steps: Temperatures after the first, on a sigmoid schedule; each costs `num_leapfrog`
+            gradients, twice.
         num_chains: k, chains for each datum.
         num_leapfrog: Leapfrog steps of each trajectory.
         progress: Show a progress bar, in a terminal or notebook.
@@ -105,8 +131,8 @@ def annealed_log_evidence(
         An `Annealed`.
 
     Raises:
-        TypeError, ValueError: as `log_weights`; and if a latent is discrete, or its support has no bijection to the
-            reals, with the estimator to use instead.
+        TypeError, ValueError: as `log_weights`; and if a latent is discrete, or its support has no
+            bijection to the reals, with the estimator to use instead.
 
     Example:
         >>> import pyro_vae as pv
@@ -146,14 +172,15 @@ def bracket(
 ) -> Bracket:
     r"""log p(x) from both sides, on data simulated from the model (bidirectional Monte Carlo).
 
-    Of simulated data one exact draw z of p(z | x) is known, the one that x was drawn with. Chains that anneal from
-    it down to q(z | x) estimate 1 / p(x) without bias, so with the forward chains they enclose log p(x), and their
-    distance bounds the error of both in expectation. (Grosse, Ghahramani & Adams, 2015)
+    Of simulated data one exact draw z of p(z | x) is known, the one that x was drawn with. Chains
+    that anneal from it down to q(z | x) estimate 1 / p(x) without bias, so with the forward chains
+    they enclose log p(x), and their distance bounds the error of both in expectation. (Grosse,
+    Ghahramani & Adams, 2015)
 
     Arguments:
         pair: The pair.
-        data: How many to simulate, or a template of x of as many rows, and what else the model takes; see
-            `simulate`.
+        data: How many to simulate, or a template of x of as many rows, and what else the model
+            takes; see `simulate`.
         num_steps, num_chains, num_leapfrog, progress: As for `annealed_log_evidence`.
 
     Returns:
@@ -176,10 +203,14 @@ def bracket(
     drawn = simulate(pair, *data)
     with quietly(pair):
         template = data[0] if isinstance(data[0], Tensor) else drawn["x"]
-        names = [name for name, value in latents(trace(pair.guide, (template, *data[1:]))).items()]
+        names = [
+            name for name, value in latent_values(trace(pair.guide, (template, *data[1:]))).items()
+        ]
     observed = [name for name in drawn if name not in names]
     if len(observed) != 1:
-        raise ValueError(f"a bracket needs a model that observes x alone, this one observes {', '.join(observed)}")
+        raise ValueError(
+            f"a bracket needs a model that observes x alone, this one observes {', '.join(observed)}"
+        )
     x = drawn[observed[0]]
     betas = _schedule(num_steps)
     lower, upper = [], []
@@ -228,16 +259,32 @@ class _Path:
     """The path between q(z | x) and p(z | x) for a block of data: `[k, n]` chains on unconstrained numbers."""
 
     def __init__(self, pair: nn.Module, data: tuple, num_chains: int, num_leapfrog: int, bar):
-        self.pair, self.data, self.k, self.num_leapfrog, self.bar = pair, data, num_chains, num_leapfrog, bar
+        self.pair, self.data, self.k, self.num_leapfrog, self.bar = (
+            pair,
+            data,
+            num_chains,
+            num_leapfrog,
+            bar,
+        )
         with quietly(pair):
-            sites = samples(trace(pair.guide, data, draws=64))
-            model = samples(trace(pair.model, data, latents={name: site["value"][0] for name, site in sites.items()}))
+            sites = sample_sites(trace(pair.guide, data, draws=64))
+            model = sample_sites(
+                trace(
+                    pair.model,
+                    data,
+                    latents={name: site["value"][0] for name, site in sites.items()},
+                )
+            )
             self.bijections: dict[str, Transform] = {}
             for name, site in sites.items():
-                self.bijections[name] = bijection(name, model.get(name, site)["fn"].support, "log_evidence")
+                self.bijections[name] = bijection(
+                    name, model.get(name, site)["fn"].support, "log_evidence"
+                )
             u = self._flatten({name: site["value"] for name, site in sites.items()})
             # what q is at x does not change on the way, unless one of its sites hangs on another
-            self.q = samples(trace(pair.guide, data, draws=num_chains)) if len(sites) == 1 else None
+            self.q = (
+                sample_sites(trace(pair.guide, data, draws=num_chains)) if len(sites) == 1 else None
+            )
             if self.q is not None:
                 terms(pair, data, 1)  # refuses a pair without weights per datum
         # the spread of q, so that one step size serves all dimensions
@@ -245,17 +292,25 @@ class _Path:
 
     def start(self) -> _State:
         with quietly(self.pair):
-            return self._state(self._flatten(latents(trace(self.pair.guide, self.data, draws=self.k))))
+            return self._state(
+                self._flatten(latent_values(trace(self.pair.guide, self.data, draws=self.k)))
+            )
 
     def at(self, z: dict[str, Tensor]) -> _State:
         """All chains of a datum at the same z, `[n, *event]`."""
         with quietly(self.pair):
-            return self._state(self._flatten({name: v.expand(self.k, *v.shape) for name, v in z.items()}))
+            return self._state(
+                self._flatten({name: v.expand(self.k, *v.shape) for name, v in z.items()})
+            )
 
-    def run(self, betas: Tensor, s: _State, eps: Tensor | None = None, reverse: bool = False) -> _Outcome:
+    def run(
+        self, betas: Tensor, s: _State, eps: Tensor | None = None, reverse: bool = False
+    ) -> _Outcome:
         """Along all temperatures; without step sizes `[num_steps, n]` they are adapted on the way."""
         steps, n = len(betas) - 1, self.data[0].shape[0]
-        found = torch.full((steps, n), 0.3, dtype=s.u.dtype, device=s.u.device) if eps is None else eps
+        found = (
+            torch.full((steps, n), 0.3, dtype=s.u.dtype, device=s.u.device) if eps is None else eps
+        )
         log_w = torch.zeros_like(s.log_p, dtype=torch.float64)
         accepted, divergent = torch.zeros_like(log_w), torch.zeros_like(log_w)
         path = [evidence_of(log_w)]
@@ -271,14 +326,29 @@ class _Path:
             if eps is None and t < steps:
                 found[t:] = (found[t - 1] * (probability.mean(0) - TARGET).exp()).to(found.dtype)
             self.bar.update(n)
-        values, errors = (torch.stack([getattr(e, name) for e in path]) for name in ("value", "stderr"))
-        return _Outcome(s, log_w, found, (accepted / steps).mean(0), (divergent / steps).mean(0), values, errors)
+        values, errors = (
+            torch.stack([getattr(e, name) for e in path]) for name in ("value", "stderr")
+        )
+        return _Outcome(
+            s, log_w, found, (accepted / steps).mean(0), (divergent / steps).mean(0), values, errors
+        )
 
     def finish(self, outcome: _Outcome, betas: Tensor) -> Annealed:
         e = evidence_of(outcome.log_w)
         z = self._unflatten(outcome.state.u)[0]
         o = outcome
-        return Annealed(e.value, e.stderr, e.ess, o.acceptance, o.divergent, z, o.log_w, betas, o.path, o.path_stderr)
+        return Annealed(
+            e.value,
+            e.stderr,
+            e.ess,
+            o.acceptance,
+            o.divergent,
+            z,
+            o.log_w,
+            betas,
+            o.path,
+            o.path_stderr,
+        )
 
     def _transition(self, s: _State, beta: float, eps: Tensor) -> tuple[_State, Tensor, Tensor]:
         """One Hamiltonian trajectory that leaves f_beta as it is; its acceptance probability, and divergence."""
@@ -295,7 +365,10 @@ class _Path:
         loss = torch.where(loss.isfinite(), loss, torch.full_like(loss, math.inf))
         probability = (-loss).clamp(max=0).exp()
         take = torch.rand_like(probability) < probability
-        kept = (torch.where(take.reshape(take.shape + (1,) * (a.dim() - 2)), a, b) for a, b in zip(new, s, strict=True))
+        kept = (
+            torch.where(take.reshape(take.shape + (1,) * (a.dim() - 2)), a, b)
+            for a, b in zip(new, s, strict=True)
+        )
         return _State(*kept), probability.double(), (loss > DIVERGENT).double()
 
     def _state(self, u: Tensor) -> _State:

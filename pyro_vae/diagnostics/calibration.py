@@ -7,9 +7,9 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
-from pyro_vae import traces
 from pyro_vae.progress import progress_bar
-from pyro_vae.traces import quietly, samples, simulate, trace
+from pyro_vae.weights import traces
+from pyro_vae.weights.traces import quietly, sample_sites, simulate, trace
 
 BINS = 20
 
@@ -20,9 +20,10 @@ class Calibration(NamedTuple):
     Attributes:
         ranks: How many of the draws lie below z*, `[n, d]`, whole numbers from 0 to num_draws.
         pvalue: Of a chi-squared test that they are uniform, `[d]`.
-        slope: The z-score of their linear contrast, `[d]`: above 0 if q lies too low, below 0 if it lies too high.
-        curve: The z-score of their quadratic contrast, `[d]`: above 0 (a U) if q is over-confident, below 0 (a hump)
-            if it is under-confident.
+        slope: The z-score of their linear contrast, `[d]`: above 0 if q lies too low, below 0 if it
+            lies too high.
+        curve: The z-score of their quadratic contrast, `[d]`: above 0 (a U) if q is over-confident,
+            below 0 (a hump) if it is under-confident.
         names: The dimensions, "z[0]" and so on.
         num_draws: Draws of q(z | x*) for each datum.
         level: Of the verdict: the chance to find a fault in any dimension if there is none.
@@ -52,10 +53,13 @@ class Calibration(NamedTuple):
     def faults(self) -> list[str]:
         """What is wrong with each dimension, in words; empty where nothing was found.
 
-        A bias piles the ranks up at one end, and that by itself bends the histogram; where there is one, the width
-        of q is judged by the spread of the ranks' normal scores about their own mean.
+        A bias piles the ranks up at one end, and that by itself bends the histogram; where there is
+        one, the width of q is judged by the spread of the ranks' normal scores about their own
+        mean.
         """
-        limit = -torch.special.ndtri(torch.tensor(self.level / (4 * len(self.names)), dtype=torch.float64)).item()
+        limit = -torch.special.ndtri(
+            torch.tensor(self.level / (4 * len(self.names)), dtype=torch.float64)
+        ).item()
         said = []
         for j, p in enumerate(self.adjusted.tolist()):
             slope, curve = self.slope[j].item(), self.curve[j].item()
@@ -64,7 +68,11 @@ class Calibration(NamedTuple):
                 words.append(f"biased: q lies too {'low' if slope > 0 else 'high'}")
                 curve = _spread(self.ranks[:, j], self.num_draws)
             if abs(curve) > limit:
-                words.append("over-confident: q is too narrow" if curve > 0 else "under-confident: q is too wide")
+                words.append(
+                    "over-confident: q is too narrow"
+                    if curve > 0
+                    else "under-confident: q is too wide"
+                )
             words.sort(key=lambda word: word.startswith("biased") != (abs(slope) > abs(curve)))
             words = words or ["not the posterior: ranks of another shape"]
             said.append("; ".join(words) if p < self.level else "")
@@ -104,9 +112,17 @@ class Calibration(NamedTuple):
             "",
             f"{'dimension':<{width}}  {'p':>8}  {'p (Holm)':>8}  {'slope':>7}  {'curve':>7}",
         ]
-        rows = zip(self.names, self.pvalue.tolist(), self.adjusted.tolist(), self.slope.tolist(), self.curve.tolist())
+        rows = zip(
+            self.names,
+            self.pvalue.tolist(),
+            self.adjusted.tolist(),
+            self.slope.tolist(),
+            self.curve.tolist(),
+        )
         for (name, p, adjusted, slope, curve), fault in zip(rows, faults):
-            line = f"{name:<{width}}  {p:8.2g}  {adjusted:8.2g}  {slope:7.1f}  {curve:7.1f}  {fault}"
+            line = (
+                f"{name:<{width}}  {p:8.2g}  {adjusted:8.2g}  {slope:7.1f}  {curve:7.1f}  {fault}"
+            )
             lines.append(line.rstrip())
         wrong = sum(map(bool, faults))
         verdict = (
@@ -120,24 +136,30 @@ class Calibration(NamedTuple):
 
 
 def calibrate(
-    pair: nn.Module, *data: Tensor | int, num_draws: int = 99, level: float = 0.01, progress: bool = True
+    pair: nn.Module,
+    *data: Tensor | int,
+    num_draws: int = 99,
+    level: float = 0.01,
+    progress: bool = True,
 ) -> Calibration:
     r"""Simulation-based calibration of the guide, without refitting it.
 
     .. math:: z^* \sim p(z), \quad x^* \sim p(x|z^*), \quad
         r_j = \#\{k : z_{kj} < z^*_j\}, \quad z_k \sim q(z|x^*)
 
-    If q is the posterior the ranks are uniform on 0, ..., num_draws. A slope means that q is biased, a U that it is
-    over-confident, a hump that it is under-confident. Ties, of discrete latents, are broken at random. (Talts,
-    Betancourt, Simpson, Vehtari & Gelman, 2018)
+    If q is the posterior the ranks are uniform on 0, ..., num_draws. A slope means that q is
+    biased, a U that it is over-confident, a hump that it is under-confident. Ties, of discrete
+    latents, are broken at random. (Talts, Betancourt, Simpson, Vehtari & Gelman, 2018)
 
-    What it cannot see: uniform ranks do not prove that q is the posterior (q = p(z) for every x has them too), the
-    dimensions are judged one by one, and x* are the model's data, not those it was trained on.
+    What it cannot see: uniform ranks do not prove that q is the posterior (q = p(z) for every x has
+    them too), the dimensions are judged one by one, and x* are the model's data, not those it was
+    trained on.
 
     Arguments:
         pair: Any pair.
-        data: What the model is called with; x is a template of which as many rows are simulated as it has. For a
-            `VAE` the number itself will do. Around a thousand are enough to see faults that matter.
+        data: What the model is called with; x is a template of which as many rows are simulated as
+            it has. For a `VAE` the number itself will do. Around a thousand are enough to see
+            faults that matter.
         num_draws: Draws of q(z | x*) for each.
         level: The chance to report a fault, in any dimension, if there is none.
         progress: Show a progress bar, in a terminal or notebook.
@@ -146,8 +168,8 @@ def calibrate(
         A `Calibration`; its `str` is a table.
 
     Raises:
-        ValueError: if the guide and the model have not the same latents, there are too few data, or it cannot be
-            told which argument of the model x is.
+        ValueError: if the guide and the model have not the same latents, there are too few data, or
+            it cannot be told which argument of the model x is.
 
     Example:
         >>> import pyro_vae as pv
@@ -168,7 +190,9 @@ def calibrate(
         raise ValueError("x: expected a template of the data, or a number of data, got nothing")
     n = data[0] if isinstance(data[0], int) else data[0].shape[0]
     if n < 10:
-        raise ValueError(f"data: expected ten rows or more to simulate, for a test of uniformity, got {n}")
+        raise ValueError(
+            f"data: expected ten rows or more to simulate, for a test of uniformity, got {n}"
+        )
     device = next((p.device for p in pair.parameters()), None)
     data = tuple(d if isinstance(d, int) else d.to(device or d.device) for d in data)
 
@@ -176,7 +200,7 @@ def calibrate(
     first = simulate(pair, 2, *rest)["x"] if isinstance(data[0], int) else data[0][:2]
     places = _places(pair, (first, *rest))
     with quietly(pair):
-        drawn = traces.latents(trace(pair.guide, (first, *rest)))
+        drawn = traces.latent_values(trace(pair.guide, (first, *rest)))
     d = sum(value[0].numel() for value in drawn.values())
     rows = max(1, traces.CHUNK // max(1, first[0].numel(), num_draws * d))
     ranks = []
@@ -188,12 +212,17 @@ def calibrate(
             for place, name in places.items():
                 part[place] = simulated[name]
             with quietly(pair):
-                draws = traces.latents(trace(pair.guide, tuple(part), draws=num_draws))
-            ranks.append(torch.cat([_ranks(simulated[name], draws[name]) for name in draws], -1).cpu())
+                draws = traces.latent_values(trace(pair.guide, tuple(part), draws=num_draws))
+            ranks.append(
+                torch.cat([_ranks(simulated[name], draws[name]) for name in draws], -1).cpu()
+            )
             bar.update(size)
     names = []
     for name, value in drawn.items():
-        names += [name + (f"[{', '.join(map(str, at))}]" if at else "") for at in np.ndindex(*value.shape[1:])]
+        names += [
+            name + (f"[{', '.join(map(str, at))}]" if at else "")
+            for at in np.ndindex(*value.shape[1:])
+        ]
     return calibration_of(torch.cat(ranks), num_draws, level=level, names=names)
 
 
@@ -206,7 +235,9 @@ def calibration_of(
     square = all_u.square()
     root_n = len(ranks) ** 0.5
     slope = root_n * u.mean(0) / square.mean().sqrt()
-    curve = root_n * (u.square().mean(0) - square.mean()) / square.std(correction=0).clamp(min=1e-12)
+    curve = (
+        root_n * (u.square().mean(0) - square.mean()) / square.std(correction=0).clamp(min=1e-12)
+    )
     names = [f"z[{j}]" for j in range(ranks.shape[1])] if names is None else names
     found = Calibration(ranks, torch.ones_like(slope), slope, curve, names, num_draws, level)
     counts, share = found.histogram()
@@ -223,7 +254,11 @@ def _spread(ranks: Tensor, num_draws: int) -> float:
     """
     scores = torch.special.ndtri((torch.arange(num_draws + 1).double() + 0.5) / (num_draws + 1))
     square = (scores[ranks] - scores[ranks].mean()).square()
-    z = len(ranks) ** 0.5 * (square.mean() - scores.var(correction=0)).item() / max(square.std().item(), 1e-12)
+    z = (
+        len(ranks) ** 0.5
+        * (square.mean() - scores.var(correction=0)).item()
+        / max(square.std().item(), 1e-12)
+    )
     ends = max((ranks == end).double().mean().item() for end in (0, num_draws))
     return 0.0 if z < 0 and ends > 1 / (num_draws + 1) else z
 
@@ -245,15 +280,21 @@ def _places(pair: nn.Module, few: tuple) -> dict[int, str]:
     """Which arguments of the model are observed, and at which sites."""
     with quietly(pair):
         guide, model = trace(pair.guide, few), trace(poutine.uncondition(pair.model), few)
-    sites = samples(model)
-    observed = {name: site["infer"]["obs"] for name, site in sites.items() if site["infer"].get("was_observed")}
-    inner, outer = set(sites) - set(observed), set(traces.latents(guide))
+    sites = sample_sites(model)
+    observed = {
+        name: site["infer"]["obs"]
+        for name, site in sites.items()
+        if site["infer"].get("was_observed")
+    }
+    inner, outer = set(sites) - set(observed), set(traces.latent_values(guide))
     if inner != outer:
         raise ValueError(
             f"the latents of the model, {', '.join(sorted(inner)) or 'none'}, are not those of the guide, "
             f"{', '.join(sorted(outer)) or 'none'}; sample the same in both"
         )
-    places = {place: name for name, obs in observed.items() for place, d in enumerate(few) if obs is d}
+    places = {
+        place: name for name, obs in observed.items() for place, d in enumerate(few) if obs is d
+    }
     if len(places) < len(observed) or not observed:
         lost = ", ".join(sorted(set(observed) - set(places.values()))) or "nothing"
         raise ValueError(

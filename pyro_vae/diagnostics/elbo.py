@@ -5,8 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pyro_vae.diagnostics.weights import measured, stderr
-from pyro_vae.traces import Terms
+from pyro_vae.diagnostics.log_weights import measured, stderr
+from pyro_vae.weights.traces import Terms
 
 
 class Elbo(NamedTuple):

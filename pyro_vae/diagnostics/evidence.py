@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vae.diagnostics.elbo import gathered
-from pyro_vae.diagnostics.weights import measured
+from pyro_vae.diagnostics.log_weights import measured
 
 
 class Evidence(NamedTuple):
@@ -16,8 +16,8 @@ class Evidence(NamedTuple):
     Attributes:
         value, stderr: The estimate, and its Monte Carlo standard error by the delta method.
         ess: The effective sample size, between 1 and k.
-        khat: The Pareto shape of the largest weights; above `khat_threshold(k)` value and stderr are not to be
-            trusted.
+        khat: The Pareto shape of the largest weights; above `khat_threshold(k)` value and stderr
+            are not to be trusted.
     """
 
     value: Tensor
@@ -27,11 +27,16 @@ class Evidence(NamedTuple):
 
 
 def log_evidence(
-    pair: nn.Module, *data: Tensor, num_samples: int = 5000, compile: bool = False, progress: bool = True
+    pair: nn.Module,
+    *data: Tensor,
+    num_samples: int = 5000,
+    compile: bool = False,
+    progress: bool = True,
 ) -> Evidence:
     r"""log p(x) by importance sampling, in chunks: memory does not grow with the number of draws.
 
-    .. math:: \log \hat p(x) = \log \frac{1}{k} \sum_{i=1}^k w_i, \qquad E[\log \hat p(x)] \le \log p(x)
+    .. math:: \log \hat p(x) = \log \frac{1}{k} \sum_{i=1}^k w_i, \qquad E[\log \hat p(x)] \le \log
+    p(x)
 
     (Burda, Grosse & Salakhutdinov, 2016; Vehtari, Simpson, Gelman, Yao & Gabry, 2024)
 
@@ -59,7 +64,9 @@ def log_evidence(
         torch.Size([5])
     """
     found = measured(pair, data, num_samples, progress, compile)
-    return gathered([evidence_of(t.log_likelihood + t.log_prior - t.log_variational) for t in found])
+    return gathered(
+        [evidence_of(t.log_likelihood + t.log_prior - t.log_variational) for t in found]
+    )
 
 
 def evidence_of(log_w: Tensor) -> Evidence:
@@ -78,8 +85,8 @@ def khat_threshold(num_samples: int) -> float:
 def pareto_khat(log_w: Tensor) -> Tensor:
     """The shape of a generalised Pareto distribution fitted to the largest weights, per datum.
 
-    By the empirical Bayes estimate of Zhang & Stephens (2009), with the weak prior of Vehtari et al. (2024). NaN for
-    fewer than 25 draws; 0 where all weights are equal.
+    By the empirical Bayes estimate of Zhang & Stephens (2009), with the weak prior of Vehtari et
+    al. (2024). NaN for fewer than 25 draws; 0 where all weights are equal.
 
     Arguments:
         log_w: `[k, n]`.
@@ -94,7 +101,9 @@ def pareto_khat(log_w: Tensor) -> Tensor:
     top = (log_w - log_w.amax(0)).topk(m + 1, dim=0).values.flip(0).exp()
     x = top[1:] - top[0]
     flat = x[-1] <= 1e-9
-    x = torch.where(flat, torch.linspace(0.1, 1.0, m, dtype=x.dtype, device=x.device)[:, None], x).clamp(min=1e-300)
+    x = torch.where(
+        flat, torch.linspace(0.1, 1.0, m, dtype=x.dtype, device=x.device)[:, None], x
+    ).clamp(min=1e-300)
 
     grid = 30 + int(m**0.5)
     i = torch.arange(1, grid + 1, dtype=x.dtype, device=x.device)[:, None]

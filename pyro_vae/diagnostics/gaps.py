@@ -10,15 +10,15 @@ from pyro.distributions.util import scale_and_mask
 from torch import Tensor, nn
 from torch.distributions import Transform, constraints, transform_to
 
-from pyro_vae.checks import check_data
 from pyro_vae.conditionals import Conditional
 from pyro_vae.diagnostics.annealing import Annealed, bijection
 from pyro_vae.diagnostics.elbo import elbo, gathered
 from pyro_vae.diagnostics.evidence import Evidence, evidence_of
-from pyro_vae.diagnostics.weights import measured, stderr
+from pyro_vae.diagnostics.log_weights import measured, stderr
 from pyro_vae.progress import progress_bar
 from pyro_vae.supports import describe
-from pyro_vae.traces import CHUNK, log_prob, quietly, samples, trace
+from pyro_vae.weights.intake import check_data
+from pyro_vae.weights.traces import CHUNK, log_prob, quietly, sample_sites, trace
 
 ALTERNATIVES = (("scale_tril", "covariance_matrix", "precision_matrix"), ("logits", "probs"))
 
@@ -27,8 +27,9 @@ class Gap(NamedTuple):
     """KL(q(z | x) ‖ p(z | x)) per datum, `[n]`, in nats; in expectation a lower bound.
 
     Attributes:
-        value, stderr: log p(x) - ELBO, and its Monte Carlo standard error. On the same draws, by importance sampling,
-            it is never negative; against another estimate of log p(x) it can be, by noise.
+        value, stderr: log p(x) - ELBO, and its Monte Carlo standard error. On the same draws, by
+            importance sampling, it is never negative; against another estimate of log p(x) it can
+            be, by noise.
     """
 
     value: Tensor
@@ -40,15 +41,17 @@ class InferenceGaps(NamedTuple):
 
     Attributes:
         approximation, approximation_stderr: log p(x) less the best ELBO of the family.
-        amortisation, amortisation_stderr: The best ELBO less the encoder's; below 0 where another family was asked
-            for that is worse than the encoder's q.
+        amortisation, amortisation_stderr: The best ELBO less the encoder's; below 0 where another
+            family was asked for that is worse than the encoder's q.
         total, total_stderr: Their sum, log p(x) less the encoder's ELBO.
         log_evidence, log_evidence_stderr: The log p(x) that was used.
-        best_elbo, best_elbo_stderr: The ELBO of the refitted q. It is found by optimisation, so the truly best one
-            is no lower: the approximation gap is bounded from above by it, the amortisation gap from below.
+        best_elbo, best_elbo_stderr: The ELBO of the refitted q. It is found by optimisation, so the
+            truly best one
+            is no lower: the approximation gap is bounded from above by it, the amortisation gap
+                from below.
         elbo, elbo_stderr: The encoder's ELBO.
-        khat: The Pareto shape of the weights from which log p(x) was estimated, see `Evidence`; NaN where it was
-            given.
+        khat: The Pareto shape of the weights from which log p(x) was estimated, see `Evidence`; NaN
+            where it was given.
     """
 
     approximation: Tensor
@@ -81,16 +84,18 @@ def posterior_gap(
         pair: The pair.
         data: x, `[n, *event]`, and what else the model takes.
         num_samples: Draws of q(z | x) for each datum.
-        log_evidence: log p(x) with fields `value` and `stderr`, `[n]` each, from `annealed_log_evidence` for one. By
-            default it is estimated by importance sampling on the draws of the ELBO; the gap then cannot come out
-            negative, and is a lower bound in expectation.
+        log_evidence: log p(x) with fields `value` and `stderr`, `[n]` each, from
+            `annealed_log_evidence` for one. By default it is estimated by importance sampling on
+            the draws of the ELBO; the gap then cannot come out negative, and is a lower bound in
+            expectation.
         progress: Show a progress bar, in a terminal or notebook.
 
     Returns:
         A `Gap`, `[n]` each, float64.
 
     Raises:
-        TypeError, ValueError: as `log_weights`; and if `log_evidence` has other fields or another shape.
+        TypeError, ValueError: as `log_weights`; and if `log_evidence` has other fields or another
+            shape.
 
     Example:
         >>> import pyro_vae as pv
@@ -129,26 +134,30 @@ def inference_gaps(
     seed: int | None = None,
     progress: bool = True,
 ) -> InferenceGaps:
-    r"""KL(q(z | x) ‖ p(z | x)) as what the family of q costs, and what it costs that an encoder sets its parameters.
+    r"""KL(q(z | x) ‖ p(z | x)) as what the family of q costs, and what it costs that an encoder
+    sets its parameters.
 
     .. math::
         \log p(x) - \mathrm{ELBO}(q) =
         \underbrace{\log p(x) - \mathrm{ELBO}(q^*)}_{\text{approximation}} +
         \underbrace{\mathrm{ELBO}(q^*) - \mathrm{ELBO}(q)}_{\text{amortisation}}
 
-    q* has parameters of its own for each datum. They start at the encoder's output, *all* parameters of the
-    distribution, also those that the encoder fixes, follow the gradient of the ELBO (Adam, the learning rate falling
-    to 0 along a cosine), and are kept where that raised an ELBO of fresh draws. The parameters of the pair do not
-    change. (Cremer, Li & Duvenaud, 2018)
+    q* has parameters of its own for each datum. They start at the encoder's output, *all*
+    parameters of the distribution, also those that the encoder fixes, follow the gradient of the
+    ELBO (Adam, the learning rate falling to 0 along a cosine), and are kept where that raised an
+    ELBO of fresh draws. The parameters of the pair do not change. (Cremer, Li & Duvenaud, 2018)
 
     Arguments:
         pair: The pair.
         data: x, `[n, *event]`, and what else the model takes.
-        log_evidence: log p(x) with fields `value` and `stderr`, `[n]` each. By default it is estimated by importance
-            sampling from q*, on the draws of the best ELBO; look at `khat` then.
+        log_evidence: log p(x) with fields `value` and `stderr`, `[n]` each. By default it is
+            estimated by importance sampling from q*, on the draws of the best ELBO; look at `khat`
+            then.
         family: Another family than the guide's, called with a number d: `pv.MultivariateNormal`, or
-            `functools.partial(pv.Flow, transforms=2)`. Its q* is over all latents of a datum together, as one vector
-            of d unconstrained numbers, and starts at the means and variances of draws of q. A flow is slow: one is
+            `functools.partial(pv.Flow, transforms=2)`. Its q* is over all latents of a datum
+            together, as one vector
+            of d unconstrained numbers, and starts at the means and variances of draws of q. A flow
+                is slow: one is
             fitted for each datum, in a loop at every step, so pass few data.
         num_steps: Steps of Adam.
         num_particles: Draws of each datum at a step.
@@ -161,9 +170,9 @@ def inference_gaps(
         An `InferenceGaps`, `[n]` each, float64.
 
     Raises:
-        TypeError, ValueError: as `log_weights`; if a latent is discrete; if the guide's distribution cannot be
-            refitted (a flow, a mixture, a latent whose q depends on another), which `family` may help; if the
-            family has no `loc` and scale to start at.
+        TypeError, ValueError: as `log_weights`; if a latent is discrete; if the guide's
+            distribution cannot be refitted (a flow, a mixture, a latent whose q depends on
+            another), which `family` may help; if the family has no `loc` and scale to start at.
 
     Example:
         >>> import pyro_vae as pv
@@ -176,13 +185,19 @@ def inference_gaps(
         >>> bool((gaps.approximation + gaps.amortisation - gaps.total).abs().max() < 1e-9)
         True
     """
-    for name, value in (("num_steps", num_steps), ("num_particles", num_particles), ("num_samples", num_samples)):
+    for name, value in (
+        ("num_steps", num_steps),
+        ("num_particles", num_particles),
+        ("num_samples", num_samples),
+    ):
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{name}: expected a positive whole number, got {value!r}")
     if not isinstance(learning_rate, int | float) or not 0 < learning_rate < float("inf"):
         raise ValueError(f"learning_rate: expected a positive number, got {learning_rate!r}")
     if family is not None and not callable(family):
-        raise TypeError(f"family: expected a class of families, pv.MultivariateNormal for one, got {family!r}")
+        raise TypeError(
+            f"family: expected a class of families, pv.MultivariateNormal for one, got {family!r}"
+        )
 
     with _seeded(seed):
         data = check_data(pair, data)
@@ -201,7 +216,17 @@ def inference_gaps(
                 _refit(q, pair, block, num_steps, num_particles, learning_rate, bar)
                 log_w = _weights(q, pair, block, num_samples)
                 gap, e = gap_of(log_w), evidence_of(log_w)
-                parts.append(_Refitted(log_w.mean(0), stderr(log_w), gap.value, gap.stderr, e.value, e.stderr, e.khat))
+                parts.append(
+                    _Refitted(
+                        log_w.mean(0),
+                        stderr(log_w),
+                        gap.value,
+                        gap.stderr,
+                        e.value,
+                        e.stderr,
+                        e.khat,
+                    )
+                )
     best = gathered(parts)
 
     approximation, approximation_stderr, value, error, khat = best[2:]
@@ -250,7 +275,9 @@ class _Factor:
 
     def __init__(self, base, reinterpreted: int, unit: Tensor, start: dict[str, Tensor]):
         self.cls, self.reinterpreted = type(base), reinterpreted
-        self.values = {key: start.get(key, getattr(base, key)).detach().clone() for key in _parameters(base)}
+        self.values = {
+            key: start.get(key, getattr(base, key)).detach().clone() for key in _parameters(base)
+        }
         self.units = {key: _unit(key, unit) for key in self.values}
         self.raw = {}
         for key, value in self.values.items():
@@ -272,7 +299,9 @@ class _Sites:
     """q with the guide's distribution at each site, and parameters for each datum."""
 
     def __init__(self, pair: nn.Module, data: tuple):
-        first, second, draws = (samples(trace(pair.guide, data, draws=k)) for k in (None, None, 100))
+        first, second, draws = (
+            sample_sites(trace(pair.guide, data, draws=k)) for k in (None, None, 100)
+        )
         n = data[0].shape[0]
         self.factors, self.masks = {}, {name: site["mask"] for name, site in first.items()}
         for name, site in first.items():
@@ -284,14 +313,18 @@ class _Sites:
             if reason is None and not all(
                 torch.allclose(getattr(base, k), getattr(other, k)) for k in _parameters(base)
             ):
-                reason = "depends on draws of the other latents, which parameters for each datum cannot"
+                reason = (
+                    "depends on draws of the other latents, which parameters for each datum cannot"
+                )
             if reason is not None:
                 raise ValueError(
                     f"q cannot be refitted in its own family: at latent {name!r}, {type(base).__name__} {reason}. Pass "
                     "another, family=pv.MultivariateNormal for one."
                 )
             self.factors[name] = _Factor(base, reinterpreted, _spread(draws[name]["value"]), {})
-        self.tensors = [(raw, None) for factor in self.factors.values() for raw in factor.raw.values()]
+        self.tensors = [
+            (raw, None) for factor in self.factors.values() for raw in factor.raw.values()
+        ]
 
     def draw(self, k: int) -> tuple[dict[str, Tensor], Tensor]:
         """z by site, `[k, n, *event]`, and log q(z) `[k, n]`."""
@@ -307,12 +340,16 @@ class _Joint:
     """q of any family over all latents of a datum, as one vector of unconstrained numbers."""
 
     def __init__(self, pair: nn.Module, data: tuple, family: Callable[[int], Conditional]):
-        sites = samples(trace(pair.guide, data, draws=200))
-        model = samples(trace(pair.model, data, draws=200, latents={k: s["value"] for k, s in sites.items()}))
+        sites = sample_sites(trace(pair.guide, data, draws=200))
+        model = sample_sites(
+            trace(pair.model, data, draws=200, latents={k: s["value"] for k, s in sites.items()})
+        )
         self.bijections, self.shapes, columns = {}, {}, []
         for name, site in sites.items():
             if isinstance(site["mask"], Tensor):
-                raise ValueError(f"latent {name!r} is masked, and another family has no mask: leave family= out")
+                raise ValueError(
+                    f"latent {name!r} is masked, and another family has no mask: leave family= out"
+                )
             self.bijections[name] = bijection(name, model[name]["fn"].support, "posterior_gap")
             u = self.bijections[name].inv(site["value"])
             self.shapes[name] = u.shape[2:]
@@ -331,13 +368,19 @@ class _Joint:
         reason = _why_not(base)
         self.factor, self.flows = None, []
         if reason is None:
-            self.factor = _Factor(base.expand((n, *base.batch_shape)), reinterpreted, self.unit, self._start(base))
+            self.factor = _Factor(
+                base.expand((n, *base.batch_shape)), reinterpreted, self.unit, self._start(base)
+            )
             self.tensors = [(raw, None) for raw in self.factor.raw.values()]
         elif base.has_rsample and not _parameters(base) and describe(base.support) == "real":
             self.flows = [q] + [family(d).to(u) for _ in range(n - 1)]
-            self.tensors = [(raw, i) for i, flow in enumerate(self.flows) for raw in flow.parameters()]
+            self.tensors = [
+                (raw, i) for i, flow in enumerate(self.flows) for raw in flow.parameters()
+            ]
         else:
-            raise ValueError(f"family: {type(base).__name__} {reason}, so it cannot be fitted for each datum")
+            raise ValueError(
+                f"family: {type(base).__name__} {reason}, so it cannot be fitted for each datum"
+            )
 
     def draw(self, k: int) -> tuple[dict[str, Tensor], Tensor]:
         if self.factor is not None:
@@ -350,7 +393,9 @@ class _Joint:
             u = self.mean + self.unit * torch.stack([u for _, u in draws], dim=1)
         z = {}
         for (name, shape), chunk in zip(
-            self.shapes.items(), u.split([shape.numel() for shape in self.shapes.values()], dim=-1), strict=True
+            self.shapes.items(),
+            u.split([shape.numel() for shape in self.shapes.values()], dim=-1),
+            strict=True,
         ):
             v = chunk.reshape(*chunk.shape[:2], *shape)
             z[name] = self.bijections[name](v)
@@ -361,7 +406,11 @@ class _Joint:
     def _start(self, base) -> dict[str, Tensor]:
         """The moments of the draws, as parameters of a family with a location and a scale."""
         keys = set(_parameters(base))
-        if "loc" not in keys or not keys & {"scale", "scale_tril", "cov_diag"} or describe(base.support) != "real":
+        if (
+            "loc" not in keys
+            or not keys & {"scale", "scale_tril", "cov_diag"}
+            or describe(base.support) != "real"
+        ):
             raise ValueError(
                 f"family: {type(base).__name__} over {describe(base.support)} with {', '.join(sorted(keys))}; expected "
                 "one over the reals with loc and one of scale, scale_tril, cov_diag, at which to start it"
@@ -375,7 +424,9 @@ class _Joint:
         return start
 
 
-def _refit(q, pair: nn.Module, data: tuple, num_steps: int, num_particles: int, learning_rate: float, bar) -> None:
+def _refit(
+    q, pair: nn.Module, data: tuple, num_steps: int, num_particles: int, learning_rate: float, bar
+) -> None:
     """Adam on all data at once, whose parameters are independent; kept where it raised the ELBO."""
     tensors = [tensor for tensor, _ in q.tensors]
     before = [tensor.detach().clone() for tensor in tensors]
@@ -411,14 +462,17 @@ def _assign(q, values: list[Tensor]) -> None:
 def _log_weights(q, pair: nn.Module, data: tuple, k: int) -> Tensor:
     """log p(x, z) - log q(z) of draws of q, `[k, n]`, differentiable in q."""
     z, log_q = q.draw(k)
-    sites = samples(trace(pair.model, data, draws=k, latents=z)).values()
+    sites = sample_sites(trace(pair.model, data, draws=k, latents=z)).values()
     return sum(log_prob(site) for site in sites) - log_q
 
 
 def _weights(q, pair: nn.Module, data: tuple, num_samples: int) -> Tensor:
     """The same without gradients, in pieces, float64."""
     draws = max(1, CHUNK // data[0].numel())
-    pieces = [_log_weights(q, pair, data, min(draws, num_samples - k)) for k in range(0, num_samples, draws)]
+    pieces = [
+        _log_weights(q, pair, data, min(draws, num_samples - k))
+        for k in range(0, num_samples, draws)
+    ]
     return torch.cat(pieces).double()
 
 
@@ -433,7 +487,11 @@ def _unwrap(fn) -> tuple:
 
 def _parameters(base) -> list[str]:
     """The arguments from which a distribution is made again."""
-    made_of = [key for key in inspect.signature(type(base).__init__).parameters if key in base.arg_constraints]
+    made_of = [
+        key
+        for key in inspect.signature(type(base).__init__).parameters
+        if key in base.arg_constraints
+    ]
     for first, *others in ALTERNATIVES:
         if first in made_of:
             made_of = [key for key in made_of if key not in others]
@@ -449,7 +507,9 @@ def _why_not(base) -> str | None:
     required = [
         key
         for key, p in inspect.signature(type(base).__init__).parameters.items()
-        if key not in ("self", "validate_args") and p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD
+        if key not in ("self", "validate_args")
+        and p.default is p.empty
+        and p.kind is p.POSITIONAL_OR_KEYWORD
     ]
     names = _parameters(base)
     if not names or not set(required) <= set(names):

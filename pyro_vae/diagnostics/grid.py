@@ -6,8 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pyro_vae.checks import check_data
-from pyro_vae.traces import CHUNK, latents, quietly, terms, trace
+from pyro_vae.weights.intake import check_data
+from pyro_vae.weights.traces import CHUNK, latent_values, quietly, terms, trace
 
 
 class GridPosterior(NamedTuple):
@@ -15,11 +15,13 @@ class GridPosterior(NamedTuple):
 
     Attributes:
         axes: The points of each dimension of z, one or two tensors `[size]`.
-        log_posterior: log p(z | x), a density, `[g, n]`, the grid flattened with the first axis slowest.
+        log_posterior: log p(z | x), a density, `[g, n]`, the grid flattened with the first axis
+            slowest.
         log_variational: log q(z | x), a density, `[g, n]`.
         log_evidence: log p(x), `[n]`.
         gap: KL(q(z | x) ‖ p(z | x)) summed on the grid, `[n]`.
-        outside: The share of q(z | x) that lies off the grid, `[n]`; the rest is to be trusted where it is near 0.
+        outside: The share of q(z | x) that lies off the grid, `[n]`; the rest is to be trusted
+            where it is near 0.
     """
 
     axes: tuple[Tensor, ...]
@@ -41,7 +43,8 @@ def grid_posterior(
         pair: A pair with one latent, over the reals, of one or two dimensions.
         data: x, `[n, *event]`, and what else the model takes.
         size: Points in each dimension.
-        bounds: The least and largest value of each dimension; by default draws of p(z) and q(z | x) with a margin.
+        bounds: The least and largest value of each dimension; by default draws of p(z) and q(z | x)
+            with a margin.
 
     Returns:
         A `GridPosterior`, in nats, float64.
@@ -65,7 +68,7 @@ def grid_posterior(
     data = check_data(pair, data)
     n = data[0].shape[0]
     with quietly(pair):
-        drawn = latents(trace(pair.guide, data, draws=20))
+        drawn = latent_values(trace(pair.guide, data, draws=20))
         prior = trace(pair.model, tuple(d[torch.arange(1000, device=d.device) % n] for d in data))
     names = list(drawn)
     numbers = drawn[names[0]][0, 0].numel()
@@ -95,4 +98,6 @@ def grid_posterior(
     log_posterior = log_joint - log_evidence
     mass = (log_q + cell).exp()
     gap = (mass * (log_q - log_posterior)).sum(0) / mass.sum(0)
-    return GridPosterior((axis,) * numbers, log_posterior, log_q, log_evidence, gap, (1 - mass.sum(0)).clamp(min=0))
+    return GridPosterior(
+        (axis,) * numbers, log_posterior, log_q, log_evidence, gap, (1 - mass.sum(0)).clamp(min=0)
+    )

@@ -7,22 +7,23 @@ import torch
 from torch import Tensor, nn
 from torch import distributions as td
 
-from pyro_vae.checks import check_data
 from pyro_vae.diagnostics.elbo import gathered
-from pyro_vae.distributions.columns import Product, elementwise
+from pyro_vae.distributions.columns import Product
 from pyro_vae.distributions.missing import Missing, log_cells
 from pyro_vae.progress import progress_bar
-from pyro_vae.traces import CHUNK, latents, quietly, samples, terms, trace
+from pyro_vae.supports import elementwise
+from pyro_vae.weights.intake import check_data
+from pyro_vae.weights.traces import CHUNK, latent_values, quietly, sample_sites, terms, trace
 
 
 class Imputation(NamedTuple):
     """x with its missing cells filled in; observed cells are as they were.
 
     Attributes:
-        value: `[n, *event]`: at a missing cell the mean of p(x_mis | x_obs), or the most probable value where
-            the family is discrete.
-        stderr: `[n, *event]`, the Monte Carlo standard error of that mean, or of the probability of that value; 0
-            where x is observed.
+        value: `[n, *event]`: at a missing cell the mean of p(x_mis | x_obs), or the most probable
+            value where the family is discrete.
+        stderr: `[n, *event]`, the Monte Carlo standard error of that mean, or of the probability of
+            that value; 0 where x is observed.
         ess: The effective sample size per datum, `[n]`, between 1 and the number of samples.
         draws: `[draws, n, *event]`, completed data for multiple imputation.
     """
@@ -36,13 +37,15 @@ class Imputation(NamedTuple):
 def impute(
     pair: nn.Module, *data: Tensor, num_samples: int = 1000, draws: int = 0, progress: bool = True
 ) -> Imputation:
-    r"""Fill in missing cells from the posterior, by self-normalised importance sampling with q(z | x) as proposal.
+    r"""Fill in missing cells from the posterior, by self-normalised importance sampling with q(z |
+    x) as proposal.
 
     .. math:: E[x_\mathrm{mis} \mid x_\mathrm{obs}] \approx
         \sum_k \bar w_k \, E[x_\mathrm{mis} \mid z_k, x_\mathrm{obs}],
         \qquad \bar w_k \propto \frac{p(x_\mathrm{obs}, z_k)}{q(z_k \mid x_\mathrm{obs})}
 
-    Draws are resampled z by those weights, and then x given them (Rubin, 1987). (Mattei & Frellsen, 2019)
+    Draws are resampled z by those weights, and then x given them (Rubin, 1987). (Mattei & Frellsen,
+    2019)
 
     Arguments:
         pair: A pair whose likelihood is a `pv.missing(...)`.
@@ -55,8 +58,8 @@ def impute(
         An `Imputation`.
 
     Raises:
-        TypeError, ValueError: as `log_weights`; if no likelihood of the pair takes missing values, or num_samples
-            or draws is no such number.
+        TypeError, ValueError: as `log_weights`; if no likelihood of the pair takes missing values,
+            or num_samples or draws is no such number.
 
     Example:
         >>> import pyro_vae as pv
@@ -89,20 +92,27 @@ def impute(
 
 def _impute(pair: nn.Module, data: tuple, num_samples: int, draws: int) -> Imputation:
     x = data[0]
-    z = latents(trace(pair.guide, data, draws=num_samples))
+    z = latent_values(trace(pair.guide, data, draws=num_samples))
     t = terms(pair, data, num_samples, z)
     w = (t.log_likelihood + t.log_prior - t.log_variational).softmax(0)
-    sites = samples(trace(pair.model, data, draws=num_samples, latents=z)).values()
-    likelihood = next((site["fn"] for site in sites if site["is_observed"] and isinstance(site["fn"], Missing)), None)
+    sites = sample_sites(trace(pair.model, data, draws=num_samples, latents=z)).values()
+    likelihood = next(
+        (site["fn"] for site in sites if site["is_observed"] and isinstance(site["fn"], Missing)),
+        None,
+    )
     if likelihood is None:
-        raise ValueError("pair: no likelihood of it takes missing values; wrap it, likelihood=pv.missing(...)")
+        raise ValueError(
+            "pair: no likelihood of it takes missing values; wrap it, likelihood=pv.missing(...)"
+        )
 
     p = likelihood.given_observed(x)
     complete = p.expand(w.shape).sample().to(x.dtype)
     wide = w.reshape(w.shape + (1,) * (x.dim() - 1))
     value, stderr = torch.zeros_like(x), torch.zeros_like(x)
     for cells, q in _parts(p):
-        value[cells], stderr[cells] = _summary(q, wide, complete[(slice(None), *cells)], x[cells].isnan())
+        value[cells], stderr[cells] = _summary(
+            q, wide, complete[(slice(None), *cells)], x[cells].isnan()
+        )
 
     holes = x.isnan()
     k = torch.multinomial(w.T, max(draws, 1), replacement=True).T[:draws]
@@ -126,7 +136,9 @@ def _parts(p: td.Distribution) -> Iterator[tuple[tuple, td.Distribution]]:
         start += size
 
 
-def _summary(p: td.Distribution, w: Tensor, complete: Tensor, holes: Tensor) -> tuple[Tensor, Tensor]:
+def _summary(
+    p: td.Distribution, w: Tensor, complete: Tensor, holes: Tensor
+) -> tuple[Tensor, Tensor]:
     if not elementwise(p.support).is_discrete:
         try:
             mean = p.mean.expand(complete.shape)
@@ -138,10 +150,15 @@ def _summary(p: td.Distribution, w: Tensor, complete: Tensor, holes: Tensor) -> 
     best = best_error = torch.full_like(complete[0], -1.0)
     value = torch.zeros_like(best)
     for level in range(top + 1):
-        probability, error = _weighted(w, log_cells(p, torch.full_like(complete, float(level))).exp())
+        probability, error = _weighted(
+            w, log_cells(p, torch.full_like(complete, float(level))).exp()
+        )
         better = probability > best
         value = torch.where(better, float(level), value)
-        best, best_error = torch.where(better, probability, best), torch.where(better, error, best_error)
+        best, best_error = (
+            torch.where(better, probability, best),
+            torch.where(better, error, best_error),
+        )
     return value, best_error
 
 

@@ -8,15 +8,17 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent
 
-from pyro_vae import traces
-from pyro_vae.checks import check_data
 from pyro_vae.diagnostics.evidence import Evidence
 from pyro_vae.diagnostics.evidence import log_evidence as importance_log_evidence
-from pyro_vae.diagnostics.weights import stderr
+from pyro_vae.diagnostics.log_weights import stderr
 from pyro_vae.progress import progress_bar
-from pyro_vae.traces import Terms, quietly, samples, trace
+from pyro_vae.weights import traces
+from pyro_vae.weights.intake import check_data
+from pyro_vae.weights.traces import Terms, quietly, sample_sites, trace
 
-TABLE = 2**18  # numbers of log q(z | x_j), over draws, data and dimensions, held at a time; more fall out of the cache
+TABLE = (
+    2**18
+)  # numbers of log q(z | x_j), over draws, data and dimensions, held at a time; more fall out of the cache
 ACTIVE = 0.01
 
 
@@ -32,15 +34,17 @@ class Latents(NamedTuple):
 
     Attributes:
         kl: The mean of KL(q(z | x) ‖ p(z)) over the data.
-        information: I_q(x; z) of the N data, at 1/N each, between 0 and log N. As an estimate for the population
-            that they come from it is a lower bound, in expectation over data sets.
-        information_loo: The same with q(z) averaged over the *other* data: for the population an upper bound, in
-            expectation (Poole et al., 2019). Infinite for one datum.
+        information: I_q(x; z) of the N data, at 1/N each, between 0 and log N. As an estimate for
+            the population that they come from it is a lower bound, in expectation over data sets.
+        information_loo: The same with q(z) averaged over the *other* data: for the population an
+            upper bound, in expectation (Poole et al., 2019). Infinite for one datum.
         ceiling: log N, which information cannot exceed.
-        marginal: KL(q(z) ‖ p(z)), q(z) the mean of q(z | x) over the data; for the population an upper bound.
-        total_correlation: KL(q(z) ‖ Π_j q(z_j)); marginal = total_correlation + the sum of dimension_kl.
-        dimension_kl: KL(q(z_j) ‖ p(z_j)), `[d]`. Both are None unless there is one latent whose dimensions are
-            independent under p(z) and under q(z | x).
+        marginal: KL(q(z) ‖ p(z)), q(z) the mean of q(z | x) over the data; for the population an
+            upper bound.
+        total_correlation: KL(q(z) ‖ Π_j q(z_j)); marginal = total_correlation + the sum of
+            dimension_kl.
+        dimension_kl: KL(q(z_j) ‖ p(z_j)), `[d]`. Both are None unless there is one latent whose
+            dimensions are independent under p(z) and under q(z | x).
         activity: Var_x E_q[z_j | x], `[d]`, the latents' dimensions one after the other.
         active: Where that is above 0.01, `[d]` (Burda, Grosse & Salakhutdinov, 2016).
     """
@@ -83,9 +87,17 @@ class Latents(NamedTuple):
             each = self.dimension_kl.value.sum().item()
             rows.append(("      = total correlation", self.total_correlation, ""))
             rows.append(("      + sum of KL(q(z_j) ‖ p(z_j))", Estimate(each, None), ""))
-        rows.append(("I_q(x; z), leave-one-out", self.information_loo, "   (an upper bound for the population)"))
+        rows.append(
+            (
+                "I_q(x; z), leave-one-out",
+                self.information_loo,
+                "   (an upper bound for the population)",
+            )
+        )
         lines = [f"{name:<36} {_cell(estimate)}{note}" for name, estimate, note in rows]
-        lines.append(f"{'active dimensions':<36} {int(self.active.sum()):>10} of {len(self.active)}")
+        lines.append(
+            f"{'active dimensions':<36} {int(self.active.sum()):>10} of {len(self.active)}"
+        )
         return "\n".join(lines + [f"warning: {warning}" for warning in self.warnings()])
 
     __repr__ = __str__
@@ -99,7 +111,8 @@ class JointKL(NamedTuple):
         posterior: The mean of KL(q(z | x) ‖ p(z | x)) over the data.
         evidence: KL(p_D ‖ p(x)); for continuous x relative, see `joint_kl`.
         marginal: KL(q(z) ‖ p(z)).
-        likelihood: The mean of KL(q(x | z) ‖ p(x | z)) over q(z); for continuous x relative as well.
+        likelihood: The mean of KL(q(x | z) ‖ p(x | z)) over q(z); for continuous x relative as
+            well.
     """
 
     total: Estimate
@@ -125,17 +138,21 @@ class JointKL(NamedTuple):
     __repr__ = __str__
 
 
-def latents(pair: nn.Module, *data: Tensor, num_samples: int = 10, progress: bool = True) -> Latents:
+def latents(
+    pair: nn.Module, *data: Tensor, num_samples: int = 10, progress: bool = True
+) -> Latents:
     r"""The KL term over all the data, split into what z says about x and how far q(z) is from p(z).
 
     .. math::
         \frac1N \sum_i KL(q(z|x_i) \,\|\, p(z)) &= I_q(x; z) + KL(q(z) \,\|\, p(z)),
             \qquad q(z) = \frac1N \sum_j q(z|x_j) \\
-        KL(q(z) \,\|\, p(z)) &= KL(q(z) \,\|\, \textstyle\prod_j q(z_j)) + \sum_j KL(q(z_j) \,\|\, p(z_j))
+        KL(q(z) \,\|\, p(z)) &= KL(q(z) \,\|\, \textstyle\prod_j q(z_j)) + \sum_j KL(q(z_j) \,\|\,
+        p(z_j))
 
-    The data are taken as all there is, at 1/N each, so q(z) is exact and only draws of z are random. The cost is
-    num_samples N² d; memory does not grow with it. A single latent of few values is summed over instead: the result
-    is then exact. (Hoffman & Johnson, 2016; Chen, Li, Grosse & Duvenaud, 2018)
+    The data are taken as all there is, at 1/N each, so q(z) is exact and only draws of z are
+    random. The cost is num_samples N² d; memory does not grow with it. A single latent of few
+    values is summed over instead: the result is then exact. (Hoffman & Johnson, 2016; Chen, Li,
+    Grosse & Duvenaud, 2018)
 
     Arguments:
         pair: Any pair whose p(z) is the same for all data; several latents are measured together.
@@ -147,7 +164,8 @@ def latents(pair: nn.Module, *data: Tensor, num_samples: int = 10, progress: boo
         A `Latents`; its `str` is a table.
 
     Raises:
-        TypeError, ValueError: as `log_weights`; and if p(z) depends on the data, or a latent is masked.
+        TypeError, ValueError: as `log_weights`; and if p(z) depends on the data, or a latent is
+            masked.
 
     Example:
         >>> import pyro_vae as pv
@@ -168,7 +186,9 @@ def latents(pair: nn.Module, *data: Tensor, num_samples: int = 10, progress: boo
     if exact is not None:
         return _latents_exact(*exact)
 
-    found: dict[str, list] = {key: [] for key in ("kl", "information", "loo", "marginal", "correlation", "each")}
+    found: dict[str, list] = {
+        key: [] for key in ("kl", "information", "loo", "marginal", "correlation", "each")
+    }
     means, noise = [], []
     factorised = False
     for drawn in _measured(pair, data, num_samples, progress):
@@ -181,7 +201,9 @@ def latents(pair: nn.Module, *data: Tensor, num_samples: int = 10, progress: boo
             found["correlation"].append(drawn.aggregate - drawn.each.sum(-1))
             found["each"].append(drawn.each - drawn.prior)
         means.append(drawn.mean.mean(0))
-        noise.append(drawn.mean.var(0) / num_samples if num_samples > 1 else torch.zeros_like(means[-1]))
+        noise.append(
+            drawn.mean.var(0) / num_samples if num_samples > 1 else torch.zeros_like(means[-1])
+        )
     # the noise of estimated means is no activity
     activity = (torch.cat(means).var(0, correction=0) - torch.cat(noise).mean(0)).clamp(min=0)
     return Latents(
@@ -211,20 +233,22 @@ def joint_kl(
             &= KL(q(z) \,\|\, p(z)) + E_{q(z)} KL(q(x|z) \,\|\, p(x|z)),
             \qquad q(x_i|z) = \frac{q(z|x_i)}{N q(z)}
 
-    p_D gives each of the N data 1/N; equal data are one value of x, with their weights added. For discrete x all
-    terms are KLs. For continuous x p_D has no density: KL(p_D ‖ p) is then written for
-    -log N - mean log p(x), and E KL(q(x|z) ‖ p(x|z)) is off by the same constant. They can be negative, change with
-    the unit of x, and only their differences, between models of the same data, mean something; the KLs of z are not
-    touched by that. The two sums are equal on the same draws. A single latent of few values is summed over: the
-    result is then exact, and `log_evidence` not needed.
+    p_D gives each of the N data 1/N; equal data are one value of x, with their weights added. For
+    discrete x all terms are KLs. For continuous x p_D has no density: KL(p_D ‖ p) is then written
+    for
+    -log N - mean log p(x), and E KL(q(x|z) ‖ p(x|z)) is off by the same constant. They can be
+    negative, change with the unit of x, and only their differences, between models of the same
+    data, mean something; the KLs of z are not touched by that. The two sums are equal on the same
+    draws. A single latent of few values is summed over: the result is then exact, and
+    `log_evidence` not needed.
 
     Arguments:
         pair: Any pair whose p(z) is the same for all data.
         data: x, `[n, *event]`, and what else the model takes.
         num_samples: Draws of q(z | x) for each datum.
-        log_evidence: log p(x) per datum, `[n]`, or what `log_evidence` or another estimator returned (fields
-            `value` and `stderr`); by default importance sampling with 1000 draws, which makes `posterior` a lower
-            bound in expectation, and `evidence` an upper one.
+        log_evidence: log p(x) per datum, `[n]`, or what `log_evidence` or another estimator
+            returned (fields `value` and `stderr`); by default importance sampling with 1000 draws,
+            which makes `posterior` a lower bound in expectation, and `evidence` an upper one.
         progress: Show a progress bar, in a terminal or notebook.
 
     Returns:
@@ -252,7 +276,9 @@ def joint_kl(
         value = torch.as_tensor(getattr(log_evidence, "value", log_evidence)).to(log_p_data)
         error = torch.as_tensor(getattr(log_evidence, "stderr", torch.zeros(n))).to(log_p_data)
         if value.shape != (n,) or error.shape != (n,):
-            raise ValueError(f"log_evidence: expected log p(x) per datum, shape [{n}], got {list(value.shape)}")
+            raise ValueError(
+                f"log_evidence: expected log p(x) per datum, shape [{n}], got {list(value.shape)}"
+            )
     exact = _enumerated(pair, data)
     if exact is not None:
         return _joint_kl_exact(exact[1], log_p_data)
@@ -264,7 +290,9 @@ def joint_kl(
         log_p_z = drawn.prior.sum(-1)
         elbos.append(drawn.log_likelihood + log_p_z - drawn.own)
         marginals.append(drawn.aggregate - log_p_z)
-        likelihoods.append(log_p_data[drawn.block] + drawn.own - drawn.aggregate - drawn.log_likelihood)
+        likelihoods.append(
+            log_p_data[drawn.block] + drawn.own - drawn.aggregate - drawn.log_likelihood
+        )
     bound = _over_data(elbos)
     noise = error.square().sum().sqrt().item() / n
     return JointKL(
@@ -281,7 +309,8 @@ class _Drawn(NamedTuple):
 
     Attributes:
         block: The rows.
-        own, aggregate, others: log q(z | x) of its own x, log q(z), and log of the mean over the other data, `[k, n]`.
+        own, aggregate, others: log q(z | x) of its own x, log q(z), and log of the mean over the
+            other data, `[k, n]`.
         each: log q(z_j) by dimension, `[k, n, d]`, or None.
         prior: log p(z), by dimension if `each` is, `[k, n, d or 1]`.
         mean: E_q[z | x], or the draws where it does not exist, `[k, n, d]`.
@@ -311,7 +340,7 @@ def _prepared(pair: nn.Module, data: tuple, num_samples: int) -> tuple[Tensor, .
     with quietly(pair):
         traces.terms(pair, few, 1)
         for side, fn in (("guide", pair.guide), ("model", pair.model)):
-            for name, site in samples(trace(fn, few)).items():
+            for name, site in sample_sites(trace(fn, few)).items():
                 if site["mask"] is not None and not site["is_observed"]:
                     raise ValueError(
                         f"latent {name!r} of the {side} is masked, so q(z) has no density; measure the data whose "
@@ -320,11 +349,13 @@ def _prepared(pair: nn.Module, data: tuple, num_samples: int) -> tuple[Tensor, .
     return data
 
 
-def _measured(pair: nn.Module, data: tuple, num_samples: int, progress: bool, decode: bool = False) -> Iterator[_Drawn]:
+def _measured(
+    pair: nn.Module, data: tuple, num_samples: int, progress: bool, decode: bool = False
+) -> Iterator[_Drawn]:
     """Draws of q(z | x), a block of data after the other, each scored against all data in pieces of the table."""
     n, numbers = data[0].shape[0], max(1, data[0][0].numel())
     with quietly(pair):
-        z = traces.latents(trace(pair.guide, tuple(d[:1] for d in data)))
+        z = traces.latent_values(trace(pair.guide, tuple(d[:1] for d in data)))
         d = sum(value.numel() for value in z.values())
         rows = max(1, min(n, traces.CHUNK // max(numbers, num_samples * d)))
         blocks = [slice(start, min(start + rows, n)) for start in range(0, n, rows)]
@@ -332,7 +363,10 @@ def _measured(pair: nn.Module, data: tuple, num_samples: int, progress: bool, de
         # several latents: each piece runs the guide over the data, so the fewer the better
         table = TABLE if len(z) == 1 else traces.CHUNK
         width = max(1, min(rows, table // d))
-        columns = [_score(pair.guide, data, slice(s, min(s + width, n)), z, apart) for s in range(0, n, width)]
+        columns = [
+            _score(pair.guide, data, slice(s, min(s + width, n)), z, apart)
+            for s in range(0, n, width)
+        ]
         prior = _prior(pair, data, z, apart)
     points = max(1, table // (width * d))
 
@@ -341,13 +375,19 @@ def _measured(pair: nn.Module, data: tuple, num_samples: int, progress: bool, de
             part = tuple(d[block] for d in data)
             with quietly(pair):
                 run = trace(pair.guide, part, draws=num_samples)
-                z = traces.latents(run)
-                mean = torch.cat([_mean(site, num_samples) for site in samples(run).values()], -1).double()
+                z = traces.latent_values(run)
+                mean = torch.cat(
+                    [_mean(site, num_samples) for site in sample_sites(run).values()], -1
+                ).double()
                 flat = {name: value.flatten(0, 1) for name, value in z.items()}
-                owner = torch.arange(block.start, block.stop, device=data[0].device).repeat(num_samples)
+                owner = torch.arange(block.start, block.stop, device=data[0].device).repeat(
+                    num_samples
+                )
                 # filled in place: small results kept between large ones would scatter the heap
                 m, across = len(owner), d if apart else 1
-                own, others = (torch.empty(m, dtype=torch.float64, device=owner.device) for _ in range(2))
+                own, others = (
+                    torch.empty(m, dtype=torch.float64, device=owner.device) for _ in range(2)
+                )
                 each, log_p = (own.new_empty(m, across) for _ in range(2))
                 for i in range(0, m, points):
                     here = slice(i, i + points)
@@ -356,7 +396,9 @@ def _measured(pair: nn.Module, data: tuple, num_samples: int, progress: bool, de
                     log_p[here] = prior(piece)[:, 0]
                 log_likelihood = _decoded(pair, part, z, num_samples) if decode else None
             shape = (num_samples, block.stop - block.start)
-            own, others, each, log_p = (c.reshape(*shape, *c.shape[1:]) for c in (own, others, each, log_p))
+            own, others, each, log_p = (
+                c.reshape(*shape, *c.shape[1:]) for c in (own, others, each, log_p)
+            )
             yield _Drawn(
                 block=block,
                 own=own,
@@ -387,14 +429,16 @@ def _against(columns: list, z: dict[str, Tensor], owner: Tensor) -> tuple[Tensor
     return own, others, each
 
 
-def _score(fn: Callable, data: tuple, block: slice, z: dict[str, Tensor], apart: bool) -> tuple[slice, Score]:
+def _score(
+    fn: Callable, data: tuple, block: slice, z: dict[str, Tensor], apart: bool
+) -> tuple[slice, Score]:
     """The log-density of latents `[m, 1, *event]` under a block of data, `[m, n, d]` if apart or else `[m, n, 1]`."""
     part = tuple(d[block] for d in data)
     n = part[0].shape[0]
     if len(z) == 1:
         (name,) = z
         fixed = {name: value.expand(n, *value.shape[1:]) for name, value in z.items()}
-        p = samples(trace(fn, part, latents=fixed))[name]["fn"]
+        p = sample_sites(trace(fn, part, latents=fixed))[name]["fn"]
         if apart:
             p = _base(p)
             return block, lambda z: p.log_prob(z[name]).reshape(len(z[name]), n, -1)
@@ -404,8 +448,10 @@ def _score(fn: Callable, data: tuple, block: slice, z: dict[str, Tensor], apart:
     def score(z: dict[str, Tensor]) -> Tensor:
         m = len(next(iter(z.values())))
         values = {name: value.expand(m, n, *value.shape[2:]) for name, value in z.items()}
-        sites = samples(trace(fn, part, draws=m, latents=values))
-        return sum(sites[name]["fn"].log_prob(values[name]).expand(m, n) for name in z).unsqueeze(-1)
+        sites = sample_sites(trace(fn, part, draws=m, latents=values))
+        return sum(sites[name]["fn"].log_prob(values[name]).expand(m, n) for name in z).unsqueeze(
+            -1
+        )
 
     return block, score
 
@@ -441,7 +487,7 @@ def _base(p: Distribution) -> Distribution:
 def _apart(pair: nn.Module, data: tuple, names: list[str]) -> bool:
     """Whether there is one latent, whose dimensions are independent under p(z) and under q(z | x)."""
     few = tuple(d[:1] for d in data)
-    sites = [samples(trace(fn, few))[names[0]]["fn"] for fn in (pair.guide, pair.model)]
+    sites = [sample_sites(trace(fn, few))[names[0]]["fn"] for fn in (pair.guide, pair.model)]
     return len(names) == 1 and all(len(_base(p).event_shape) == 0 for p in sites)
 
 
@@ -461,7 +507,9 @@ def _decoded(pair: nn.Module, part: tuple, z: dict[str, Tensor], num_samples: in
     pieces = []
     for k in range(0, num_samples, draws):
         values = {name: value[k : k + draws] for name, value in z.items()}
-        pieces.append(traces.terms(pair, part, min(draws, num_samples - k), values).log_likelihood.double())
+        pieces.append(
+            traces.terms(pair, part, min(draws, num_samples - k), values).log_likelihood.double()
+        )
     return torch.cat(pieces)
 
 
@@ -477,7 +525,7 @@ def _enumerated(pair: nn.Module, data: tuple) -> tuple[Tensor, Terms] | None:
     """The values of a single discrete latent, `[K, d]`, and the terms at each, `[K, n]`; None if it is not one."""
     n = data[0].shape[0]
     with quietly(pair):
-        sites = samples(trace(pair.guide, tuple(d[:1] for d in data)))
+        sites = sample_sites(trace(pair.guide, tuple(d[:1] for d in data)))
         p = next(iter(sites.values()))["fn"]
         if len(sites) != 1 or not p.has_enumerate_support:
             return None
@@ -519,7 +567,9 @@ def _latents_exact(values: Tensor, t: Terms) -> Latents:
         ceiling=math.log(n),
         marginal=marginal,
         total_correlation=Estimate(0.0, 0.0) if one else None,
-        dimension_kl=Estimate(activity.new_tensor([marginal.value]), torch.zeros_like(activity)) if one else None,
+        dimension_kl=Estimate(activity.new_tensor([marginal.value]), torch.zeros_like(activity))
+        if one
+        else None,
         activity=activity,
         active=activity > ACTIVE,
     )
@@ -556,4 +606,6 @@ def _plain(value):
 
 
 def _cell(estimate: Estimate) -> str:
-    return f"{estimate.value:10.4f}" + ("" if estimate.stderr is None else f" ± {estimate.stderr:.4f}")
+    return f"{estimate.value:10.4f}" + (
+        "" if estimate.stderr is None else f" ± {estimate.stderr:.4f}"
+    )

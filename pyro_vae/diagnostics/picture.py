@@ -12,7 +12,7 @@ from pyro_vae.diagnostics.elbo import Elbo, elbo_of, gathered
 from pyro_vae.diagnostics.evidence import Evidence, evidence_of, khat_threshold
 from pyro_vae.diagnostics.gaps import Gap, InferenceGaps, gap_of, inference_gaps
 from pyro_vae.diagnostics.latents import Latents, latents
-from pyro_vae.diagnostics.weights import measured, stderr
+from pyro_vae.diagnostics.log_weights import measured, stderr
 
 AGGREGATE = 3000  # data of which the aggregate q(z) is made; its cost is their square
 
@@ -54,7 +54,12 @@ class Picture(NamedTuple):
         """The rows, in the order of the two equations."""
         e, log_p = self.elbo, self.evidence if self.annealed is None else self.annealed
         rows = [
-            _row("log p(x)", log_p.value, log_p.stderr, "how well the model predicts the data; higher is better"),
+            _row(
+                "log p(x)",
+                log_p.value,
+                log_p.stderr,
+                "how well the model predicts the data; higher is better",
+            ),
             _row("  = ELBO", e.value, e.stderr, "the lower bound on it that is trained"),
             _row(
                 "  + KL(q(z|x) ‖ p(z|x))",
@@ -81,8 +86,18 @@ class Picture(NamedTuple):
             ]
         rows += [
             _row("ELBO", e.value, e.stderr, ""),
-            _row("  = E_q log p(x|z)", e.reconstruction, e.reconstruction_stderr, "how well x is predicted from its z"),
-            _row("  - KL(q(z|x) ‖ p(z))", e.kl, e.kl_stderr, "what z costs: how far q is from the prior"),
+            _row(
+                "  = E_q log p(x|z)",
+                e.reconstruction,
+                e.reconstruction_stderr,
+                "how well x is predicted from its z",
+            ),
+            _row(
+                "  - KL(q(z|x) ‖ p(z))",
+                e.kl,
+                e.kl_stderr,
+                "what z costs: how far q is from the prior",
+            ),
         ]
         if self.latents is not None:
             seen = self.latents
@@ -102,7 +117,9 @@ class Picture(NamedTuple):
 
     def rows(self) -> dict[str, tuple[float, float, float]]:
         """By term: the mean over data, its Monte Carlo standard error, and its standard error over the data."""
-        return {row.label.lstrip(" =+-"): (row.mean, row.stderr, row.spread) for row in self.table()}
+        return {
+            row.label.lstrip(" =+-"): (row.mean, row.stderr, row.spread) for row in self.table()
+        }
 
     def untrusted(self) -> float:
         """The share of the data whose k̂ is above its threshold."""
@@ -121,7 +138,9 @@ class Picture(NamedTuple):
                     "q(z|x) is too narrow there, log p(x) and the KL to p(z|x) come out too low, their errors too small"
                 )
             if few > 0:
-                said.append(f"fewer than 10 effective samples for {100 * few:.3g} % of the data: take more draws")
+                said.append(
+                    f"fewer than 10 effective samples for {100 * few:.3g} % of the data: take more draws"
+                )
         if self.latents is not None:
             said += self.latents.warnings()
         if self.calibration is not None:
@@ -135,10 +154,13 @@ class Picture(NamedTuple):
             "unit": "nats per datum",
             "data": len(self.gap.value),
             "num_samples": self.num_samples,
-            "log p(x) by": "importance sampling" if self.annealed is None else "annealed importance sampling",
+            "log p(x) by": "importance sampling"
+            if self.annealed is None
+            else "annealed importance sampling",
             "terms": {
                 name: {
-                    key: v if math.isfinite(v) else None for key, v in zip(("mean", "stderr", "stderr_over_data"), row)
+                    key: v if math.isfinite(v) else None
+                    for key, v in zip(("mean", "stderr", "stderr_over_data"), row)
                 }
                 for name, row in self.rows().items()
             },
@@ -159,7 +181,9 @@ class Picture(NamedTuple):
         lines = [f"The Bayesian picture: means over {len(e.value)} data, in nats"]
         for row in table:
             lines += [""] if not row.label.startswith(" ") else []
-            lines.append(f"{row.label:<{width}} {row.mean:10.4f} ± {row.stderr:.4f}   {row.meaning}".rstrip())
+            lines.append(
+                f"{row.label:<{width}} {row.mean:10.4f} ± {row.stderr:.4f}   {row.meaning}".rstrip()
+            )
         rows = self.rows()
         spread = ", ".join(f"{name} {rows[name][2]:.3f}" for name in ("log p(x)", "ELBO"))
         lines += [
@@ -177,7 +201,9 @@ class Picture(NamedTuple):
         else:
             lines.append("log p(x) by importance sampling, in expectation a lower bound.")
         if self.latents is not None:
-            lines.append(f"{int(self.latents.active.sum())} of {len(self.latents.active)} dimensions of z are active.")
+            lines.append(
+                f"{int(self.latents.active.sum())} of {len(self.latents.active)} dimensions of z are active."
+            )
         if self.calibration is not None:
             c = self.calibration
             verdict = "no fault found" if c.passed else "q(z|x) is not the posterior there"
@@ -203,16 +229,18 @@ def picture(
         \log p(x) &= \mathrm{ELBO} + KL(q(z|x) \,\|\, p(z|x)) \\
         \mathrm{ELBO} &= E_q \log p(x|z) - KL(q(z|x) \,\|\, p(z))
 
-    Without annealing these five terms come from the same draws: both lines close exactly, and the KL to the posterior,
-    which is the logarithm of a mean less the mean of a logarithm, cannot come out negative.
+    Without annealing these five terms come from the same draws: both lines close exactly, and the
+    KL to the posterior, which is the logarithm of a mean less the mean of a logarithm, cannot come
+    out negative.
 
     Arguments:
         pair: Any pair.
         data: x, `[n, *event]`, and what else the model takes.
         num_samples: Draws of q(z | x) for each datum.
-        num_steps, num_chains: Temperatures and chains of `annealed_log_evidence`; without steps log p(x) is estimated
-            by importance sampling.
-        refit_steps: Steps of `inference_gaps`, which splits the KL to the posterior; 0 leaves that out.
+        num_steps, num_chains: Temperatures and chains of `annealed_log_evidence`; without steps log
+            p(x) is estimated by importance sampling.
+        refit_steps: Steps of `inference_gaps`, which splits the KL to the posterior; 0 leaves that
+            out.
         simulations: Data simulated for `calibrate`; 0 leaves that out.
         progress: Show a progress bar, in a terminal or notebook.
 
@@ -243,14 +271,20 @@ def picture(
 
     n = data[0].shape[0]
     part = tuple(d[:AGGREGATE] for d in data)
-    aggregate = latents(pair, *part, num_samples=10 if n <= AGGREGATE // 3 else 1, progress=progress)
+    aggregate = latents(
+        pair, *part, num_samples=10 if n <= AGGREGATE // 3 else 1, progress=progress
+    )
     annealed, parts, calibration = None, None, None
     if num_steps:
-        annealed = annealed_log_evidence(pair, *data, num_steps=num_steps, num_chains=num_chains, progress=progress)
+        annealed = annealed_log_evidence(
+            pair, *data, num_steps=num_steps, num_chains=num_chains, progress=progress
+        )
         gap = Gap(annealed.value - elbo.value, (annealed.stderr**2 + elbo.stderr**2).sqrt())
     if refit_steps:
         reference = evidence if annealed is None else annealed
-        parts = inference_gaps(pair, *data, log_evidence=reference, num_steps=refit_steps, progress=progress)
+        parts = inference_gaps(
+            pair, *data, log_evidence=reference, num_steps=refit_steps, progress=progress
+        )
     if simulations:
         template = (d[torch.arange(simulations, device=d.device) % n] for d in data)
         calibration = calibrate(pair, *template)

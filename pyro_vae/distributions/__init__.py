@@ -9,7 +9,11 @@ from pyro_vae.distributions.counts import (
     ZeroInflatedNegativeBinomial,
     ZeroInflatedPoisson,
 )
-from pyro_vae.distributions.discrete import Autoregressive, RelaxedBernoulli, RelaxedOneHotCategorical
+from pyro_vae.distributions.discrete import (
+    Autoregressive,
+    RelaxedBernoulli,
+    RelaxedOneHotCategorical,
+)
 from pyro_vae.distributions.flow import FlowDistribution
 from pyro_vae.distributions.levels import DiscretisedLogistic, DiscretisedLogisticMixture, Ordinal
 from pyro_vae.distributions.missing import Missing

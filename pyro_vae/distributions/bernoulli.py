@@ -15,7 +15,9 @@ class Bernoulli(dist.Bernoulli):
         if self._validate_args:
             self._validate_sample(value)
         # in two passes over the memory, where torch takes five
-        return torch.addcmul(nn.functional.logsigmoid(self.logits), self.logits, value.to(self.logits.dtype) - 1)
+        return torch.addcmul(
+            nn.functional.logsigmoid(self.logits), self.logits, value.to(self.logits.dtype) - 1
+        )
 
 
 class ContinuousBernoulli(dist.ContinuousBernoulli):
@@ -23,8 +25,9 @@ class ContinuousBernoulli(dist.ContinuousBernoulli):
 
     .. math:: \log p(x) = \eta x - \log \frac{e^\eta - 1}{\eta}, \qquad \eta \text{ the logit}
 
-    torch's clamps the probability inside the normaliser only, so beyond a logit of about 16 its density no
-    longer integrates to one, and images with exactly black pixels lead there. (Loaiza-Ganem & Cunningham, 2019)
+    torch's clamps the probability inside the normaliser only, so beyond a logit of about 16 its
+    density no longer integrates to one, and images with exactly black pixels lead there.
+    (Loaiza-Ganem & Cunningham, 2019)
 
     Example:
         >>> d = ContinuousBernoulli(logits=torch.tensor(50.0))

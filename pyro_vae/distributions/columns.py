@@ -8,6 +8,8 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Size, Tensor
 from torch.distributions import constraints
 
+from pyro_vae.supports import elementwise
+
 
 class Product(TorchDistribution):
     r"""Independent distributions over parts of one vector.
@@ -37,7 +39,9 @@ class Product(TorchDistribution):
         self.sizes = [p.event_shape[0] for p in self.parts.values()]
         shapes = [p.batch_shape for p in self.parts.values()]
         if any(shape != shapes[0] for shape in shapes):
-            raise ValueError(f"parts: expected distributions of equal batch_shape, got {list(map(tuple, shapes))}")
+            raise ValueError(
+                f"parts: expected distributions of equal batch_shape, got {list(map(tuple, shapes))}"
+            )
         super().__init__(shapes[0], Size([sum(self.sizes)]), validate_args=validate_args)
 
     @property
@@ -50,7 +54,9 @@ class Product(TorchDistribution):
         return constraints.independent(constraints.cat(cells, -1, self.sizes), 1)
 
     def expand(self, batch_shape: Size, _instance=None) -> "Product":
-        return Product({name: p.expand(batch_shape) for name, p in self.parts.items()}, validate_args=False)
+        return Product(
+            {name: p.expand(batch_shape) for name, p in self.parts.items()}, validate_args=False
+        )
 
     def split(self, value: Tensor) -> dict[str, Tensor]:
         """The columns of each part, by its name."""
@@ -73,11 +79,6 @@ class Product(TorchDistribution):
     def _joined(values) -> Tensor:
         values = list(values)
         floating = [v.dtype for v in values if v.is_floating_point()]
-        return torch.cat([v.to(floating[0] if floating else torch.get_default_dtype()) for v in values], -1)
-
-
-def elementwise(support: constraints.Constraint) -> constraints.Constraint:
-    """What a support says of each number by itself."""
-    while isinstance(support, constraints.independent):
-        support = support.base_constraint
-    return support
+        return torch.cat(
+            [v.to(floating[0] if floating else torch.get_default_dtype()) for v in values], -1
+        )

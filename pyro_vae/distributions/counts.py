@@ -8,6 +8,8 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Size, Tensor
 from torch.distributions import constraints
 
+from pyro_vae.supports import CountOfTotal
+
 
 class _ByLogits:
     """Pyro keeps the probability of a zero once it drew, cannot be expanded then, and has log p of fewer digits."""
@@ -27,7 +29,10 @@ class ZeroInflatedPoisson(_ByLogits, dist.ZeroInflatedPoisson):
         tensor([ -0., -31.])
     """
 
-    arg_constraints: ClassVar[dict] = {"rate": constraints.positive, "gate_logits": constraints.real}
+    arg_constraints: ClassVar[dict] = {
+        "rate": constraints.positive,
+        "gate_logits": constraints.real,
+    }
 
 
 class ZeroInflatedNegativeBinomial(_ByLogits, dist.ZeroInflatedNegativeBinomial):
@@ -46,14 +51,12 @@ class ZeroInflatedNegativeBinomial(_ByLogits, dist.ZeroInflatedNegativeBinomial)
     }
 
 
-class CountOfTotal(type(constraints.nonnegative_integer)):
-    """A whole number from 0 to the total of its event: not the set of a count by itself."""
-
-
 class Multinomial(TorchDistribution):
-    r"""Counts over K classes, given their total: the density takes the total from each value itself.
+    r"""Counts over K classes, given their total: the density takes the total from each value
+    itself.
 
-    .. math:: \log p(x \mid N) = \log \frac{N!}{\prod_j x_j!} + \sum_j x_j \log p_j, \qquad N = \sum_j x_j
+    .. math:: \log p(x \mid N) = \log \frac{N!}{\prod_j x_j!} + \sum_j x_j \log p_j, \qquad N =
+    \sum_j x_j
 
     It sums to one over the counts of each total. Draws have the total that `total_count` says.
 
@@ -77,7 +80,10 @@ class Multinomial(TorchDistribution):
 
     def __init__(self, logits: Tensor, total_count: Tensor, validate_args: bool | None = None):
         shape = torch.broadcast_shapes(logits.shape[:-1], total_count.shape)
-        self.logits, self.total_count = logits.expand(*shape, logits.shape[-1]), total_count.expand(shape)
+        self.logits, self.total_count = (
+            logits.expand(*shape, logits.shape[-1]),
+            total_count.expand(shape),
+        )
         super().__init__(shape, logits.shape[-1:], validate_args=validate_args)
 
     def expand(self, batch_shape: Size, _instance=None) -> "Multinomial":
@@ -91,7 +97,9 @@ class Multinomial(TorchDistribution):
 
     @torch.no_grad()
     def sample(self, sample_shape: Size = Size()) -> Tensor:  # noqa: B008
-        return _counts(self.logits.softmax(-1).expand(self._extended_shape(sample_shape)), self.total_count)
+        return _counts(
+            self.logits.softmax(-1).expand(self._extended_shape(sample_shape)), self.total_count
+        )
 
     @property
     def mean(self) -> Tensor:
@@ -99,13 +107,15 @@ class Multinomial(TorchDistribution):
 
 
 class DirichletMultinomial(dist.DirichletMultinomial):
-    r"""Counts over K classes whose probabilities vary, Dirichlet, from datum to datum, given their total.
+    r"""Counts over K classes whose probabilities vary, Dirichlet, from datum to datum, given their
+    total.
 
-    .. math:: p(x \mid N) = \frac{N! \, \Gamma(A)}{\Gamma(N + A)} \prod_j \frac{\Gamma(x_j + a_j)}{x_j! \, \Gamma(a_j)},
+    .. math:: p(x \mid N) = \frac{N! \, \Gamma(A)}{\Gamma(N + A)} \prod_j \frac{\Gamma(x_j +
+    a_j)}{x_j! \, \Gamma(a_j)},
         \qquad N = \sum_j x_j, \quad A = \sum_j a_j
 
-    As with `Multinomial` the density takes the total from each value, and `total_count` is that of a draw, which
-    here may differ from datum to datum. (Mosimann, 1962)
+    As with `Multinomial` the density takes the total from each value, and `total_count` is that of
+    a draw, which here may differ from datum to datum. (Mosimann, 1962)
 
     Arguments:
         concentration: a, `[..., K]`.
@@ -119,7 +129,9 @@ class DirichletMultinomial(dist.DirichletMultinomial):
     support = constraints.independent(CountOfTotal(0), 1)
 
     def expand(self, batch_shape: Size, _instance=None) -> "DirichletMultinomial":
-        return super().expand(batch_shape, self._get_checked_instance(DirichletMultinomial, _instance))
+        return super().expand(
+            batch_shape, self._get_checked_instance(DirichletMultinomial, _instance)
+        )
 
     @torch.no_grad()
     def sample(self, sample_shape: Size = Size()) -> Tensor:  # noqa: B008

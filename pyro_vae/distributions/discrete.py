@@ -15,8 +15,8 @@ from torch.nn.functional import softplus
 class RelaxedOneHotCategorical(dist.RelaxedOneHotCategorical):
     """The relaxed one-hot categorical (Gumbel-softmax, concrete), whose draws are never exactly zero.
 
-    At a low temperature torch's underflow, and the density of such a draw is not a number. (Maddison, Mnih & Teh,
-    2017; Jang, Gu & Poole, 2017)
+    At a low temperature torch's underflow, and the density of such a draw is not a number.
+    (Maddison, Mnih & Teh, 2017; Jang, Gu & Poole, 2017)
 
     Example:
         >>> q = RelaxedOneHotCategorical(torch.tensor(0.01), logits=torch.zeros(5))
@@ -55,8 +55,8 @@ class Autoregressive(TorchDistribution):
     .. math:: p(a) = \prod_d p(a_d \mid a_{<d})
 
     Arguments:
-        conditionals: From values `[*lead, D]`, of which it uses those before d for d, the distribution of every
-            dimension, of batch_shape `[*lead, D]`.
+        conditionals: From values `[*lead, D]`, of which it uses those before d for d, the
+            distribution of every dimension, of batch_shape `[*lead, D]`.
         batch_shape, event_shape: The shapes; an event has D numbers.
 
     Example:
@@ -87,7 +87,9 @@ class Autoregressive(TorchDistribution):
         return constraints.independent(self._first.support, len(self.event_shape))
 
     def expand(self, batch_shape: Size, _instance=None) -> "Autoregressive":
-        return Autoregressive(self.conditionals, Size(batch_shape), self.event_shape, validate_args=False)
+        return Autoregressive(
+            self.conditionals, Size(batch_shape), self.event_shape, validate_args=False
+        )
 
     def sample(self, sample_shape: Size = Size()) -> Tensor:  # noqa: B008
         with torch.no_grad():
@@ -97,7 +99,9 @@ class Autoregressive(TorchDistribution):
         return self._draw(Size(sample_shape), lambda p: p.rsample())
 
     def log_prob(self, value: Tensor) -> Tensor:
-        lead = torch.broadcast_shapes(value.shape[: value.dim() - len(self.event_shape)], self.batch_shape)
+        lead = torch.broadcast_shapes(
+            value.shape[: value.dim() - len(self.event_shape)], self.batch_shape
+        )
         flat = value.expand(lead + self.event_shape).reshape(lead + (self.event_shape.numel(),))
         return self.conditionals(flat).log_prob(flat).sum(-1)
 
@@ -106,7 +110,9 @@ class Autoregressive(TorchDistribution):
         drawn = []
         rest = torch.zeros((*lead, numbers), device=one(self._first).device)
         for d in range(numbers):
-            known = torch.cat([*drawn, rest[..., d:].to(drawn[0].dtype if drawn else rest.dtype)], -1)
+            known = torch.cat(
+                [*drawn, rest[..., d:].to(drawn[0].dtype if drawn else rest.dtype)], -1
+            )
             drawn.append(one(self.conditionals(known))[..., d : d + 1])
         return torch.cat(drawn, -1).reshape(lead + self.event_shape)
 

@@ -21,7 +21,12 @@ class FlowDistribution(TorchDistribution):
     arg_constraints: ClassVar[dict] = {}
     has_rsample = True
 
-    def __init__(self, flow: torch.distributions.Distribution, event_shape: Size, validate_args: bool | None = None):
+    def __init__(
+        self,
+        flow: torch.distributions.Distribution,
+        event_shape: Size,
+        validate_args: bool | None = None,
+    ):
         self.flow = flow
         self._last: tuple = (None, None, False)
         super().__init__(flow.batch_shape, Size(event_shape), validate_args=validate_args)
@@ -43,6 +48,8 @@ class FlowDistribution(TorchDistribution):
         z, log_q, with_grad = self._last
         if value is z and (with_grad or not torch.is_grad_enabled()):
             return log_q
-        lead = torch.broadcast_shapes(value.shape[: value.dim() - len(self.event_shape)], self.batch_shape)
+        lead = torch.broadcast_shapes(
+            value.shape[: value.dim() - len(self.event_shape)], self.batch_shape
+        )
         # some of Zuko's transforms do not broadcast a value against their context
         return self.flow.log_prob(value.expand(lead + self.event_shape).reshape(*lead, -1))

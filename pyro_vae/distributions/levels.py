@@ -19,8 +19,8 @@ class DiscretisedLogistic(TorchDistribution):
     .. math:: p(x) = \sigma\Big(\frac{u + h - \mu}{s}\Big) - \sigma\Big(\frac{u - h - \mu}{s}\Big),
         \qquad u = 2xh - 1, \quad h = \frac{1}{L - 1}
 
-    The lowest level takes all that is below it and the highest all above, so the levels sum to one exactly.
-    (Salimans, Karpathy, Chen & Kingma, 2017)
+    The lowest level takes all that is below it and the highest all above, so the levels sum to one
+    exactly. (Salimans, Karpathy, Chen & Kingma, 2017)
 
     Arguments:
         loc, scale: μ and s; -1 is the lowest level and 1 the highest.
@@ -38,7 +38,9 @@ class DiscretisedLogistic(TorchDistribution):
         "levels": constraints.integer_interval(2, 2**16),
     }
 
-    def __init__(self, loc: Tensor, scale: Tensor, levels: Tensor, validate_args: bool | None = None):
+    def __init__(
+        self, loc: Tensor, scale: Tensor, levels: Tensor, validate_args: bool | None = None
+    ):
         self.loc, self.scale, self.levels = broadcast_all(loc, scale, levels.to(loc.dtype))
         super().__init__(self.loc.shape, validate_args=validate_args)
 
@@ -57,7 +59,9 @@ class DiscretisedLogistic(TorchDistribution):
 
     @torch.no_grad()
     def sample(self, sample_shape: Size = Size()) -> Tensor:  # noqa: B008
-        u = torch.rand(self._extended_shape(sample_shape), dtype=self.loc.dtype, device=self.loc.device)
+        u = torch.rand(
+            self._extended_shape(sample_shape), dtype=self.loc.dtype, device=self.loc.device
+        )
         y = self.loc + self.scale * u.logit(eps=torch.finfo(u.dtype).eps)
         return ((y + 1) / 2 * (self.levels - 1)).round().clamp(min=0).minimum(self.levels - 1)
 
@@ -82,13 +86,27 @@ class DiscretisedLogisticMixture(Mixture):
         1.0
     """
 
-    arg_constraints: ClassVar[dict] = {"logits": constraints.real, **DiscretisedLogistic.arg_constraints}
+    arg_constraints: ClassVar[dict] = {
+        "logits": constraints.real,
+        **DiscretisedLogistic.arg_constraints,
+    }
 
-    def __init__(self, logits: Tensor, loc: Tensor, scale: Tensor, levels: Tensor, validate_args: bool | None = None):
+    def __init__(
+        self,
+        logits: Tensor,
+        loc: Tensor,
+        scale: Tensor,
+        levels: Tensor,
+        validate_args: bool | None = None,
+    ):
         self.logits, self.loc, self.scale = broadcast_all(logits, loc, scale)
         self.levels = levels.expand(self.loc.shape[:-1])
-        components = DiscretisedLogistic(self.loc, self.scale, self.levels.unsqueeze(-1), validate_args=validate_args)
-        super().__init__(dist.Categorical(logits=self.logits), components, validate_args=validate_args)
+        components = DiscretisedLogistic(
+            self.loc, self.scale, self.levels.unsqueeze(-1), validate_args=validate_args
+        )
+        super().__init__(
+            dist.Categorical(logits=self.logits), components, validate_args=validate_args
+        )
 
     @constraints.dependent_property(is_discrete=True, event_dim=0)
     def support(self) -> constraints.Constraint:
@@ -97,15 +115,19 @@ class DiscretisedLogisticMixture(Mixture):
     def expand(self, batch_shape: Size, _instance=None) -> "DiscretisedLogisticMixture":
         shape = (*batch_shape, self.loc.shape[-1])
         parameters = (a.expand(shape) for a in (self.logits, self.loc, self.scale))
-        return DiscretisedLogisticMixture(*parameters, self.levels.expand(batch_shape), validate_args=False)
+        return DiscretisedLogisticMixture(
+            *parameters, self.levels.expand(batch_shape), validate_args=False
+        )
 
 
 class Ordinal(dist.Categorical):
     r"""Ordered classes by cumulative logits: a logistic variable about loc, cut at thresholds c.
 
-    .. math:: p(x \le j) = \sigma(c_j - \mu), \qquad c_j - c_{j-1} = g_j > 0, \quad c_0 + c_{L-2} = 0
+    .. math:: p(x \le j) = \sigma(c_j - \mu), \qquad c_j - c_{j-1} = g_j > 0, \quad c_0 + c_{L-2} =
+    0
 
-    The thresholds are given by their gaps, centred, since a common shift of theirs is one of loc. (McCullagh, 1980)
+    The thresholds are given by their gaps, centred, since a common shift of theirs is one of loc.
+    (McCullagh, 1980)
 
     Arguments:
         loc: μ, `[...]`.
@@ -123,20 +145,32 @@ class Ordinal(dist.Categorical):
 
     def __init__(self, loc: Tensor, gaps: Tensor, validate_args: bool | None = None):
         self.loc, self.gaps = loc, gaps
-        c = torch.nn.functional.pad(gaps.cumsum(-1), (1, 0)) - gaps.sum(-1, keepdim=True) / 2 - loc.unsqueeze(-1)
+        c = (
+            torch.nn.functional.pad(gaps.cumsum(-1), (1, 0))
+            - gaps.sum(-1, keepdim=True) / 2
+            - loc.unsqueeze(-1)
+        )
         low, high = torch.nn.functional.pad(c, (1, 0)), torch.nn.functional.pad(c, (0, 1))
         gap = torch.nn.functional.pad(gaps, (1, 1), value=1.0).expand(low.shape)
         j = torch.arange(low.shape[-1], device=loc.device)
-        super().__init__(logits=_log_between(low, high, gap, j == 0, j == j.shape[0] - 1), validate_args=validate_args)
+        super().__init__(
+            logits=_log_between(low, high, gap, j == 0, j == j.shape[0] - 1),
+            validate_args=validate_args,
+        )
 
     def expand(self, batch_shape: Size, _instance=None) -> "Ordinal":
         new = self._get_checked_instance(Ordinal, _instance)
-        new.loc, new.gaps = self.loc.expand(batch_shape), self.gaps.expand(*batch_shape, self.gaps.shape[-1])
+        new.loc, new.gaps = (
+            self.loc.expand(batch_shape),
+            self.gaps.expand(*batch_shape, self.gaps.shape[-1]),
+        )
         return super().expand(batch_shape, new)
 
     @property
     def mean(self) -> Tensor:
-        return self.probs @ torch.arange(self.probs.shape[-1], dtype=self.probs.dtype, device=self.probs.device)
+        return self.probs @ torch.arange(
+            self.probs.shape[-1], dtype=self.probs.dtype, device=self.probs.device
+        )
 
 
 def _log_between(low: Tensor, high: Tensor, gap: Tensor, bottom: Tensor, top: Tensor) -> Tensor:
@@ -145,4 +179,8 @@ def _log_between(low: Tensor, high: Tensor, gap: Tensor, bottom: Tensor, top: Te
     As σ(high) σ(-low) (1 - exp(-gap)), of which no term cancels.
     """
     inside = torch.where(bottom | top, 0.0, (-torch.expm1(-gap)).log())
-    return torch.where(top, 0.0, logsigmoid(high)) + torch.where(bottom, 0.0, logsigmoid(-low)) + inside
+    return (
+        torch.where(top, 0.0, logsigmoid(high))
+        + torch.where(bottom, 0.0, logsigmoid(-low))
+        + inside
+    )

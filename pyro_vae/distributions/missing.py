@@ -9,17 +9,19 @@ from torch import Size, Tensor
 from torch import distributions as td
 from torch.distributions import constraints, transform_to
 
-from pyro_vae.distributions.columns import Product, elementwise
+from pyro_vae.distributions.columns import Product
 from pyro_vae.distributions.mixture import Mixture
+from pyro_vae.supports import OrMissing, elementwise
 
 
 class Missing(TorchDistribution):
-    r"""A distribution of which NaN is no value: log p is that of the observed cells, the others integrated out.
+    r"""A distribution of which NaN is no value: log p is that of the observed cells, the others
+    integrated out.
 
     .. math:: \log p(x_\mathrm{obs}) = \log \int p(x) \, dx_\mathrm{mis}
 
-    Right if cells are missing at random: whether one is may depend on what is observed, and on nothing else.
-    (Rubin, 1976)
+    Right if cells are missing at random: whether one is may depend on what is observed, and on
+    nothing else. (Rubin, 1976)
 
     Arguments:
         complete: p(x): independent over its cells, or a mixture of such.
@@ -73,18 +75,6 @@ class Missing(TorchDistribution):
     @property
     def mean(self) -> Tensor:
         return self.complete.mean
-
-
-class OrMissing(constraints.Constraint):
-    """The values of a support, and NaN."""
-
-    def __init__(self, base: constraints.Constraint):
-        self.base_constraint = base
-        self.event_dim, self.is_discrete = base.event_dim, base.is_discrete
-        super().__init__()
-
-    def check(self, value: Tensor) -> Tensor:
-        return value.isnan() | self.base_constraint.check(value)
 
 
 def log_cells(p: td.Distribution, value: Tensor) -> Tensor:

@@ -11,17 +11,20 @@ GAUSSIAN = (td.MultivariateNormal, td.LowRankMultivariateNormal)
 
 
 class Mixture(dist.MixtureSameFamily):
-    r"""`MixtureSameFamily`, whose support is that of its components, and whose draws are reparametrised if it can.
+    r"""`MixtureSameFamily`, whose support is that of its components, and whose draws are
+    reparametrised if it can.
 
-    .. math:: \nabla_\phi z_d = - \frac{\nabla_\phi F(z_d \mid z_{<d}; \phi)}{p(z_d \mid z_{<d})}, \qquad
+    .. math:: \nabla_\phi z_d = - \frac{\nabla_\phi F(z_d \mid z_{<d}; \phi)}{p(z_d \mid z_{<d})},
+    \qquad
         F(z_d \mid z_{<d}) = \sum_c p(c \mid z_{<d}) \, F_c(z_d \mid z_{<d})
 
-    The gradient of a draw follows implicitly from the conditional distribution functions, one dimension after the
-    other, and includes that of the weights. They are known for normal (diagonal, full, low rank), Laplace,
-    logistic, Cauchy and Gumbel components; of any other mixture `has_rsample` is False. (Graves, 2016; Figurnov,
-    Mohamed & Mnih, 2018)
+    The gradient of a draw follows implicitly from the conditional distribution functions, one
+    dimension after the other, and includes that of the weights. They are known for normal
+    (diagonal, full, low rank), Laplace, logistic, Cauchy and Gumbel components; of any other
+    mixture `has_rsample` is False. (Graves, 2016; Figurnov, Mohamed & Mnih, 2018)
 
-    torch wraps the components' support in a constraint that has no bijection to the reals; this one does not.
+    torch wraps the components' support in a constraint that has no bijection to the reals; this one
+    does not.
 
     Example:
         >>> components = dist.Normal(torch.tensor([-2.0, 2.0]), torch.ones(2))
@@ -39,7 +42,9 @@ class Mixture(dist.MixtureSameFamily):
 
     def rsample(self, sample_shape: Size = Size()) -> Tensor:  # noqa: B008
         if not self.has_rsample:
-            raise NotImplementedError(f"a mixture of {type(self._base()).__name__} has no reparametrised draws")
+            raise NotImplementedError(
+                f"a mixture of {type(self._base()).__name__} has no reparametrised draws"
+            )
         z = self.sample(sample_shape)
         return self._follow(z) if torch.is_grad_enabled() else z
 
@@ -76,7 +81,9 @@ class Mixture(dist.MixtureSameFamily):
             w, value = log_w.softmax(-1), value.unsqueeze(-1)
             cdf = (w * p.cdf(value)).sum(-1, keepdim=True)
             density = (w * p.log_prob(value).exp()).sum(-1, keepdim=True).detach()
-            value = value - (cdf - cdf.detach()) / density.clamp(min=torch.finfo(density.dtype).tiny)
+            value = value - (cdf - cdf.detach()) / density.clamp(
+                min=torch.finfo(density.dtype).tiny
+            )
             log_w = log_w + p.log_prob(value)
             x.append(value)
             if tril is not None:

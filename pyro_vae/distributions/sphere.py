@@ -49,7 +49,9 @@ class UniformSphere(TorchDistribution):
         super().__init__(centre.shape[:-1], centre.shape[-1:], validate_args=validate_args)
 
     def expand(self, batch_shape: Size, _instance=None) -> "UniformSphere":
-        return UniformSphere(self.centre.expand(Size(batch_shape) + self.event_shape), validate_args=False)
+        return UniformSphere(
+            self.centre.expand(Size(batch_shape) + self.event_shape), validate_args=False
+        )
 
     def rsample(self, sample_shape: Size = Size()) -> Tensor:  # noqa: B008
         return _normalised(_noise(self.centre, self._extended_shape(sample_shape)))
@@ -73,7 +75,10 @@ class _Zonal(TorchDistribution):
         ValueError: if d is less than 2.
     """
 
-    arg_constraints: ClassVar[dict] = {"loc": constraints.real_vector, "concentration": constraints.positive}
+    arg_constraints: ClassVar[dict] = {
+        "loc": constraints.real_vector,
+        "concentration": constraints.positive,
+    }
     support = constraints.sphere
     has_rsample = True
 
@@ -125,7 +130,8 @@ class _Zonal(TorchDistribution):
 
 
 class PowerSpherical(_Zonal):
-    r"""The power spherical distribution: as the von Mises-Fisher for those who draw and differentiate much.
+    r"""The power spherical distribution: as the von Mises-Fisher for those who draw and
+    differentiate much.
 
     .. math:: p(z) \propto (1 + \mu^\top z)^\kappa, \qquad
         \mu^\top z = 2 b - 1, \; b \sim \mathrm{Beta}(\tfrac{d-1}{2} + \kappa, \tfrac{d-1}{2})
@@ -146,13 +152,20 @@ class PowerSpherical(_Zonal):
     """
 
     def draw_away(self, sample_shape: Size) -> Tensor:
-        near, far = (torch._standard_gamma(g.expand(sample_shape + self.batch_shape)) for g in self._ab())
+        near, far = (
+            torch._standard_gamma(g.expand(sample_shape + self.batch_shape)) for g in self._ab()
+        )
         return 2 * far / (near + far)
 
     def _log_density(self, away: Tensor) -> Tensor:
         _, b = self._ab()
         log_cosine = torch.log1p((-away / 2).clamp(min=-1 + torch.finfo(away.dtype).eps))
-        return self.concentration * log_cosine - 2 * b * math.log(2) - b * math.log(math.pi) - self._log_ratio()
+        return (
+            self.concentration * log_cosine
+            - 2 * b * math.log(2)
+            - b * math.log(math.pi)
+            - self._log_ratio()
+        )
 
     def _mean_cosine(self) -> Tensor:
         a, b = self._ab()
@@ -179,13 +192,15 @@ class VonMisesFisher(_Zonal):
     r"""The von Mises-Fisher distribution, the normal distribution of the sphere.
 
     .. math:: p(z) \propto e^{\kappa \mu^\top z}, \qquad
-        \int_{-1}^{1} e^{\kappa t} (1 - t^2)^{(d-3)/2} dt = \int e^{\kappa \tanh u} \cosh^{1-d}(u) \, du
+        \int_{-1}^{1} e^{\kappa t} (1 - t^2)^{(d-3)/2} dt = \int e^{\kappa \tanh u} \cosh^{1-d}(u)
+        \, du
 
-    The normaliser is the second integral by the trapezoidal rule around its mode, exact to rounding for any κ and
-    d, Bessel functions or not. t = μᵀz is the first accepted of 32 proposals of Ulrich's scheme (none is, with a
-    probability near 1e-15), so that no loop stands in the way of an export; the gradient of t in κ is implicit,
-    by quadrature, and needs no correction term in the objective. (Ulrich, 1984; Wood, 1994; Davidson, Falorsi,
-    De Cao, Kipf & Tomczak, 2018; Figurnov, Mohamed & Mnih, 2018)
+    The normaliser is the second integral by the trapezoidal rule around its mode, exact to rounding
+    for any κ and d, Bessel functions or not. t = μᵀz is the first accepted of 32 proposals of
+    Ulrich's scheme (none is, with a probability near 1e-15), so that no loop stands in the way of
+    an export; the gradient of t in κ is implicit, by quadrature, and needs no correction term in
+    the objective. (Ulrich, 1984; Wood, 1994; Davidson, Falorsi, De Cao, Kipf & Tomczak, 2018;
+    Figurnov, Mohamed & Mnih, 2018)
 
     Arguments:
         loc: μ, `[*batch, d]`, scaled to length one; the first axis, where it is zero.
@@ -201,7 +216,9 @@ class VonMisesFisher(_Zonal):
     """
 
     def _log_density(self, away: Tensor) -> Tensor:
-        return -self.concentration * away - self._log_normaliser() - log_area(self.event_shape[0] - 1)
+        return (
+            -self.concentration * away - self._log_normaliser() - log_area(self.event_shape[0] - 1)
+        )
 
     def _mean_cosine(self) -> Tensor:
         u, _ = self._grid()
@@ -240,7 +257,9 @@ class VonMisesFisher(_Zonal):
     def draw_away(self, sample_shape: Size) -> Tensor:
         with torch.no_grad():
             away = self._propose(sample_shape)
-            slope = self._slope(away) if self.concentration.requires_grad else torch.zeros_like(away)
+            slope = (
+                self._slope(away) if self.concentration.requires_grad else torch.zeros_like(away)
+            )
         return away + slope * (self.concentration - self.concentration.detach())
 
     def _propose(self, sample_shape: Size) -> Tensor:
@@ -252,13 +271,17 @@ class VonMisesFisher(_Zonal):
         beta = one / (one + other)
         away, away0 = 2 * b * beta / (1 - (1 - b) * beta), 2 * b / (1 + b)
         cosine0 = (1 - b) / (1 + b)
-        log_accept = kappa * (away0 - away) + m * ((away0 + cosine0 * away) / (away0 * (1 + cosine0))).log()
+        log_accept = (
+            kappa * (away0 - away) + m * ((away0 + cosine0 * away) / (away0 * (1 + cosine0))).log()
+        )
         first = (log_accept >= torch.rand_like(away).log()).int().argmax(-1, keepdim=True)
         return away.gather(-1, first).squeeze(-1)
 
     def _slope(self, away: Tensor, nodes: int = 96) -> Tensor:
         """d(1 - t)/dκ at a fixed value of the distribution function, by Gauss-Legendre quadrature in u."""
-        x, weight = (torch.as_tensor(a, dtype=away.dtype, device=away.device) for a in leggauss(nodes))
+        x, weight = (
+            torch.as_tensor(a, dtype=away.dtype, device=away.device) for a in leggauss(nodes)
+        )
         away = away.clamp(torch.finfo(away.dtype).tiny, 2 - 2 * torch.finfo(away.dtype).eps)
         end = (torch.log1p(-away / 2) - (away / 2).log()) / 2
         mode, width = self._mode()
@@ -289,7 +312,9 @@ def _noise(like: Tensor, shape: Size) -> Tensor:
 
 def _check_dimension(loc: Tensor) -> None:
     if loc.dim() < 1 or loc.shape[-1] < 2:
-        raise ValueError(f"loc: a sphere needs vectors of at least 2 dimensions, got shape {tuple(loc.shape)}")
+        raise ValueError(
+            f"loc: a sphere needs vectors of at least 2 dimensions, got shape {tuple(loc.shape)}"
+        )
 
 
 @register_kl(PowerSpherical, UniformSphere)

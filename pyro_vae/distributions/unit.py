@@ -32,7 +32,9 @@ class LogitNormal(dist.TransformedDistribution):
     support = constraints.unit_interval
 
     def __init__(self, loc: Tensor, scale: Tensor, validate_args: bool | None = None):
-        super().__init__(dist.Normal(loc, scale), transforms.SigmoidTransform(), validate_args=validate_args)
+        super().__init__(
+            dist.Normal(loc, scale), transforms.SigmoidTransform(), validate_args=validate_args
+        )
 
     @property
     def loc(self) -> Tensor:
@@ -54,9 +56,9 @@ class VonMises(dist.VonMises):
 
     .. math:: \log p(x) = \kappa \cos(x - \mu) - \log 2\pi I_0(\kappa)
 
-    torch's takes any real number, over which it is not normalised, loses its digits at a large κ, and draws by a
-    rejection loop. This one draws as the `VonMisesFisher` of the circle does: reparametrised, and without a loop that
-    would stand in the way of an export.
+    torch's takes any real number, over which it is not normalised, loses its digits at a large κ,
+    and draws by a rejection loop. This one draws as the `VonMisesFisher` of the circle does:
+    reparametrised, and without a loop that would stand in the way of an export.
 
     Arguments:
         loc: μ, in radians.
@@ -77,12 +79,19 @@ class VonMises(dist.VonMises):
             return self.rsample(sample_shape)
 
     def rsample(self, sample_shape: Size = Size()) -> Tensor:  # noqa: B008
-        circle = VonMisesFisher(torch.stack([self.loc.cos(), self.loc.sin()], -1), self.concentration)
+        circle = VonMisesFisher(
+            torch.stack([self.loc.cos(), self.loc.sin()], -1), self.concentration
+        )
         away = circle.draw_away(Size(sample_shape))
         sine = (away * (2 - away)).clamp(min=torch.finfo(away.dtype).tiny).sqrt()
         side = torch.where(torch.rand_like(away) < 0.5, -1.0, 1.0).to(away)
-        return (self.loc + side * torch.atan2(sine, 1 - away) + math.pi).remainder(2 * math.pi) - math.pi
+        return (self.loc + side * torch.atan2(sine, 1 - away) + math.pi).remainder(
+            2 * math.pi
+        ) - math.pi
 
     def log_prob(self, value: Tensor) -> Tensor:
         kappa = self.concentration
-        return -2 * kappa * ((value - self.loc) / 2).sin().square() - (2 * math.pi * torch.special.i0e(kappa)).log()
+        return (
+            -2 * kappa * ((value - self.loc) / 2).sin().square()
+            - (2 * math.pi * torch.special.i0e(kappa)).log()
+        )

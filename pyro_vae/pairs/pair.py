@@ -16,7 +16,8 @@ from torch.distributions import transform_to
 class OwnParameters(Messenger):
     """Answers `pyro.param` messages that bring a module's parameter with that parameter itself.
 
-    Under it the global parameter store is neither asked nor changed, and `register` has nothing to do.
+    Under it the global parameter store is neither asked nor changed, and `register` has nothing to
+    do.
     """
 
     depth = 0
@@ -39,8 +40,8 @@ def register(pair: nn.Module, name: str) -> None:
     """Make the parameters of a pair known to Pyro, under the name of the pair.
 
     Raises:
-        ValueError: if the parameter store holds another pair's parameters under that name; Pyro would then
-            train those, and not these, without a word.
+        ValueError: if the parameter store holds another pair's parameters under that name; Pyro
+            would then train those, and not these, without a word.
     """
     if OwnParameters.depth:
         return
@@ -56,10 +57,11 @@ def register(pair: nn.Module, name: str) -> None:
 class Pair(nn.Module):
     """A pair made of a hand-written Pyro model and guide, which then goes through every tool.
 
-    The modules that the functions use become the pair's: one that *is* the model or guide, the owner of a bound
-    method, those that a function refers to. A bare `pyro.param("a", init)` belongs to no module: the first run
-    adopts it, starting at what the parameter store holds under that name or at `init`, and warns that it did.
-    From then on the pair answers for it, and two pairs with the same names do not share it.
+    The modules that the functions use become the pair's: one that *is* the model or guide, the
+    owner of a bound method, those that a function refers to. A bare `pyro.param("a", init)` belongs
+    to no module: the first run adopts it, starting at what the parameter store holds under that
+    name or at `init`, and warns that it did. From then on the pair answers for it, and two pairs
+    with the same names do not share it.
 
     Arguments:
         model: `model(x, ...)`: x ~ p(x | z), z ~ p(z), within `pyro.plate("data", x.shape[0])`.
@@ -96,7 +98,8 @@ class Pair(nn.Module):
         for role, fn in (("model", model), ("guide", guide)):
             for key, module in modules_of(fn, role).items():
                 if not any(module is part for part in self.parts.values()):
-                    # a name that a ModuleDict has for itself, or another function's, gets an underscore
+                    # a name that a ModuleDict has for itself, or another function's, gets an
+                    # underscore
                     while hasattr(self.parts, key):
                         key += "_"
                     self.parts[key] = module
@@ -113,7 +116,9 @@ class Pair(nn.Module):
             return self._guide(*data, **kwargs)
 
     def __repr__(self) -> str:
-        names = (getattr(fn, "__qualname__", type(fn).__name__) for fn in (self._model, self._guide))
+        names = (
+            getattr(fn, "__qualname__", type(fn).__name__) for fn in (self._model, self._guide)
+        )
         return f"Pair({', '.join(names)}, name={self.name!r})"
 
 
@@ -133,7 +138,9 @@ class _Adopt(Messenger):
             _answer(msg, init, init)
             return
 
-        bijection = transform_to(torch.distributions.constraints.real if constraint is None else constraint)
+        bijection = transform_to(
+            torch.distributions.constraints.real if constraint is None else constraint
+        )
         if name not in self.pair._adopted:
             store = pyro.get_param_store()
             value = store[name] if name in store else init() if callable(init) else init
@@ -167,8 +174,12 @@ def modules_of(fn: Callable, role: str) -> dict[str, nn.Module]:
     if isinstance(fn, nn.Module):
         return {role: fn}
     if inspect.ismethod(fn):
-        return {type(fn.__self__).__name__: fn.__self__} if isinstance(fn.__self__, nn.Module) else {}
+        return (
+            {type(fn.__self__).__name__: fn.__self__} if isinstance(fn.__self__, nn.Module) else {}
+        )
     if not inspect.isfunction(fn):
         return {}
     seen = inspect.getclosurevars(fn)
-    return {key: m for key, m in {**seen.globals, **seen.nonlocals}.items() if isinstance(m, nn.Module)}
+    return {
+        key: m for key, m in {**seen.globals, **seen.nonlocals}.items() if isinstance(m, nn.Module)
+    }

@@ -16,15 +16,15 @@ class VAE(nn.Module):
         prior: p(z), a conditional that is given nothing.
         likelihood: p(x | z), given z.
         variational: q(z | x), given x.
-        name: Under which the parameters are registered with Pyro; two pairs in one process that train under
-            stock `SVI` need two names.
-        enumerate: Mark z for enumeration: under `TraceEnum_ELBO(max_plate_nesting=1)` the ELBO and its gradient are
-            then sums over all values of z, without draws. For a q(z | x) of few values: `OneHotCategorical(K)`,
-            `Categorical((), classes=K)`, `Bernoulli(())`.
+        name: Under which the parameters are registered with Pyro; two pairs in one process that
+            train under stock `SVI` need two names.
+        enumerate: Mark z for enumeration: under `TraceEnum_ELBO(max_plate_nesting=1)` the ELBO and
+            its gradient are then sums over all values of z, without draws. For a q(z | x) of few
+            values: `OneHotCategorical(K)`, `Categorical((), classes=K)`, `Bernoulli(())`.
 
     Raises:
-        ValueError: if the three do not fit together, in their shapes or in the supports of prior and variational; at
-            a call, if z is to be enumerated and cannot be.
+        ValueError: if the three do not fit together, in their shapes or in the supports of prior
+            and variational; at a call, if z is to be enumerated and cannot be.
 
     Example:
         >>> import torch, pyro_vae as pv
@@ -98,7 +98,9 @@ def _fit_together(prior: nn.Module, likelihood: nn.Module, variational: nn.Modul
         known = {role: shape for role, shape in shapes.items() if shape is not None}
         if len(set(known.values())) > 1:
             said = ", ".join(f"{role} {shape}" for role, shape in known.items())
-            raise ValueError(f"the parts do not agree on the shape of {symbol}: {said}. They must all be equal.")
+            raise ValueError(
+                f"the parts do not agree on the shape of {symbol}: {said}. They must all be equal."
+            )
     p, q = (getattr(part, "support", None) for part in (prior, variational))
     if p is not None and q is not None and not same_support(p, q):
         raise ValueError(

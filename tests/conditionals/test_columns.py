@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 import pyro_vae as pv
-from pyro_vae.checks import check_data
 from pyro_vae.distributions import Product
 from pyro_vae.supports import describe
+from pyro_vae.weights.intake import check_data
 
 small = partial(pv.networks.mlp, hidden=(8,))
 TABLE = {
@@ -45,7 +45,9 @@ def test_log_p_is_the_sum_over_the_columns(columns):
     assert p.support.check(x).all() and p.support.event_dim == 1
     truth = sum(q.log_prob(a) for q, a in zip(parts.values(), x.split(widths, -1)))
     torch.testing.assert_close(p.log_prob(x), truth)
-    assert isinstance(parts["sex"].base_dist, dist.Categorical) and isinstance(parts["age"].base_dist, dist.Normal)
+    assert isinstance(parts["sex"].base_dist, dist.Categorical) and isinstance(
+        parts["age"].base_dist, dist.Normal
+    )
     assert (x[..., 1] < 2).all() and (x[..., 7:].sum(-1) == 5).all()
 
 
@@ -100,10 +102,26 @@ def vae(columns):
 @pytest.mark.parametrize(
     "column, value, message",
     [
-        (1, 2.0, "column 'sex' of x lies outside the support of Categorical: .*not integer from 0 to 1.*classes=3"),
-        (2, 0.5, "column 'visits' of x lies outside the support of Poisson: .*not a count; they run from 0.5 to 1"),
-        (3, -1.0, "column 'dose' of x lies outside the support of Gamma: .*not above 0; they run from -1 to 1"),
-        (4, 3.0, "column 'trials' of x lies outside the support of Binomial: .*not integer from 0 to 2"),
+        (
+            1,
+            2.0,
+            "column 'sex' of x lies outside the support of Categorical: .*not integer from 0 to 1.*classes=3",
+        ),
+        (
+            2,
+            0.5,
+            "column 'visits' of x lies outside the support of Poisson: .*not a count; they run from 0.5 to 1",
+        ),
+        (
+            3,
+            -1.0,
+            "column 'dose' of x lies outside the support of Gamma: .*not above 0; they run from -1 to 1",
+        ),
+        (
+            4,
+            3.0,
+            "column 'trials' of x lies outside the support of Binomial: .*not integer from 0 to 2",
+        ),
     ],
 )
 def test_a_value_outside_the_support_names_its_column(column, value, message):
@@ -124,7 +142,9 @@ def test_a_value_outside_the_support_names_its_column(column, value, message):
 
 
 def test_whole_numbers_are_no_values_of_a_continuous_column():
-    with pytest.raises(TypeError, match=r"column 'b' of x is made of integers .*support of Normal is continuous"):
+    with pytest.raises(
+        TypeError, match=r"column 'b' of x is made of integers .*support of Normal is continuous"
+    ):
         check_data(vae({"a": pv.Poisson, "b": pv.Normal}), (torch.ones(5, 2, dtype=torch.long),))
     check_data(vae({"a": pv.Poisson, "b": pv.Bernoulli}), (torch.ones(5, 2, dtype=torch.long),))
 
@@ -144,9 +164,17 @@ MISUSES = {
     "a distribution": ({"a": dist.Normal}, TypeError, "column 'a': expected a family"),
     "a flow": ({"a": pv.Flow}, TypeError, "column 'a': expected a family"),
     "more in the tuple": ({"a": (pv.Normal, 2, {}, 3)}, TypeError, "column 'a': expected a family"),
-    "an unknown option": ({"a": (pv.Normal, {"sigma": 1.0})}, TypeError, "column 'a': Normal has no parameter .*sigma"),
+    "an unknown option": (
+        {"a": (pv.Normal, {"sigma": 1.0})},
+        TypeError,
+        "column 'a': Normal has no parameter .*sigma",
+    ),
     "no classes": ({"a": pv.Categorical}, TypeError, "column 'a': Categorical needs classes="),
-    "no columns of it": ({"a": (pv.Normal, 0)}, ValueError, "column 'a': event_shape: expected a positive"),
+    "no columns of it": (
+        {"a": (pv.Normal, 0)},
+        ValueError,
+        "column 'a': event_shape: expected a positive",
+    ),
     "none": ({}, ValueError, "columns: expected at least one, got none"),
 }
 
@@ -160,6 +188,7 @@ def test_misuse_names_the_column(columns, error, message):
 def test_parts_of_unequal_batches_are_refused():
     parts = {n: dist.Normal(torch.zeros(k, 1), 1.0).to_event(1) for n, k in (("a", 2), ("b", 3))}
     with pytest.raises(
-        ValueError, match=re.escape("parts: expected distributions of equal batch_shape, got [(2,), (3,)]")
+        ValueError,
+        match=re.escape("parts: expected distributions of equal batch_shape, got [(2,), (3,)]"),
     ):
         Product(parts)

@@ -14,7 +14,7 @@ from pyro import poutine
 from torch import nn
 
 import pyro_vae as pv
-from pyro_vae.compiled import CompiledLoss
+from pyro_vae.compiling.loss import CompiledLoss
 from pyro_vae.conditionals.family import _lower_cholesky
 
 
@@ -44,7 +44,9 @@ class UniformSpheres:
 
     def log_prob(self, z):
         d = z.shape[-1]
-        return torch.full(z.shape[:-1], math.lgamma(d / 2) - d / 2 * math.log(math.pi) - math.log(2)).double()
+        return torch.full(
+            z.shape[:-1], math.lgamma(d / 2) - d / 2 * math.log(math.pi) - math.log(2)
+        ).double()
 
 
 class Simplices:
@@ -59,7 +61,9 @@ class Simplices:
 
 def one_hot_vectors(event_shape):
     """All rows of zeros and a single 1."""
-    rows = itertools.product(torch.eye(event_shape[-1]).double(), repeat=math.prod(event_shape[:-1]))
+    rows = itertools.product(
+        torch.eye(event_shape[-1]).double(), repeat=math.prod(event_shape[:-1])
+    )
     return torch.stack([torch.stack(r).reshape(event_shape) for r in rows])
 
 
@@ -69,7 +73,8 @@ SMALL_FLOW = {"transforms": 1, "hidden_features": (16,)}
 
 ONE = torch.tensor(1.0, dtype=torch.float64)
 
-# What the expectation under each family is computed with: a density that covers it, or the number of its values
+# What the expectation under each family is computed with: a density that covers it, or the number
+# of its values
 REAL, POSITIVE = dist.Cauchy(0 * ONE, ONE), dist.HalfCauchy(ONE)
 UNIT, COUNT = dist.Kumaraswamy(ONE / 2, ONE / 2), dist.Geometric(0.3 * ONE)
 SPHERE, SIMPLEX = UniformSpheres(), Simplices()
@@ -104,7 +109,10 @@ FAMILIES = {
     "VonMises": (pv.VonMises, ANGLE),
     "Binomial": (partial(pv.Binomial, total_count=3), 4),
     "DiscretisedLogistic": (partial(pv.DiscretisedLogistic, levels=5), 5),
-    "DiscretisedLogisticMixture": (partial(pv.DiscretisedLogisticMixture, levels=5, components=2), 5),
+    "DiscretisedLogisticMixture": (
+        partial(pv.DiscretisedLogisticMixture, levels=5, components=2),
+        5,
+    ),
     "Ordinal": (partial(pv.Ordinal, classes=5), 5),
     "Ordinal of two classes": (partial(pv.Ordinal, classes=2), 2),
     "ZeroInflatedPoisson": (pv.ZeroInflatedPoisson, COUNT),
@@ -124,13 +132,22 @@ FAMILIES = {
     "Vamp": (vamp, REAL),
     "Vamp, free and weighted": (free_vamp, REAL),
     "Aggregate": (aggregate, REAL),
-    "Mixture of MultivariateNormal": (partial(pv.Mixture, pv.MultivariateNormal, components=3), REAL),
+    "Mixture of MultivariateNormal": (
+        partial(pv.Mixture, pv.MultivariateNormal, components=3),
+        REAL,
+    ),
     "Flow NSF couplings": (partial(pv.Flow, flow=zuko.flows.NSF, passes=2, **SMALL_FLOW), REAL),
     "Flow IAF": (partial(pv.Flow, flow=pv.IAF, **SMALL_FLOW), REAL),
-    "Flow from a full normal": (partial(pv.Flow, flow=pv.IAF, base=pv.MultivariateNormal, **SMALL_FLOW), REAL),
+    "Flow from a full normal": (
+        partial(pv.Flow, flow=pv.IAF, base=pv.MultivariateNormal, **SMALL_FLOW),
+        REAL,
+    ),
     "Autoregressive Normal": (partial(pv.Autoregressive, pv.Normal, hidden=(16,)), REAL),
     "Autoregressive Bernoulli": (partial(pv.Autoregressive, pv.Bernoulli, hidden=(16,)), 2),
-    "Autoregressive Categorical": (partial(pv.Autoregressive, pv.Categorical, classes=4, hidden=(16,)), 4),
+    "Autoregressive Categorical": (
+        partial(pv.Autoregressive, pv.Categorical, classes=4, hidden=(16,)),
+        4,
+    ),
     "UniformSphere": (pv.UniformSphere, SPHERE),
     "PowerSpherical": (pv.PowerSpherical, SPHERE),
     "VonMisesFisher": (pv.VonMisesFisher, SPHERE),
@@ -147,7 +164,9 @@ VECTORS = {"MultivariateNormal", "LowRankNormal", "Mixture of MultivariateNormal
 }  # no event_shape ()
 FULL = {"MultivariateNormal", "Mixture of MultivariateNormal"}
 CONSTANT = {"StandardNormal", "UniformSphere"}
-PRIORS = {name for name in FAMILIES if name.startswith(("Vamp", "Aggregate"))} | CONSTANT  # nothing given
+PRIORS = {
+    name for name in FAMILIES if name.startswith(("Vamp", "Aggregate"))
+} | CONSTANT  # nothing given
 OTHER_NETS = ("Flow", "the user's", "missing", "Autoregressive")
 BOUNDED = [name for name in FAMILIES if not name.startswith(OTHER_NETS) and name not in PRIORS]
 
@@ -164,7 +183,9 @@ class Case(NamedTuple):
 
     def make(self):
         """The conditional; free parameters are drawn, lest all of them be 0 or 1."""
-        conditional = FAMILIES[self.name][0](self.event, **({"given": self.given} if self.given else {}))
+        conditional = FAMILIES[self.name][0](
+            self.event, **({"given": self.given} if self.given else {})
+        )
         for name, w in conditional.named_parameters():
             if name.endswith("raw"):
                 nn.init.normal_(w, std=0.4)
@@ -203,7 +224,9 @@ def test_shapes_under_leading_dimensions_that_broadcast(case):
     assert p.support.check(a).all() and p.support.event_dim == len(case.event)
     if case.given:
         b, c = given
-        single = [[conditional(b[i, 0], c[j]).log_prob(a[:, i, j]) for j in range(2)] for i in range(5)]
+        single = [
+            [conditional(b[i, 0], c[j]).log_prob(a[:, i, j]) for j in range(2)] for i in range(5)
+        ]
         singly = torch.stack([torch.stack(row, -1) for row in single], -2)
         torch.testing.assert_close(p.log_prob(a), singly, rtol=1e-4, atol=1e-4)
 
@@ -212,7 +235,9 @@ def covered(reference, event_shape, num):
     """Points `[m, *event]`, the log density that they are drawn from, and whether sums over them are exact."""
     size = math.prod(event_shape)
     if isinstance(reference, int):
-        x = torch.tensor(list(itertools.product(range(reference), repeat=size)), dtype=float).reshape(-1, *event_shape)
+        x = torch.tensor(
+            list(itertools.product(range(reference), repeat=size)), dtype=float
+        ).reshape(-1, *event_shape)
         return x, -torch.full((len(x),), float(len(x))).log(), True
     if reference in (totals_of_three, one_hot_vectors):
         x = reference(event_shape)
@@ -246,7 +271,9 @@ def test_draws_have_the_density(case, k=5):
 
 
 def test_gradients_reach_every_parameter(case):
-    conditional = FAMILIES[case.name][0](case.event, **({"given": case.given} if case.given else {}))
+    conditional = FAMILIES[case.name][0](
+        case.event, **({"given": case.given} if case.given else {})
+    )
     p = conditional(*case.inputs((9,), (9,)))
     parameters = {name: w for name, w in conditional.named_parameters() if w.requires_grad}
     assert bool(parameters) == (case.name not in CONSTANT | {"Aggregate"})
@@ -256,8 +283,14 @@ def test_gradients_reach_every_parameter(case):
     for name, w in parameters.items():
         assert w.grad.isfinite().all(), name
         if name.endswith("raw"):
-            above = w.numel() // (case.event[-1] + 1) * (case.event[-1] - 1) // 2 if case.name in FULL else 0
-            assert (w.grad != 0).sum() == w.numel() - above, "every entry, but those above a diagonal"
+            above = (
+                w.numel() // (case.event[-1] + 1) * (case.event[-1] - 1) // 2
+                if case.name in FULL
+                else 0
+            )
+            assert (w.grad != 0).sum() == w.numel() - above, (
+                "every entry, but those above a diagonal"
+            )
         elif not (name.startswith("flow.") and case.event == () and not case.given):
             assert (w.grad != 0).any(), name
 
@@ -293,7 +326,11 @@ def test_under_a_plate_of_draws(case):
 
 
 # of draws of these, a torch operator that no symbolic batch passes through
-NO_DRAWS = {"Binomial": "binomial", "Multinomial": "binomial", "DirichletMultinomial": "_sample_dirichlet"}
+NO_DRAWS = {
+    "Binomial": "binomial",
+    "Multinomial": "binomial",
+    "DirichletMultinomial": "_sample_dirichlet",
+}
 
 
 def scored(conditional, drawn=True):
@@ -309,7 +346,9 @@ def scored(conditional, drawn=True):
     return loss
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if c.event == ((3,) if c.given else (2, 3))], ids=str)
+@pytest.mark.parametrize(
+    "case", [c for c in CASES if c.event == ((3,) if c.given else (2, 3))], ids=str
+)
 def test_exported_and_compiled_gives_the_same_numbers(case):
     conditional, given = case.make(), case.inputs((6,), (6,))
     a = conditional(*given).sample(() if given else (6,))
@@ -323,7 +362,9 @@ def test_exported_and_compiled_gives_the_same_numbers(case):
         for run in (loss, compiled):
             torch.manual_seed(n)
             values.append(run(a[:n], *b))
-            gradients.append(torch.autograd.grad(values[-1], [*learned, *b]) if learned or b else ())
+            gradients.append(
+                torch.autograd.grad(values[-1], [*learned, *b]) if learned or b else ()
+            )
         torch.testing.assert_close(*values, rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)
     assert len(compiled._compiled) == 1, "one graph for both batch sizes"
@@ -335,7 +376,9 @@ def test_draws_that_cannot_be_compiled_are_named(name):
     conditional, given = case.make(), case.inputs((6,), (6,))
     compiled = CompiledLoss(scored(conditional), [conditional], backend="eager")
 
-    with pytest.raises(RuntimeError, match=rf"p\.sample\(\).*cannot be compiled: .*aten::{NO_DRAWS[name]}"):
+    with pytest.raises(
+        RuntimeError, match=rf"p\.sample\(\).*cannot be compiled: .*aten::{NO_DRAWS[name]}"
+    ):
         compiled(conditional(*given).sample(), *given)
     assert "draws cannot be exported" in " ".join(type(conditional).__doc__.split())
 
@@ -344,7 +387,9 @@ def test_a_refined_variational_cannot_be_compiled():
     q = pv.Refined(pv.Normal(2, given=3), pv.StandardNormal(2), pv.Normal(3, given=2), steps=1)
     compiled = CompiledLoss(scored(q), [q], backend="eager")
 
-    with pytest.raises(RuntimeError, match=r"cannot be compiled: .*Refined\(\(2,\) \| \(3,\).* takes gradients"):
+    with pytest.raises(
+        RuntimeError, match=r"cannot be compiled: .*Refined\(\(2,\) \| \(3,\).* takes gradients"
+    ):
         compiled(torch.zeros(6, 2), torch.randn(6, 3))
     assert "cannot be exported" in " ".join(pv.Refined.__doc__.split())
 
@@ -383,7 +428,9 @@ def extreme(numbers):
     values = torch.tensor([0.0, *(s * v for v in (1, 100, 1e5, 1e10, 1e30, 3e38) for s in (1, -1))])
     signs = torch.randint(0, 2, (5, len(values), numbers)) * 2 - 1
     mixtures = values[torch.randint(0, len(values), (150, numbers))]
-    return torch.cat([values.unsqueeze(-1).expand(-1, numbers), *(values.unsqueeze(-1) * signs), mixtures])
+    return torch.cat(
+        [values.unsqueeze(-1).expand(-1, numbers), *(values.unsqueeze(-1) * signs), mixtures]
+    )
 
 
 @pytest.mark.parametrize("event", [(), (3,), (2, 3), (20,)], ids=str)
@@ -403,7 +450,11 @@ def test_any_network_output_gives_finite_numbers(name, event):
     family = getattr(conditional, "components", conditional)
     for key, value in family.parametrise(family.net(raw).flatten(1)).items():
         assert value.isfinite().all(), key
-        constraint = dist.constraints.positive if key == "temperature" else family.distribution.arg_constraints[key]
+        constraint = (
+            dist.constraints.positive
+            if key == "temperature"
+            else family.distribution.arg_constraints[key]
+        )
         assert constraint.check(value).all(), key
 
 
@@ -424,7 +475,9 @@ def test_jitter_of_a_triangle_does_not_add_up_over_its_rows():
         raw = torch.randn(2_000, size, size).tril(-1)
         factor = _lower_cholesky(raw)
         ratio = factor.square().sum(-1) / factor.diagonal(dim1=-2, dim2=-1).square()
-        assert ratio.mean(0).max() < 1 + 1.2 / size, "1 + (d - 1) / d² of the variance that the diagonal alone has"
+        assert ratio.mean(0).max() < 1 + 1.2 / size, (
+            "1 + (d - 1) / d² of the variance that the diagonal alone has"
+        )
 
 
 def test_the_worst_output_still_gives_a_factor_whose_inverse_is_bounded():
@@ -434,7 +487,9 @@ def test_the_worst_output_still_gives_a_factor_whose_inverse_is_bounded():
     for _ in range(100):
         factor = _lower_cholesky(raw)
         unit = factor / factor.diagonal(dim1=-2, dim2=-1).unsqueeze(-1)
-        inverse = torch.linalg.solve_triangular(unit, torch.eye(20).double().expand(8, 20, 20), upper=False)
+        inverse = torch.linalg.solve_triangular(
+            unit, torch.eye(20).double().expand(8, 20, 20), upper=False
+        )
         largest = inverse.tril(-1).abs().amax((-1, -2))
         worst = max(worst, largest.max().item())
         optimizer.zero_grad()
@@ -450,9 +505,13 @@ def test_the_worst_output_still_gives_a_factor_whose_inverse_is_bounded():
 def test_a_fixed_parameter_is_a_buffer():
     p = pv.Normal((2, 3), given=4, scale=torch.tensor([0.1, 0.2, 0.3]))
 
-    assert "fixed_scale" in dict(p.named_buffers()) and "fixed_scale" not in dict(p.named_parameters())
+    assert "fixed_scale" in dict(p.named_buffers()) and "fixed_scale" not in dict(
+        p.named_parameters()
+    )
     assert p.net.out_shape == (6,), "the network computes loc alone"
-    torch.testing.assert_close(p(torch.zeros(5, 4)).stddev, torch.tensor([0.1, 0.2, 0.3]).expand(5, 2, 3))
+    torch.testing.assert_close(
+        p(torch.zeros(5, 4)).stddev, torch.tensor([0.1, 0.2, 0.3]).expand(5, 2, 3)
+    )
     assert p.double()(torch.zeros(5, 4).double()).sample().dtype == torch.float64
     assert pv.Normal(2, scale=0.1).double()().sample().dtype == torch.float64
 
@@ -460,9 +519,14 @@ def test_a_fixed_parameter_is_a_buffer():
 def test_a_fixed_parameter_is_taken_as_it_is():
     w, tril = 1e4 * torch.randn(3, 2), torch.tensor([[1e-8, 0.0], [1.0, 1e8]])
 
-    assert torch.equal(pv.LowRankNormal(3, rank=2, cov_factor=w).parametrise(torch.zeros(6))["cov_factor"], w)
+    assert torch.equal(
+        pv.LowRankNormal(3, rank=2, cov_factor=w).parametrise(torch.zeros(6))["cov_factor"], w
+    )
     assert torch.equal(pv.MultivariateNormal(2, scale_tril=tril)().scale_tril, tril)
-    assert pv.Mixture(pv.Normal, 2, components=3, scale=0.1)().component_distribution.stddev.unique() == 0.1
+    assert (
+        pv.Mixture(pv.Normal, 2, components=3, scale=0.1)().component_distribution.stddev.unique()
+        == 0.1
+    )
 
 
 def test_the_standard_normal_is_one():
@@ -527,7 +591,9 @@ def test_a_vamp_of_one_standard_normal_is_the_standard_normal():
     for w in q.parameters():
         nn.init.zeros_(w)
 
-    torch.testing.assert_close(pv.Vamp(q, torch.randn(1, 3))().log_prob(z), pv.StandardNormal(2)().log_prob(z))
+    torch.testing.assert_close(
+        pv.Vamp(q, torch.randn(1, 3))().log_prob(z), pv.StandardNormal(2)().log_prob(z)
+    )
 
 
 def test_a_flow_of_the_users_own():
@@ -561,7 +627,11 @@ MISUSES = {
         ValueError,
         r"scale_tril: expected .* LowerCholesky\(\), got 1",
     ),
-    "fixed to nan": (lambda: pv.Normal(2, loc=torch.nan), ValueError, "loc: expected finite values"),
+    "fixed to nan": (
+        lambda: pv.Normal(2, loc=torch.nan),
+        ValueError,
+        "loc: expected finite values",
+    ),
     "fixed in another shape": (
         lambda: pv.Normal(2, scale=torch.ones(3)),
         ValueError,
@@ -577,14 +647,42 @@ MISUSES = {
         ValueError,
         "every parameter is fixed, so nothing depends on given=3",
     ),
-    "no classes": (lambda: pv.Categorical(3), TypeError, "Categorical needs classes=, a positive whole number"),
+    "no classes": (
+        lambda: pv.Categorical(3),
+        TypeError,
+        "Categorical needs classes=, a positive whole number",
+    ),
     "no rank": (lambda: pv.LowRankNormal(3), TypeError, "LowRankNormal needs rank="),
-    "half a class": (lambda: pv.Categorical(3, classes=2.5), TypeError, r"needs classes=.*got 2\.5"),
-    "a vector's family for a scalar": (lambda: pv.MultivariateNormal(()), ValueError, r"\(\) has too few dimensions"),
-    "low rank for a scalar": (lambda: pv.LowRankNormal((), rank=2), ValueError, r"\(\) has too few dimensions"),
-    "an empty event": (lambda: pv.Normal(0), ValueError, "event_shape: expected a positive .* got 0"),
-    "a fractional event": (lambda: pv.Normal((2, 0.5)), ValueError, "event_shape: expected a positive"),
-    "a negative given": (lambda: pv.Normal(2, given=[3, -1]), ValueError, "given: expected a positive .* got -1"),
+    "half a class": (
+        lambda: pv.Categorical(3, classes=2.5),
+        TypeError,
+        r"needs classes=.*got 2\.5",
+    ),
+    "a vector's family for a scalar": (
+        lambda: pv.MultivariateNormal(()),
+        ValueError,
+        r"\(\) has too few dimensions",
+    ),
+    "low rank for a scalar": (
+        lambda: pv.LowRankNormal((), rank=2),
+        ValueError,
+        r"\(\) has too few dimensions",
+    ),
+    "an empty event": (
+        lambda: pv.Normal(0),
+        ValueError,
+        "event_shape: expected a positive .* got 0",
+    ),
+    "a fractional event": (
+        lambda: pv.Normal((2, 0.5)),
+        ValueError,
+        "event_shape: expected a positive",
+    ),
+    "a negative given": (
+        lambda: pv.Normal(2, given=[3, -1]),
+        ValueError,
+        "given: expected a positive .* got -1",
+    ),
     "a family of unknown parameters": (
         lambda: pv.family(dist.Normal, "loc", "sigma"),
         ValueError,

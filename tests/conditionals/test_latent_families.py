@@ -12,7 +12,7 @@ from torch.distributions import kl_divergence
 
 import pyro_vae as pv
 from pyro_vae.pairs.pair import OwnParameters
-from pyro_vae.traces import latents, log_prob, samples, trace, unvalidated
+from pyro_vae.weights.traces import latent_values, log_prob, sample_sites, trace, unvalidated
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +46,9 @@ def test_learned_weights_start_equal_and_are_those_of_the_mixture():
     torch.testing.assert_close(prior().log_prob(z), pv.Vamp(q, prior.pseudo_inputs)().log_prob(z))
 
     prior.logits.data = torch.tensor([0.0, 1.0, -2.0, 3.0])
-    truth = torch.logsumexp(prior.logits.log_softmax(-1) + q(prior.pseudo_inputs).log_prob(z[:, None]), -1)
+    truth = torch.logsumexp(
+        prior.logits.log_softmax(-1) + q(prior.pseudo_inputs).log_prob(z[:, None]), -1
+    )
     torch.testing.assert_close(prior().log_prob(z), truth)
     assert pv.Vamp(q, 4).logits is None
 
@@ -55,7 +57,10 @@ def test_pseudo_inputs_from_data_are_different_rows_of_it():
     x = torch.arange(20.0).unsqueeze(-1).expand(20, 3)
     u = pv.Vamp.from_data(pv.Normal(2, given=3), x, components=20).pseudo_inputs
     assert u[:, 0].sort().values.tolist() == x[:, 0].tolist() and not torch.equal(u, x)
-    assert pv.Vamp.from_data(pv.Normal(2, given=3), x.int(), components=5).pseudo_inputs.dtype == torch.float32
+    assert (
+        pv.Vamp.from_data(pv.Normal(2, given=3), x.int(), components=5).pseudo_inputs.dtype
+        == torch.float32
+    )
 
 
 def test_the_aggregate_is_the_average_of_q_as_it_was():
@@ -67,7 +72,9 @@ def test_the_aggregate_is_the_average_of_q_as_it_was():
         nn.init.zeros_(w)
 
     torch.testing.assert_close(prior().log_prob(z), truth)
-    assert not any(w.requires_grad for w in prior.parameters()) and "x" in dict(prior.named_buffers())
+    assert not any(w.requires_grad for w in prior.parameters()) and "x" in dict(
+        prior.named_buffers()
+    )
     assert not prior.train().training
     assert pv.Aggregate(q, x, components=4)().component_distribution.batch_shape == (4,)
 
@@ -76,7 +83,11 @@ def test_the_aggregate_is_the_best_prior_of_a_trained_pair(trained, digits, tmp_
     vae, _ = trained
     x = pv.data.binarise(digits.train)
     before = pv.diagnostics.elbo(vae, x, num_samples=20, progress=False)
-    new = pv.VAE(prior=pv.Aggregate(vae.variational, x), likelihood=vae.likelihood, variational=vae.variational)
+    new = pv.VAE(
+        prior=pv.Aggregate(vae.variational, x),
+        likelihood=vae.likelihood,
+        variational=vae.variational,
+    )
     after = pv.diagnostics.elbo(new, x, num_samples=20, progress=False)
 
     difference = after.value - before.value
@@ -85,7 +96,9 @@ def test_the_aggregate_is_the_best_prior_of_a_trained_pair(trained, digits, tmp_
     pv.save_weights(new, tmp_path / "weights.safetensors")
     other = pv.Normal(2, given=(1, 8, 8))
     blank = pv.VAE(
-        prior=pv.Aggregate(other, torch.zeros_like(x)), likelihood=pv.Bernoulli((1, 8, 8), given=2), variational=other
+        prior=pv.Aggregate(other, torch.zeros_like(x)),
+        likelihood=pv.Bernoulli((1, 8, 8), given=2),
+        variational=other,
     )
     pv.load_weights(blank, tmp_path / "weights.safetensors")
     z = torch.randn(5, 2)
@@ -96,7 +109,13 @@ def test_the_aggregate_is_the_best_prior_of_a_trained_pair(trained, digits, tmp_
 
 
 def test_a_mixture_is_reparametrised_where_it_can_be():
-    kinds = {pv.Normal: True, pv.Laplace: True, pv.MultivariateNormal: True, pv.StudentT: False, pv.Bernoulli: False}
+    kinds = {
+        pv.Normal: True,
+        pv.Laplace: True,
+        pv.MultivariateNormal: True,
+        pv.StudentT: False,
+        pv.Bernoulli: False,
+    }
     for family, can in kinds.items():
         assert pv.Mixture(family, 2, given=3, components=4)(torch.zeros(5, 3)).has_rsample is can
     assert pv.Mixture(pv.LowRankNormal, 2, components=4, rank=1)().has_rsample
@@ -120,7 +139,9 @@ def test_an_inverse_autoregressive_draw_takes_one_pass():
 
 
 @pytest.mark.parametrize("d", [1, 4])
-@pytest.mark.parametrize("kind", [pv.IAF, zuko.flows.MAF, zuko.flows.NSF, zuko.flows.RealNVP], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "kind", [pv.IAF, zuko.flows.MAF, zuko.flows.NSF, zuko.flows.RealNVP], ids=lambda f: f.__name__
+)
 def test_a_conditional_flow_starts_at_a_normal_read_off_what_is_given(kind, d):
     q = pv.Flow(d, given=3, flow=kind)
     x = 2 * torch.randn(200, 3)
@@ -131,7 +152,9 @@ def test_a_conditional_flow_starts_at_a_normal_read_off_what_is_given(kind, d):
     assert isinstance(pv.Flow(d, flow=kind)().flow.base, zuko.distributions.DiagNormal)
 
 
-@pytest.mark.parametrize("family, options", [(pv.Bernoulli, {}), (pv.Categorical, {"classes": 3}), (pv.Normal, {})])
+@pytest.mark.parametrize(
+    "family, options", [(pv.Bernoulli, {}), (pv.Categorical, {"classes": 3}), (pv.Normal, {})]
+)
 def test_each_dimension_depends_on_those_before_it_and_on_nothing_else(family, options):
     p = pv.Autoregressive(family, 4, given=2, **options)(torch.randn(2))
     a = torch.tensor([0.0, 1.0, 0.0, 1.0])
@@ -191,14 +214,18 @@ def test_steps_on_the_elbo_close_the_amortisation_gap():
     def gap(steps):
         q = pair.variational
         if steps:
-            q = pv.Refined(q, pair.prior, pair.likelihood, steps, learning_rate=0.05, num_particles=8)
+            q = pv.Refined(
+                q, pair.prior, pair.likelihood, steps, learning_rate=0.05, num_particles=8
+            )
         vae = pv.VAE(prior=pair.prior, likelihood=pair.likelihood, variational=q)
         elbo = pv.diagnostics.elbo(vae, x, num_samples=200, progress=False)
         gap = world.log_evidence(x) - elbo.value
         return gap.mean().item(), elbo.stderr.square().sum().sqrt().item() / len(x)
 
     (none, error), (few, _), (many, _) = gap(0), gap(5), gap(60)
-    exact = world.gap(x, pair.variational(x).mean, pair.variational(x).covariance_matrix).mean().item()
+    exact = (
+        world.gap(x, pair.variational(x).mean, pair.variational(x).covariance_matrix).mean().item()
+    )
     assert abs(none - exact) < 5 * error
     assert few < 0.9 * none and many < 0.1 * none and many > -5 * error
 
@@ -229,7 +256,12 @@ def discrete_parts(kind):
     if kind == "one-hot":
         return (3,), pv.OneHotCategorical(3), pv.OneHotCategorical(3, given=4), torch.eye(3)
     if kind == "categorical":
-        return (), pv.Categorical((), classes=3), pv.Categorical((), given=4, classes=3), torch.arange(3)
+        return (
+            (),
+            pv.Categorical((), classes=3),
+            pv.Categorical((), given=4, classes=3),
+            torch.arange(3),
+        )
     return (), pv.Bernoulli(()), pv.Bernoulli((), given=4), torch.arange(2.0)
 
 
@@ -249,18 +281,27 @@ def test_a_latent_of_few_values_is_summed_over(kind):
     loss = pv.Objective(vae, pyro.infer.TraceEnum_ELBO(max_plate_nesting=1))(x)
     torch.testing.assert_close(loss, truth)
     for mine, true in zip(
-        torch.autograd.grad(loss, list(vae.parameters())), torch.autograd.grad(truth, list(vae.parameters()))
+        torch.autograd.grad(loss, list(vae.parameters())),
+        torch.autograd.grad(truth, list(vae.parameters())),
     ):
         torch.testing.assert_close(mine, true, rtol=1e-4, atol=1e-6)
 
     evidence = pv.diagnostics.log_evidence(vae, x, num_samples=2000, progress=False)
-    assert ((evidence.value - log_p.logsumexp(0)).abs() < 5 * evidence.stderr + 1e-6).all(), "elsewhere it is drawn"
+    assert ((evidence.value - log_p.logsumexp(0)).abs() < 5 * evidence.stderr + 1e-6).all(), (
+        "elsewhere it is drawn"
+    )
 
 
 def test_what_has_too_many_values_is_not_summed_over():
-    parts = {"prior": pv.Bernoulli(2), "likelihood": pv.Bernoulli(4, given=2), "variational": pv.Bernoulli(2, given=4)}
+    parts = {
+        "prior": pv.Bernoulli(2),
+        "likelihood": pv.Bernoulli(4, given=2),
+        "variational": pv.Bernoulli(2, given=4),
+    }
     pv.VAE(**parts).guide(torch.zeros(5, 4))
-    with pytest.raises(ValueError, match=r"enumerate=True: .* OneHotCategorical\(K\), .* got Bernoulli\(\(2,\)"):
+    with pytest.raises(
+        ValueError, match=r"enumerate=True: .* OneHotCategorical\(K\), .* got Bernoulli\(\(2,\)"
+    ):
         pv.VAE(**parts, enumerate=True).guide(torch.zeros(5, 4))
 
 
@@ -303,9 +344,9 @@ class Loss(nn.Module):
 
     def forward(self, x):
         guide = trace(self.pair.guide, (x,), draws=2)
-        model = trace(self.pair.model, (x,), draws=2, latents=latents(guide))
-        log_p = sum(log_prob(site) for site in samples(model).values())
-        return (sum(log_prob(site) for site in samples(guide).values()) - log_p).mean()
+        model = trace(self.pair.model, (x,), draws=2, latents=latent_values(guide))
+        log_p = sum(log_prob(site) for site in sample_sites(model).values())
+        return (sum(log_prob(site) for site in sample_sites(guide).values()) - log_p).mean()
 
 
 def with_latent(name):
@@ -331,7 +372,9 @@ def test_a_pair_is_exported_once_for_every_batch_size(name):
     loss = Loss(with_latent(name))
     batch = torch.export.Dim("batch", min=2, max=4096)
     with OwnParameters(), unvalidated():
-        exported = torch.export.export(loss, (torch.ones(6, 4),), strict=False, dynamic_shapes=({0: batch},)).module()
+        exported = torch.export.export(
+            loss, (torch.ones(6, 4),), strict=False, dynamic_shapes=({0: batch},)
+        ).module()
         for n in (2, 6, 11):
             x = torch.bernoulli(torch.full((n, 4), 0.5))
             torch.manual_seed(1)
@@ -349,11 +392,15 @@ def test_the_gradients_of_gamma_draws_are_traced_too(name):
         vae = with_latent(name)
     else:
         family = getattr(pv, name)
-        vae = pv.VAE(prior=family(3), likelihood=pv.Bernoulli(4, given=3), variational=family(3, given=4))
+        vae = pv.VAE(
+            prior=family(3), likelihood=pv.Bernoulli(4, given=3), variational=family(3, given=4)
+        )
     loss, x = Loss(vae), torch.bernoulli(torch.full((6, 4), 0.5))
     batch = torch.export.Dim("batch", min=2, max=4096)
     with OwnParameters(), unvalidated():
-        exported = torch.export.export(loss, (x,), strict=False, dynamic_shapes=({0: batch},)).module()
+        exported = torch.export.export(
+            loss, (x,), strict=False, dynamic_shapes=({0: batch},)
+        ).module()
         traced = torch.compile(exported, backend="aot_eager", dynamic=True)
         values, gradients = [], []
         for run in (loss, traced):
@@ -393,19 +440,51 @@ MISUSES = {
         ValueError,
         r"x: expected a tensor .* given \[\(3,\)\], got shape \[10, 4\]",
     ),
-    "zero pseudo-inputs": (lambda: pv.Vamp(Q, 0), ValueError, r"pseudo_inputs: .*got shape \[0, 3\]"),
+    "zero pseudo-inputs": (
+        lambda: pv.Vamp(Q, 0),
+        ValueError,
+        r"pseudo_inputs: .*got shape \[0, 3\]",
+    ),
     "free pseudo-inputs for two variables": (
         lambda: pv.Vamp(pv.Normal(2, given=[3, 4]), 5),
         ValueError,
         "pseudo_inputs: expected .* given one variable",
     ),
-    "no interval": (lambda: pv.Vamp(Q, 5, within=(1, 0)), ValueError, r"within: .* the lower first, got \(1, 0\)"),
-    "no sphere": (lambda: pv.PowerSpherical(1), ValueError, r"PowerSpherical: .* at least 2, got \(1,\)"),
-    "no von Mises-Fisher": (lambda: pv.VonMisesFisher(1, given=3), ValueError, "VonMisesFisher: .* at least 2"),
-    "no uniform sphere": (lambda: pv.UniformSphere(()), ValueError, r"UniformSphere: .* at least 2, got \(\)"),
-    "a sphere of no dimension": (lambda: pv.PowerSpherical(()), ValueError, r"\(\) has too few dimensions"),
-    "a simplex of a number": (lambda: pv.Dirichlet(()), ValueError, r"Dirichlet: event_shape \(\) has too few"),
-    "a simplex of one": (lambda: pv.LogisticNormal(1), ValueError, r"LogisticNormal: .* at least 2, got \(1,\)"),
+    "no interval": (
+        lambda: pv.Vamp(Q, 5, within=(1, 0)),
+        ValueError,
+        r"within: .* the lower first, got \(1, 0\)",
+    ),
+    "no sphere": (
+        lambda: pv.PowerSpherical(1),
+        ValueError,
+        r"PowerSpherical: .* at least 2, got \(1,\)",
+    ),
+    "no von Mises-Fisher": (
+        lambda: pv.VonMisesFisher(1, given=3),
+        ValueError,
+        "VonMisesFisher: .* at least 2",
+    ),
+    "no uniform sphere": (
+        lambda: pv.UniformSphere(()),
+        ValueError,
+        r"UniformSphere: .* at least 2, got \(\)",
+    ),
+    "a sphere of no dimension": (
+        lambda: pv.PowerSpherical(()),
+        ValueError,
+        r"\(\) has too few dimensions",
+    ),
+    "a simplex of a number": (
+        lambda: pv.Dirichlet(()),
+        ValueError,
+        r"Dirichlet: event_shape \(\) has too few",
+    ),
+    "a simplex of one": (
+        lambda: pv.LogisticNormal(1),
+        ValueError,
+        r"LogisticNormal: .* at least 2, got \(1,\)",
+    ),
     "a negative concentration": (
         lambda: pv.VonMisesFisher(3, given=2, concentration=-1.0),
         ValueError,

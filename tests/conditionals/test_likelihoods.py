@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 import pyro_vae as pv
-from pyro_vae.checks import check_data
 from pyro_vae.pairs.pair import OwnParameters
-from pyro_vae.traces import latents, log_prob, samples, trace, unvalidated
+from pyro_vae.weights.intake import check_data
+from pyro_vae.weights.traces import latent_values, log_prob, sample_sites, trace, unvalidated
 
 small = partial(pv.networks.mlp, hidden=(8,))
 
@@ -77,18 +77,33 @@ LIKELIHOODS = {
     "256 classes": lambda: pv.Categorical(5, given=2, net=small, classes=256),
     "binomial": lambda: pv.Binomial(5, given=2, net=small, total_count=16),
     "discretised logistic": lambda: pv.DiscretisedLogistic(5, given=2, net=small, levels=256),
-    "mixture of them": lambda: pv.DiscretisedLogisticMixture(5, given=2, net=small, levels=256, components=3),
+    "mixture of them": lambda: pv.DiscretisedLogisticMixture(
+        5, given=2, net=small, levels=256, components=3
+    ),
     "ordinal": lambda: pv.Ordinal(5, given=2, net=small, classes=4),
-    "ordinal, common thresholds": lambda: pv.Ordinal(5, given=2, net=small, classes=4, gaps=torch.ones(5, 2)),
+    "ordinal, common thresholds": lambda: pv.Ordinal(
+        5, given=2, net=small, classes=4, gaps=torch.ones(5, 2)
+    ),
     "zero-inflated Poisson": lambda: pv.ZeroInflatedPoisson(5, given=2, net=small),
-    "zero-inflated negative binomial": lambda: pv.ZeroInflatedNegativeBinomial(5, given=2, net=small),
+    "zero-inflated negative binomial": lambda: pv.ZeroInflatedNegativeBinomial(
+        5, given=2, net=small
+    ),
     "multinomial": lambda: pv.Multinomial(5, given=2, net=small, total_count=20),
     "Dirichlet-multinomial": lambda: pv.DirichletMultinomial(5, given=2, net=small, total_count=20),
     "columns": lambda: pv.Columns(
-        {"a": (pv.Normal, 2), "b": (pv.Categorical, {"classes": 3}), "c": pv.Poisson, "d": pv.Gamma}, 2, small
+        {
+            "a": (pv.Normal, 2),
+            "b": (pv.Categorical, {"classes": 3}),
+            "c": pv.Poisson,
+            "d": pv.Gamma,
+        },
+        2,
+        small,
     ),
     "missing": lambda: pv.missing(pv.Normal(5, given=2, net=small)),
-    "missing columns": lambda: pv.missing(pv.Columns([(pv.Normal, 2), (pv.Gamma, 2), pv.Bernoulli], 2, small)),
+    "missing columns": lambda: pv.missing(
+        pv.Columns([(pv.Normal, 2), (pv.Gamma, 2), pv.Bernoulli], 2, small)
+    ),
     "missing mixture": lambda: pv.missing(pv.Mixture(pv.Normal, 5, 2, small, components=3)),
 }
 
@@ -103,8 +118,10 @@ class Loss(nn.Module):
     def forward(self, x):
         with OwnParameters(), unvalidated():
             guide = trace(self.pair.guide, (x,))
-            model = trace(self.pair.model, (x,), latents=latents(guide))
-        log_p, log_q = (sum(log_prob(site) for site in samples(run).values()) for run in (model, guide))
+            model = trace(self.pair.model, (x,), latents=latent_values(guide))
+        log_p, log_q = (
+            sum(log_prob(site) for site in sample_sites(run).values()) for run in (model, guide)
+        )
         return (log_q - log_p).mean()
 
 
@@ -140,12 +157,16 @@ def test_it_is_trained_measured_and_checked(name):
     pair = vae(likelihood, pv.Normal(2, given=5, net=pv.masked(small)))
     x = pv.simulate(pair, 60)["x"].float()
     if "missing" in name:
-        x = x.masked_fill((torch.rand_like(x) < 0.3) & torch.tensor([True] * 4 + [False]), torch.nan)
+        x = x.masked_fill(
+            (torch.rand_like(x) < 0.3) & torch.tensor([True] * 4 + [False]), torch.nan
+        )
 
     history = pv.fit(pair, x, epochs=2, progress=False)
 
     assert math.isfinite(history.elbo[-1])
-    assert pv.diagnostics.log_evidence(pair, x, num_samples=5, progress=False).value.isfinite().all()
+    assert (
+        pv.diagnostics.log_evidence(pair, x, num_samples=5, progress=False).value.isfinite().all()
+    )
     assert pv.check(pair, x).problems == []
 
 
@@ -177,7 +198,11 @@ MISUSES = {
         ValueError,
         r"levels: expected finite values within IntegerInterval\(lower_bound=2, .*got 1",
     ),
-    "half a level": (lambda: pv.DiscretisedLogistic(2, given=3, levels=2.5), ValueError, r"levels: .*got 2\.5"),
+    "half a level": (
+        lambda: pv.DiscretisedLogistic(2, given=3, levels=2.5),
+        ValueError,
+        r"levels: .*got 2\.5",
+    ),
     "no levels": (lambda: pv.DiscretisedLogistic(2, given=3), TypeError, "levels"),
     "no components": (
         lambda: pv.DiscretisedLogisticMixture(2, given=3, levels=4),
@@ -189,9 +214,21 @@ MISUSES = {
         ValueError,
         "total_count: expected finite values within .*got -1",
     ),
-    "one class": (lambda: pv.Ordinal(2, given=3, classes=1), ValueError, "classes: expected at least 2 .*got 1"),
-    "counts over no classes": (lambda: pv.Multinomial((), given=3), ValueError, r"\(\) has too few dimensions"),
-    "a scale below zero": (lambda: pv.LogitNormal(2, given=3, scale=-1.0), ValueError, "scale: expected finite"),
+    "one class": (
+        lambda: pv.Ordinal(2, given=3, classes=1),
+        ValueError,
+        "classes: expected at least 2 .*got 1",
+    ),
+    "counts over no classes": (
+        lambda: pv.Multinomial((), given=3),
+        ValueError,
+        r"\(\) has too few dimensions",
+    ),
+    "a scale below zero": (
+        lambda: pv.LogitNormal(2, given=3, scale=-1.0),
+        ValueError,
+        "scale: expected finite",
+    ),
 }
 
 
@@ -215,7 +252,9 @@ def test_bounds_that_differ_from_row_to_row_are_those_of_their_row():
     x = total.clone()
     check_data(pair, (x, total))
     x[6000] += 1
-    with pytest.raises(ValueError, match=r"x lies outside the support of Binomial: .*not integer from 0 to 6"):
+    with pytest.raises(
+        ValueError, match=r"x lies outside the support of Binomial: .*not integer from 0 to 6"
+    ):
         check_data(pair, (x, total))
 
 
@@ -225,7 +264,8 @@ def test_a_support_of_whole_vectors_is_checked_by_row():
     check_data(pair, (data,))
     data[6000, 1] = 0.5
     with pytest.raises(
-        ValueError, match=r"x lies outside the support of Dirichlet: 0\.0111 % of its values are not simpl"
+        ValueError,
+        match=r"x lies outside the support of Dirichlet: 0\.0111 % of its values are not simpl",
     ):
         check_data(pair, (data,))
 
@@ -238,16 +278,42 @@ def test_a_support_of_whole_vectors_is_checked_by_row():
             4.0,
             "not integer from 0 to 3; .*total_count=4, if they are co",
         ),
-        (lambda: pv.Binomial(2, given=2, total_count=torch.tensor([9, 3])), 4.0, "not integer from 0 to 9"),
-        (lambda: pv.DiscretisedLogistic(2, given=2, levels=4), 4.0, "support of DiscretisedLogistic: 0.01"),
+        (
+            lambda: pv.Binomial(2, given=2, total_count=torch.tensor([9, 3])),
+            4.0,
+            "not integer from 0 to 9",
+        ),
+        (
+            lambda: pv.DiscretisedLogistic(2, given=2, levels=4),
+            4.0,
+            "support of DiscretisedLogistic: 0.01",
+        ),
         (lambda: pv.Ordinal(2, given=2, classes=4), 4.0, "support of Ordinal: .*classes=5"),
         (lambda: pv.Multinomial(2, given=2), 0.5, "support of Multinomial: .*not a count.*Round"),
-        (lambda: pv.VonMises(2, given=2), 4.0, r"support of VonMises: .*not in \[-3.14159, 3.14159\]"),
+        (
+            lambda: pv.VonMises(2, given=2),
+            4.0,
+            r"support of VonMises: .*not in \[-3.14159, 3.14159\]",
+        ),
         (lambda: pv.LogitNormal(2, given=2), 4.0, r"support of LogitNormal: .*not in \[0, 1\]"),
-        (lambda: pv.LogitNormal(2, given=2), 1.0, r"log p\(x \| z\) is -inf at row 6000 .*Move them off it"),
+        (
+            lambda: pv.LogitNormal(2, given=2),
+            1.0,
+            r"log p\(x \| z\) is -inf at row 6000 .*Move them off it",
+        ),
         (lambda: pv.ZeroInflatedPoisson(2, given=2), -1.0, "not a count"),
     ],
-    ids=["trials", "trials by column", "levels", "classes", "counts", "angle", "unit", "edge", "zeros"],
+    ids=[
+        "trials",
+        "trials by column",
+        "levels",
+        "classes",
+        "counts",
+        "angle",
+        "unit",
+        "edge",
+        "zeros",
+    ],
 )
 def test_a_single_value_outside_the_support_is_found_in_any_row(likelihood, x, message):
     pair = vae(likelihood())

@@ -8,8 +8,8 @@ from oracles import affine, linear_gaussian, within
 from torch import nn
 
 import pyro_vae as pv
-from pyro_vae.checks import as_tensors, check_data
 from pyro_vae.supports import describe
+from pyro_vae.weights.intake import as_tensors, check_data
 
 small = partial(pv.networks.mlp, hidden=(8,))
 
@@ -17,7 +17,9 @@ small = partial(pv.networks.mlp, hidden=(8,))
 def vae(x=3, net=None, likelihood=None):
     return pv.VAE(
         prior=pv.StandardNormal(2),
-        likelihood=pv.missing(pv.Normal(x, given=2, net=small)) if likelihood is None else likelihood,
+        likelihood=pv.missing(pv.Normal(x, given=2, net=small))
+        if likelihood is None
+        else likelihood,
         variational=pv.Normal(2, given=x, net=pv.masked(small) if net is None else net),
     )
 
@@ -63,7 +65,10 @@ def test_the_guide_sees_zeros_and_the_mask():
     class Body(nn.Module):
         def __init__(self, given_shapes, out_shape):
             super().__init__()
-            self.shapes, self.linear = given_shapes, affine(torch.zeros(out_shape[0], 3), torch.zeros(out_shape[0]))
+            self.shapes, self.linear = (
+                given_shapes,
+                affine(torch.zeros(out_shape[0], 3), torch.zeros(out_shape[0])),
+            )
 
         def forward(self, x, mask):
             seen.append((x, mask))
@@ -78,7 +83,11 @@ def test_the_guide_sees_zeros_and_the_mask():
 
 
 def test_images_pass_through_convolutions_with_their_mask():
-    pair = vae((1, 8, 8), pv.masked(pv.networks.conv), pv.missing(pv.Bernoulli((1, 8, 8), given=2, net=small)))
+    pair = vae(
+        (1, 8, 8),
+        pv.masked(pv.networks.conv),
+        pv.missing(pv.Bernoulli((1, 8, 8), given=2, net=small)),
+    )
     x = holed(torch.bernoulli(torch.rand(20, 1, 8, 8)))
     assert pv.check(pair, x).problems == []
     assert pv.fit(pair, x, epochs=1, progress=False).elbo[0] < 0
@@ -113,13 +122,21 @@ def row(i, value):
 
 
 MISUSES = {
-    "all of a datum missing": (vae, row(1, torch.nan), r"x: every value is missing in rows \[1\]\. Remove those rows"),
+    "all of a datum missing": (
+        vae,
+        row(1, torch.nan),
+        r"x: every value is missing in rows \[1\]\. Remove those rows",
+    ),
     "a likelihood that takes none": (
         lambda: vae(likelihood=pv.Normal(3, given=2)),
         X,
         r"x holds 2 values that are NaN or infinite, in rows \[0, 1\]\. .*likelihood=pv\.missing\(\.\.\.\)",
     ),
-    "infinity": (vae, row(1, torch.inf), r"x holds 3 values that are NaN or infinite, in rows \[1\]\. Remove .* in\."),
+    "infinity": (
+        vae,
+        row(1, torch.inf),
+        r"x holds 3 values that are NaN or infinite, in rows \[1\]\. Remove .* in\.",
+    ),
     "a guide that is not told": (
         lambda: vae(net=small),
         X.repeat(3, 1).flip(0),
@@ -150,7 +167,9 @@ def test_whole_numbers_beside_nan_in_the_data_are_fine():
 
 
 def test_a_likelihood_that_is_no_conditional_is_refused():
-    with pytest.raises(TypeError, match=r"likelihood: expected a conditional, pv.Normal\(3, given=2\), got Linear"):
+    with pytest.raises(
+        TypeError, match=r"likelihood: expected a conditional, pv.Normal\(3, given=2\), got Linear"
+    ):
         pv.missing(nn.Linear(2, 3))
 
 

@@ -24,7 +24,9 @@ def normal_path(world, x, shift, stretch, betas):
             h = h + share * mean @ precision
             quadratic = (mean @ precision * mean).sum(-1)
             c = c - share * 0.5 * (quadratic + torch.logdet(2 * math.pi * cov))
-        rows.append(c + 0.5 * (h @ torch.linalg.inv(a) * h).sum(-1) - 0.5 * torch.logdet(a / (2 * math.pi)))
+        rows.append(
+            c + 0.5 * (h @ torch.linalg.inv(a) * h).sum(-1) - 0.5 * torch.logdet(a / (2 * math.pi))
+        )
     return torch.stack(rows)
 
 
@@ -39,7 +41,9 @@ def test_with_the_posterior_as_variational_it_has_no_variance():
 def test_from_a_wrong_variational_every_temperature_agrees_with_the_closed_form():
     world = linear_gaussian()
     x = world.sample(10)
-    found = annealed_log_evidence(world.pair(0.3, 1.4), x, num_steps=10, num_chains=300, num_leapfrog=5)
+    found = annealed_log_evidence(
+        world.pair(0.3, 1.4), x, num_steps=10, num_chains=300, num_leapfrog=5
+    )
     truth = normal_path(world, x, 0.3, 1.4, found.betas)
     assert truth[0].abs().max() < 1e-9 and torch.allclose(truth[-1], world.log_evidence(x))
     assert within(found.path, truth, found.path_stderr)
@@ -50,7 +54,9 @@ def test_from_a_wrong_variational_every_temperature_agrees_with_the_closed_form(
 def test_its_weighted_draws_are_of_the_posterior():
     world = linear_gaussian()
     x = world.sample(8)
-    found = annealed_log_evidence(world.pair(0.5, 1.3), x, num_steps=20, num_chains=400, num_leapfrog=5)
+    found = annealed_log_evidence(
+        world.pair(0.5, 1.3), x, num_steps=20, num_chains=400, num_leapfrog=5
+    )
     w = found.log_weights.softmax(0).unsqueeze(-1)
     mean = (w * found.z["z"]).sum(0)
     stderr = (world.covariance.diagonal() / found.ess.unsqueeze(-1)).sqrt()
@@ -89,7 +95,9 @@ def test_chunks_of_data(monkeypatch):
     x = world.sample(7)
     monkeypatch.setattr(annealing, "CHUNK", 50)
     found = annealed_log_evidence(world.pair(), x, num_steps=3, num_chains=3)
-    assert found.value.shape == (7,) and found.z["z"].shape == (3, 7, 3) and found.path.shape == (4, 7)
+    assert (
+        found.value.shape == (7,) and found.z["z"].shape == (3, 7, 3) and found.path.shape == (4, 7)
+    )
     assert (found.value - world.log_evidence(x)).abs().max() < 1e-9
 
 

@@ -8,13 +8,17 @@ from oracles import discrete_world, linear_gaussian
 from scipy import stats
 
 import pyro_vae as pv
-from pyro_vae import plots, traces
 from pyro_vae.diagnostics.calibration import calibrate, calibration_of
+from pyro_vae.look import plots, traces
 
 
 def faults(pair, n=1000, **options):
     found = calibrate(pair, n, **options)
-    assert found.ranks.shape == (n, 3) and found.ranks.min() >= 0 and found.ranks.max() <= found.num_draws
+    assert (
+        found.ranks.shape == (n, 3)
+        and found.ranks.min() >= 0
+        and found.ranks.max() <= found.num_draws
+    )
     return found
 
 
@@ -63,13 +67,20 @@ def test_planted_faults_are_named(fault, said, other):
 
 @pytest.mark.parametrize("shift", [0.2, 0.5, 1.5])
 @pytest.mark.parametrize(
-    "stretch, width", [(1.0, None), (0.6, "over-confident: q is too narrow"), (2.0, "under-confident: q is too wide")]
+    "stretch, width",
+    [
+        (1.0, None),
+        (0.6, "over-confident: q is too narrow"),
+        (2.0, "under-confident: q is too wide"),
+    ],
 )
 def test_a_bias_is_told_from_a_wrong_width(shift, stretch, width):
     # in units of the posterior's own width
     torch.manual_seed(0)
     u = dist.Normal(shift, stretch).cdf(torch.randn(2000, 1))
-    words = calibration_of(dist.Binomial(99, u.clamp(0, 1)).sample().long(), 99).faults()[0].split("; ")
+    words = (
+        calibration_of(dist.Binomial(99, u.clamp(0, 1)).sample().long(), 99).faults()[0].split("; ")
+    )
     assert "biased: q lies too high" in words
     if width is None:
         assert len(words) == 1
@@ -152,7 +163,9 @@ def test_a_conditional_prior_is_calibrated_given_its_covariate():
 
     y = 3 * torch.randn(1000)
     assert calibrate(pv.Pair(model, guide), torch.zeros(1000), y).passed
-    assert not calibrate(pv.Pair(model, lambda x, y: guide(x, 0 * y)), torch.zeros(1000), y.abs()).passed
+    assert not calibrate(
+        pv.Pair(model, lambda x, y: guide(x, 0 * y)), torch.zeros(1000), y.abs()
+    ).passed
 
 
 def test_chunks(monkeypatch):

@@ -6,9 +6,9 @@ import torch
 from oracles import linear_gaussian, within
 
 import pyro_vae as pv
-from pyro_vae import traces
 from pyro_vae.diagnostics import elbo, grid_posterior, log_evidence, picture
 from pyro_vae.diagnostics.evidence import evidence_of, pareto_khat
+from pyro_vae.weights import traces
 
 
 @pytest.mark.parametrize("shift, stretch", [(0.3, 1.0), (0.0, 1.5), (0.1, 0.95)])
@@ -42,7 +42,9 @@ def test_with_the_posterior_the_picture_has_no_gap_and_no_error():
     assert seen.gap.value.abs().max() < 1e-9
     assert seen.evidence.stderr.max() < 1e-6
     assert (seen.evidence.ess - 100).abs().max() < 1e-6
-    assert all("log N" in warning for warning in seen.warnings())  # ten data tell no more than log 10 nats
+    assert all(
+        "log N" in warning for warning in seen.warnings()
+    )  # ten data tell no more than log 10 nats
 
 
 def test_on_digits_it_agrees_with_a_grid(trained):
@@ -71,7 +73,9 @@ def test_chunks_give_what_one_piece_gives(monkeypatch):
     decoded, encoded = [], []
     log_joint, pair = traces.log_joint, world.pair()
     guide = pair.guide
-    monkeypatch.setattr(traces, "log_joint", lambda *a, **kw: decoded.append(a[2]) or log_joint(*a, **kw))
+    monkeypatch.setattr(
+        traces, "log_joint", lambda *a, **kw: decoded.append(a[2]) or log_joint(*a, **kw)
+    )
     monkeypatch.setattr(pair, "guide", lambda x: encoded.append(x.shape[0]) or guide(x))
     monkeypatch.setattr(traces, "CHUNK", 300)
     monkeypatch.setattr(traces, "DECODED", {"cpu": 100})
@@ -79,7 +83,9 @@ def test_chunks_give_what_one_piece_gives(monkeypatch):
     assert found.value.shape == (7,) and len(decoded) > 7
     rows = encoded[-2]
     assert max(decoded) * x[0].numel() * rows <= 100
-    assert sum(encoded[-math.ceil(7 / rows) :]) == 7 and len(encoded) < len(decoded), "encoded once, decoded in pieces"
+    assert sum(encoded[-math.ceil(7 / rows) :]) == 7 and len(encoded) < len(decoded), (
+        "encoded once, decoded in pieces"
+    )
     assert (found.value - truth).abs().max() < 1e-9
 
 
@@ -98,7 +104,9 @@ def test_khat_without_a_tail():
 
 def test_khat_of_gaussians_follows_their_ratio():
     z = 0.5 * torch.randn(100_000, 20, dtype=torch.float64)
-    log_w = torch.distributions.Normal(0.0, 1.0).log_prob(z) - torch.distributions.Normal(0.0, 0.5).log_prob(z)
+    log_w = torch.distributions.Normal(0.0, 1.0).log_prob(z) - torch.distributions.Normal(
+        0.0, 0.5
+    ).log_prob(z)
     assert abs(pareto_khat(log_w).mean() - 0.75) < 0.1
 
 
@@ -107,7 +115,8 @@ def test_a_single_draw_has_no_finite_error():
 
 
 @pytest.mark.parametrize(
-    "fault, said", [({"shift": 3.0}, "effective samples"), ({"stretch": 0.4}, "q(z|x) is too narrow")]
+    "fault, said",
+    [({"shift": 3.0}, "effective samples"), ({"stretch": 0.4}, "q(z|x) is too narrow")],
 )
 def test_planted_faults_are_reported(fault, said):
     world = linear_gaussian()
@@ -120,7 +129,9 @@ def test_a_collapsed_latent_shows_as_no_information():
     vae = pv.VAE(
         prior=pv.StandardNormal(2),
         likelihood=pv.Bernoulli(3, given=2, net=lambda given, out: _Constant(out)),
-        variational=pv.Normal(2, given=3, loc=0.0, net=lambda given, out: _Constant(out, math.log(math.e - 1))),
+        variational=pv.Normal(
+            2, given=3, loc=0.0, net=lambda given, out: _Constant(out, math.log(math.e - 1))
+        ),
     )
     seen = picture(vae, torch.bernoulli(torch.full((20, 3), 0.5)), num_samples=100)
     assert seen.elbo.kl.abs().max() < 1e-6
@@ -166,4 +177,6 @@ def test_a_picture_of_one_datum_prints_and_is_json(trained):
     seen = picture(vae, x[:1], num_samples=50)
     assert "means over 1 data" in str(seen)
     notes = json.loads(json.dumps(seen.as_dict(), allow_nan=False))
-    assert notes["terms"]["ELBO"]["stderr_over_data"] is None and notes["terms"]["ELBO"]["stderr"] > 0
+    assert (
+        notes["terms"]["ELBO"]["stderr_over_data"] is None and notes["terms"]["ELBO"]["stderr"] > 0
+    )

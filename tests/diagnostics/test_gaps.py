@@ -32,7 +32,9 @@ def mean_field(world, shift=0.0, stretch=1.0):
     return pv.VAE(
         prior=pv.StandardNormal(d),
         likelihood=pv.Normal(n, given=d, net=affine(world.w, world.b), scale=world.s),
-        variational=pv.Normal(d, given=n, net=affine(world.to_mean, shift - world.to_mean @ world.b), scale=scale),
+        variational=pv.Normal(
+            d, given=n, net=affine(world.to_mean, shift - world.to_mean @ world.b), scale=scale
+        ),
     ).double()
 
 
@@ -63,7 +65,9 @@ def closed_forms(world, shift, stretch):
     delta = torch.full((len(m),), shift).double()
     ratio = torch.full((len(m),), stretch**2).double()
     approximation = 0.5 * (m.diagonal().log().sum() - m.logdet())
-    return approximation, 0.5 * delta @ m @ delta / world.s**2 + 0.5 * (ratio - 1 - ratio.log()).sum()
+    return approximation, 0.5 * delta @ m @ delta / world.s**2 + 0.5 * (
+        ratio - 1 - ratio.log()
+    ).sum()
 
 
 @pytest.mark.parametrize("make", [mean_field, by_hand])
@@ -94,18 +98,24 @@ def test_without_a_known_evidence_it_is_estimated_from_the_best_q():
 def test_a_full_covariance_closes_the_approximation_gap(make):
     world = linear_gaussian()
     x = world.sample(10)
-    gaps = inference_gaps(make(world, 0.3), x, log_evidence=known(world, x), family=pv.MultivariateNormal)
+    gaps = inference_gaps(
+        make(world, 0.3), x, log_evidence=known(world, x), family=pv.MultivariateNormal
+    )
     assert gaps.approximation.abs().max() < 0.02
     assert within(gaps.total, sum(closed_forms(world, 0.3, 1.0)).expand(10), gaps.total_stderr)
 
 
-@pytest.mark.parametrize("family", [partial(pv.LowRankNormal, rank=2), partial(pv.Flow, flow=zuko.flows.MAF)])
+@pytest.mark.parametrize(
+    "family", [partial(pv.LowRankNormal, rank=2), partial(pv.Flow, flow=zuko.flows.MAF)]
+)
 def test_richer_families_come_near_the_posterior(family):
     world = linear_gaussian(d=2)
     x = world.sample(2)
     if family.func is pv.Flow:
         family = partial(family, transforms=1, hidden_features=(8,))
-    gaps = inference_gaps(mean_field(world, 0.3), x, log_evidence=known(world, x), family=family, num_steps=300)
+    gaps = inference_gaps(
+        mean_field(world, 0.3), x, log_evidence=known(world, x), family=family, num_steps=300
+    )
     assert gaps.approximation.abs().max() < 0.05
 
 
@@ -113,7 +123,10 @@ def test_a_guide_that_is_the_posterior_has_no_gaps():
     world = linear_gaussian()
     x = world.sample(5)
     gaps = inference_gaps(world.pair(), x, num_steps=50)
-    assert gaps.approximation.max() < 1e-9 or gaps.approximation.max() < 5 * gaps.approximation_stderr.max()
+    assert (
+        gaps.approximation.max() < 1e-9
+        or gaps.approximation.max() < 5 * gaps.approximation_stderr.max()
+    )
     assert within(gaps.amortisation, torch.zeros(5).double(), gaps.amortisation_stderr)
 
 
@@ -141,13 +154,21 @@ def test_other_families_and_constrained_latents(prior, q, family):
     x = torch.tensor([0.3, 0.6, 0.9])
     pair = pv.Pair(model, guide)
     # p(x) by the trapezoid rule
-    z = torch.linspace(0.0005, 0.9995, 2000) if isinstance(prior, dist.Beta) else torch.linspace(-8, 12, 20_001)
+    z = (
+        torch.linspace(0.0005, 0.9995, 2000)
+        if isinstance(prior, dist.Beta)
+        else torch.linspace(-8, 12, 20_001)
+    )
     z = z[z > 0] if isinstance(prior, dist.Gamma | dist.LogNormal) else z
     joint = (prior.log_prob(z) + dist.Normal(z, 0.5).log_prob(x[:, None])).exp()
     truth = torch.trapezoid(joint, z, dim=-1).log().double()
     evidence = Known(truth, torch.zeros(3))
-    gaps = inference_gaps(pair, x, log_evidence=evidence, family=family, num_steps=300, num_samples=2000)
-    assert (gaps.approximation > -5 * gaps.approximation_stderr).all() and (gaps.approximation < 0.2).all()
+    gaps = inference_gaps(
+        pair, x, log_evidence=evidence, family=family, num_steps=300, num_samples=2000
+    )
+    assert (gaps.approximation > -5 * gaps.approximation_stderr).all() and (
+        gaps.approximation < 0.2
+    ).all()
     assert (gaps.amortisation > -5 * gaps.amortisation_stderr).all()
 
 
@@ -171,7 +192,9 @@ def test_on_digits_the_gaps_add_up_to_the_grid(trained):
     vae, x = trained
     x = x[:20]
     grid = grid_posterior(vae, x, size=150)
-    gaps = inference_gaps(vae, x, log_evidence=Known(grid.log_evidence, torch.zeros(20)), num_steps=200)
+    gaps = inference_gaps(
+        vae, x, log_evidence=Known(grid.log_evidence, torch.zeros(20)), num_steps=200
+    )
     assert (gaps.total - grid.gap).abs().mean() < 0.02
     assert gaps.approximation.min() > -0.02 and gaps.amortisation.mean() > 0
 
@@ -227,15 +250,22 @@ def test_a_discrete_latent_is_refused():
     "variational, said",
     [
         (lambda: pv.Flow(2, given=3, transforms=1), "FlowDistribution is not made of parameters"),
-        (lambda: pv.Mixture(pv.StudentT, 2, given=3, components=2), "Mixture has no reparametrised draws"),
+        (
+            lambda: pv.Mixture(pv.StudentT, 2, given=3, components=2),
+            "Mixture has no reparametrised draws",
+        ),
     ],
 )
 def test_a_guide_that_cannot_be_refitted_asks_for_a_family(variational, said):
-    pair = pv.VAE(prior=pv.StandardNormal(2), likelihood=pv.Bernoulli(3, given=2), variational=variational())
+    pair = pv.VAE(
+        prior=pv.StandardNormal(2), likelihood=pv.Bernoulli(3, given=2), variational=variational()
+    )
     few = {"num_steps": 3, "num_samples": 20}
     with pytest.raises(ValueError, match=f"{said}.*family=pv.MultivariateNormal"):
         inference_gaps(pair, torch.ones(4, 3), **few)
-    assert inference_gaps(pair, torch.ones(4, 3), family=pv.MultivariateNormal, **few).total.shape == (4,)
+    assert inference_gaps(
+        pair, torch.ones(4, 3), family=pv.MultivariateNormal, **few
+    ).total.shape == (4,)
 
 
 def test_a_guide_whose_latents_depend_on_each_other_asks_for_a_family():
@@ -266,12 +296,26 @@ def test_a_guide_whose_latents_depend_on_each_other_asks_for_a_family():
         ({"family": 3}, TypeError, "family"),
         ({"family": lambda d: 3}, TypeError, "family"),
         ({"family": pv.Gamma}, ValueError, "family: Gamma .* expected one over the reals"),
-        ({"family": partial(pv.Mixture, pv.StudentT, components=2)}, ValueError, "family: Mixture has no"),
-        ({"log_evidence": torch.zeros(3)}, TypeError, "log_evidence: expected fields value and stderr"),
-        ({"log_evidence": Known(torch.zeros(2), torch.zeros(2))}, ValueError, r"value of shape \(3,\)"),
+        (
+            {"family": partial(pv.Mixture, pv.StudentT, components=2)},
+            ValueError,
+            "family: Mixture has no",
+        ),
+        (
+            {"log_evidence": torch.zeros(3)},
+            TypeError,
+            "log_evidence: expected fields value and stderr",
+        ),
+        (
+            {"log_evidence": Known(torch.zeros(2), torch.zeros(2))},
+            ValueError,
+            r"value of shape \(3,\)",
+        ),
     ],
 )
 def test_bad_arguments_are_named(wrong, error, said):
     world = linear_gaussian()
     with pytest.raises(error, match=said):
-        inference_gaps(mean_field(world), world.sample(3), **{"num_steps": 2, "num_samples": 10, **wrong})
+        inference_gaps(
+            mean_field(world), world.sample(3), **{"num_steps": 2, "num_samples": 10, **wrong}
+        )

@@ -16,7 +16,9 @@ def pair_of(world, **q):
     return pv.VAE(
         prior=pv.StandardNormal(world.w.shape[1]),
         likelihood=pv.missing(world.pair().likelihood),
-        variational=pv.StudentT(world.w.shape[1], given=len(world.b), net=pv.masked(small), df=5.0, scale=1.0, **q),
+        variational=pv.StudentT(
+            world.w.shape[1], given=len(world.b), net=pv.masked(small), df=5.0, scale=1.0, **q
+        ),
     ).double()
 
 
@@ -54,10 +56,14 @@ def test_the_mean_is_the_regression_on_the_observed_cells():
 def test_with_the_posterior_as_variational_all_weights_are_equal():
     world = linear_gaussian()
     exact = world.pair()
-    pair = pv.VAE(prior=exact.prior, likelihood=pv.missing(exact.likelihood), variational=exact.variational).double()
+    pair = pv.VAE(
+        prior=exact.prior, likelihood=pv.missing(exact.likelihood), variational=exact.variational
+    ).double()
     x = world.sample(7)
     found = impute(pair, x, num_samples=50, progress=False)
-    assert torch.allclose(found.ess, torch.full((7,), 50.0).double()) and torch.equal(found.value, x)
+    assert torch.allclose(found.ess, torch.full((7,), 50.0).double()) and torch.equal(
+        found.value, x
+    )
 
 
 def test_draws_have_the_spread_of_what_is_missing():
@@ -109,14 +115,18 @@ def test_of_a_discrete_column_it_is_the_most_probable_value(column, mode, probab
     assert found.stderr[0, 1] < 1e-6 < found.stderr[1, 0]
     assert found.draws.shape == (3, 2, 2) and (found.draws[:, 0, 1] % 1 == 0).all()
     q = pair.likelihood.likelihood(torch.zeros(2)).parts["b"]
-    assert q.log_prob(torch.tensor([float(mode)])).exp().item() == pytest.approx(probability, rel=1e-4)
+    assert q.log_prob(torch.tensor([float(mode)])).exp().item() == pytest.approx(
+        probability, rel=1e-4
+    )
 
 
 def test_the_most_probable_class_given_the_rest_is_found_by_bayes_rule():
     """Two classes of which z's sign decides: p(class | x_obs) is a sum over a grid of z."""
     decode = torch.nn.Linear(1, 3)
     decode.weight.data, decode.bias.data = torch.tensor([[1.0], [0.0], [3.0]]), torch.zeros(3)
-    likelihood = pv.Columns({"a": (pv.Normal, {"scale": 1.0}), "b": (pv.Categorical, {"classes": 2})}, 1, decode)
+    likelihood = pv.Columns(
+        {"a": (pv.Normal, {"scale": 1.0}), "b": (pv.Categorical, {"classes": 2})}, 1, decode
+    )
     pair = pv.VAE(
         prior=pv.StandardNormal(1),
         likelihood=pv.missing(likelihood),
@@ -143,14 +153,18 @@ def test_a_mixture_of_tables_imputes_by_the_component_of_the_rest():
     )
     x = torch.tensor([[-3.0, torch.nan], [torch.nan, 3.1]])
     found = impute(pair, x, num_samples=100, draws=50, progress=False)
-    torch.testing.assert_close(found.value, torch.tensor([[-3.0, -3.0], [3.0, 3.1]]), rtol=0, atol=1e-3)
+    torch.testing.assert_close(
+        found.value, torch.tensor([[-3.0, -3.0], [3.0, 3.1]]), rtol=0, atol=1e-3
+    )
     assert (found.draws[:, 0, 1] < -2).all() and (found.draws[:, 1, 0] > 2).all()
 
 
 def test_a_family_without_a_mean_is_imputed_by_its_draws():
     likelihood = pv.missing(pv.LogitNormal(2, given=2, net=small, scale=1.0))
     pair = pv.VAE(
-        prior=pv.StandardNormal(2), likelihood=likelihood, variational=pv.Normal(2, given=2, net=pv.masked(small))
+        prior=pv.StandardNormal(2),
+        likelihood=likelihood,
+        variational=pv.Normal(2, given=2, net=pv.masked(small)),
     )
     found = impute(pair, torch.tensor([[0.5, torch.nan]]), num_samples=4000, progress=False)
     z = torch.randn(100_000, 2)
@@ -167,8 +181,12 @@ def test_blocks_of_rows_give_the_whole(monkeypatch):
     monkeypatch.setattr("pyro_vae.diagnostics.imputation.CHUNK", 5 * 500 * 2)
     found = impute(pair_of(world), x, num_samples=500, draws=4, progress=False)
     whole = impute(pair_of(world), x, num_samples=20_000, progress=False)
-    assert found.value.shape == (9, 5) and found.ess.shape == (9,) and found.draws.shape == (4, 9, 5)
-    assert within(found.value, whole.value, (found.stderr.square() + whole.stderr.square()).sqrt() + 1e-9, 6)
+    assert (
+        found.value.shape == (9, 5) and found.ess.shape == (9,) and found.draws.shape == (4, 9, 5)
+    )
+    assert within(
+        found.value, whole.value, (found.stderr.square() + whole.stderr.square()).sqrt() + 1e-9, 6
+    )
     assert (found.draws[:, ~x.isnan()] == x[~x.isnan()]).all()
 
 
@@ -188,7 +206,10 @@ def test_misuse_is_named(options, message):
 
 def test_a_pair_that_takes_no_missing_values_is_refused():
     world = linear_gaussian()
-    with pytest.raises(ValueError, match=r"no likelihood of it takes missing values; wrap it, likelihood=pv\.missing"):
+    with pytest.raises(
+        ValueError,
+        match=r"no likelihood of it takes missing values; wrap it, likelihood=pv\.missing",
+    ):
         impute(world.pair(), world.sample(3), progress=False)
     with pytest.raises(ValueError, match=r"x holds .* take NaN as missing"):
         impute(world.pair(), holed(world.sample(3), 0.9), progress=False)

@@ -10,8 +10,8 @@ from oracles import DiscreteWorld, discrete_world, linear_gaussian
 from torch.distributions import MultivariateNormal, kl_divergence
 
 import pyro_vae as pv
-from pyro_vae import traces
 from pyro_vae.diagnostics.latents import joint_kl, latents
+from pyro_vae.weights import traces
 
 # the package exports the function under the name of its file
 module = importlib.import_module("pyro_vae.diagnostics.latents")
@@ -80,7 +80,11 @@ def test_in_the_discrete_world_everything_is_exact(rows):
     split = latents(world.pair(), x)
     term = sum(p_d[i].item() * kl(world.q_z_given_x[i], world.p_z) for i in range(5))
     information = kl(q, p_d[:, None] * q_z)
-    for estimate, value in ((split.kl, term), (split.information, information), (split.marginal, truth[3])):
+    for estimate, value in (
+        (split.kl, term),
+        (split.information, information),
+        (split.marginal, truth[3]),
+    ):
         assert abs(estimate.value - value) < 1e-9 and estimate.stderr == 0
     assert abs(split.information.value + split.marginal.value - split.kl.value) < 1e-9
     means = world.q_z_given_x[x] @ torch.arange(3).double()
@@ -93,8 +97,15 @@ def test_sampling_agrees_with_the_tables(monkeypatch):
     x = torch.tensor([0, 0, 1, 3, 3, 3, 4])
     exact, exact_joint = latents(world.pair(), x), joint_kl(world.pair(), x)
     monkeypatch.setattr(module, "_enumerated", lambda pair, data: None)
-    found, joint = latents(world.pair(), x, num_samples=4000), joint_kl(world.pair(), x, num_samples=4000)
-    for a, b in zip((*found[:3], found.marginal, *joint), (*exact[:3], exact.marginal, *exact_joint), strict=True):
+    found, joint = (
+        latents(world.pair(), x, num_samples=4000),
+        joint_kl(world.pair(), x, num_samples=4000),
+    )
+    for a, b in zip(
+        (*found[:3], found.marginal, *joint),
+        (*exact[:3], exact.marginal, *exact_joint),
+        strict=True,
+    ):
         assert a.stderr > 0 and near(a, b.value)
     assert torch.allclose(found.activity, exact.activity, atol=0.01)
 
@@ -105,8 +116,12 @@ def test_impossible_values_of_a_discrete_latent_count_nothing():
     pair = DiscreteWorld(world.p_z, world.p_x_given_z, q).pair()
     found = latents(pair, torch.tensor([0, 2, 4]))
     assert abs(found.information.value - math.log(3)) < 1e-12
-    assert found.information_loo.value > 30  # torch keeps a probability of zero at its rounding error
-    assert all(math.isfinite(estimate.value) for estimate in joint_kl(pair, torch.tensor([0, 2, 4])))
+    assert (
+        found.information_loo.value > 30
+    )  # torch keeps a probability of zero at its rounding error
+    assert all(
+        math.isfinite(estimate.value) for estimate in joint_kl(pair, torch.tensor([0, 2, 4]))
+    )
 
 
 # ---- normals
@@ -125,7 +140,9 @@ def test_the_linear_gaussian_world_at_the_posterior():
     # the mean over data of q(z|x), on a grid
     axis = torch.linspace(-6, 6, 121).double()
     z = torch.cartesian_prod(axis, axis)
-    log_q = MultivariateNormal(mean, world.covariance).log_prob(z[:, None]).logsumexp(1) - math.log(300)
+    log_q = MultivariateNormal(mean, world.covariance).log_prob(z[:, None]).logsumexp(1) - math.log(
+        300
+    )
     marginal = (log_q.exp() * (log_q - prior.log_prob(z))).sum() * (axis[1] - axis[0]) ** 2
     assert near(found.marginal, marginal)
     # its q has correlated dimensions
@@ -142,13 +159,19 @@ def test_information_is_below_and_leave_one_out_above_the_population_on_average(
     inside = torch.tensor([run.information.value for run in runs])
     outside = torch.tensor([run.information_loo.value for run in runs])
     truth = -0.5 * world.covariance.logdet().item()
-    assert inside.mean() + 5 * inside.std() / 60**0.5 < truth < outside.mean() - 5 * outside.std() / 60**0.5
+    assert (
+        inside.mean() + 5 * inside.std() / 60**0.5
+        < truth
+        < outside.mean() - 5 * outside.std() / 60**0.5
+    )
 
 
 @pytest.mark.parametrize("family", [pv.Normal, pv.Laplace, pv.StudentT])
 def test_total_correlation_and_dimensions_on_a_grid(family):
     options = {"df": torch.tensor(5.0)} if family is pv.StudentT else {}
-    pair = normal_pair(torch.tensor([[1.0, 0.5], [1.0, -0.2]]), 0.4, family(2, loc=0.0, scale=1.0, **options))
+    pair = normal_pair(
+        torch.tensor([[1.0, 0.5], [1.0, -0.2]]), 0.4, family(2, loc=0.0, scale=1.0, **options)
+    )
     x = torch.randn(40, 2).double()
     found = latents(pair, x, num_samples=200)
     axis = torch.linspace(-7, 7, 701).double()
@@ -159,7 +182,9 @@ def test_total_correlation_and_dimensions_on_a_grid(family):
     joint = torch.einsum("an,bn->ab", q[:, :, 0], q[:, :, 1]) / 40
     with torch.no_grad():
         log_p = pair.prior().base_dist.log_prob(axis[:, None].expand(-1, 2))
-        correlation = (joint * (joint / (each[:, None, 0] * each[None, :, 1])).log()).nan_to_num(0).sum() * step**2
+        correlation = (joint * (joint / (each[:, None, 0] * each[None, :, 1])).log()).nan_to_num(
+            0
+        ).sum() * step**2
         dimension = (each * (each.log() - log_p)).nan_to_num(0).sum(0) * step
     assert near(found.total_correlation, correlation)
     assert near(found.dimension_kl, dimension)
@@ -169,7 +194,9 @@ def test_total_correlation_and_dimensions_on_a_grid(family):
 
 
 def test_a_dead_latent_is_reported():
-    pair = normal_pair(torch.tensor([[1.0, 0.5], [0.0, 0.0], [0.0, 1.0]]), torch.tensor([0.3, 1.0, 0.3]))
+    pair = normal_pair(
+        torch.tensor([[1.0, 0.5], [0.0, 0.0], [0.0, 1.0]]), torch.tensor([0.3, 1.0, 0.3])
+    )
     found = latents(pair, torch.randn(100, 2))
     assert found.active.tolist() == [True, False, True]
     assert near(found.dimension_kl._replace(value=found.dimension_kl.value[1], stderr=0.0), 0.0)
@@ -194,7 +221,9 @@ def test_data_far_apart_reach_the_ceiling_and_pairs_of_them_do_not():
     assert abs(twice.information.value - math.log(20)) < 1e-6
     assert abs(twice.ceiling - math.log(40)) < 1e-9
     assert abs(twice.information_loo.value - math.log(39)) < 1e-6
-    assert not any("near its ceiling" in warning for warning in latents(pair, x[:1].repeat(20, 1)).warnings())
+    assert not any(
+        "near its ceiling" in warning for warning in latents(pair, x[:1].repeat(20, 1)).warnings()
+    )
 
 
 def test_standard_errors_are_what_they_say():
@@ -233,13 +262,22 @@ def test_chunks_give_what_one_piece_gives(monkeypatch):
     whole, joint = latents(pair, x, num_samples=7), joint_kl(pair, x, num_samples=7)
     sizes = []
     against = module._against
-    monkeypatch.setattr(module, "_against", lambda c, z, o: sizes.append((len(c), len(o))) or against(c, z, o))
+    monkeypatch.setattr(
+        module, "_against", lambda c, z, o: sizes.append((len(c), len(o))) or against(c, z, o)
+    )
     monkeypatch.setattr(module, "TABLE", 50)
     torch.manual_seed(1)
-    for a, b in zip((*latents(pair, x, num_samples=7), *joint_kl(pair, x, num_samples=7)), (*whole, *joint)):
+    for a, b in zip(
+        (*latents(pair, x, num_samples=7), *joint_kl(pair, x, num_samples=7)), (*whole, *joint)
+    ):
         for c, d in zip(a, b) if isinstance(a, module.Estimate) else [(a, b)]:
-            assert torch.allclose(torch.as_tensor(c).double(), torch.as_tensor(d).double(), atol=1e-9)
-    assert max(points for _, points in sizes) * 25 * 2 <= 50 and min(columns for columns, _ in sizes) == 2
+            assert torch.allclose(
+                torch.as_tensor(c).double(), torch.as_tensor(d).double(), atol=1e-9
+            )
+    assert (
+        max(points for _, points in sizes) * 25 * 2 <= 50
+        and min(columns for columns, _ in sizes) == 2
+    )
 
     monkeypatch.setattr(traces, "CHUNK", 40)
     found = latents(pair, x, num_samples=7)
@@ -278,7 +316,9 @@ def test_joint_factorings_in_the_linear_gaussian_world():
         assert abs(left.value + right.value - found.total.value) < 1e-9
     by_sampling = joint_kl(pair, x)
     assert near(by_sampling.posterior, gap) and near(by_sampling.evidence, found.evidence.value)
-    with pytest.raises(ValueError, match=r"log_evidence: expected log p\(x\) per datum, shape \[100\]"):
+    with pytest.raises(
+        ValueError, match=r"log_evidence: expected log p\(x\) per datum, shape \[100\]"
+    ):
         joint_kl(pair, x, log_evidence=torch.zeros(3))
 
 
@@ -288,12 +328,16 @@ def test_latents_that_depend_on_each_other():
     found = latents(pair, x, num_samples=50)
     mean = torch.stack([0.4 * x, 0.32 * x], -1).double()
     q = MultivariateNormal(mean, torch.tensor([[0.36, 0.108], [0.108, 0.25 + 0.0324]]).double())
-    p = MultivariateNormal(torch.zeros(2).double(), torch.tensor([[1.0, 0.5], [0.5, 0.89]]).double())
+    p = MultivariateNormal(
+        torch.zeros(2).double(), torch.tensor([[1.0, 0.5], [0.5, 0.89]]).double()
+    )
     assert near(found.kl, kl_divergence(q, p).mean())
     axis = torch.linspace(-6, 6, 121).double()
     z = torch.cartesian_prod(axis, axis)
     log_q = q.log_prob(z[:, None]).logsumexp(1) - math.log(60)
-    assert near(found.marginal, (log_q.exp() * (log_q - p.log_prob(z))).sum() * (axis[1] - axis[0]) ** 2)
+    assert near(
+        found.marginal, (log_q.exp() * (log_q - p.log_prob(z))).sum() * (axis[1] - axis[0]) ** 2
+    )
     assert found.total_correlation is None
     assert found.activity.shape == (2,)
     assert torch.allclose(found.activity, mean.var(0, correction=0), atol=0.02)
@@ -311,7 +355,11 @@ def test_latents_that_depend_on_each_other():
 )
 def test_any_family(variational):
     shape = variational.event_shape
-    pair = pv.VAE(prior=pv.StandardNormal(shape), likelihood=pv.Bernoulli(3, given=shape), variational=variational)
+    pair = pv.VAE(
+        prior=pv.StandardNormal(shape),
+        likelihood=pv.Bernoulli(3, given=shape),
+        variational=variational,
+    )
     found = latents(pair, torch.bernoulli(torch.full((20, 3), 0.5)), num_samples=20)
     assert abs(found.kl.value - found.information.value - found.marginal.value) < 1e-9
     assert -5 * found.information.stderr - 1e-6 <= found.information.value <= found.ceiling + 1e-6
@@ -321,7 +369,9 @@ def test_any_family(variational):
 
 def test_a_learned_prior():
     q = pv.Normal(2, given=3)
-    pair = pv.VAE(prior=pv.Vamp(q, torch.rand(4, 3)), likelihood=pv.Normal(3, given=2), variational=q)
+    pair = pv.VAE(
+        prior=pv.Vamp(q, torch.rand(4, 3)), likelihood=pv.Normal(3, given=2), variational=q
+    )
     found = latents(pair, pair.prior.pseudo_inputs.data, num_samples=20)
     # its pseudo-inputs are the data, so q(z) is p(z)
     assert abs(found.marginal.value) < 1e-5

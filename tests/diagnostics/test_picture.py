@@ -4,9 +4,9 @@ import pytest
 import torch
 from oracles import linear_gaussian
 
-from pyro_vae import plots
 from pyro_vae.diagnostics import picture
-from pyro_vae.report import report
+from pyro_vae.look import plots
+from pyro_vae.look.report import report
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +16,9 @@ def whole():
     world = linear_gaussian()
     x = world.sample(30)
     pair = world.pair(shift=0.25, stretch=0.6)
-    found = picture(pair, x, num_samples=1000, num_steps=30, num_chains=100, refit_steps=150, simulations=2000)
+    found = picture(
+        pair, x, num_samples=1000, num_steps=30, num_chains=100, refit_steps=150, simulations=2000
+    )
     mean = (x - world.b) @ world.to_mean.T + 0.25
     return found, world.log_evidence(x), world.gap(x, mean, 0.36 * world.covariance)
 
@@ -32,7 +34,9 @@ def test_the_terms_add_up_and_are_those_of_the_closed_form(whole):
     parts = rows["approximation"][0] + rows["amortisation"][0]
     assert abs(parts - rows["KL(q(z|x) ‖ p(z|x))"][0]) < 0.05
     parts = rows["I_q(x; z)"][0] + rows["KL(q(z) ‖ p(z))"][0]
-    assert abs(parts - rows["KL(q(z|x) ‖ p(z))"][0]) < 5 * (rows["KL(q(z) ‖ p(z))"][1] + rows["I_q(x; z)"][1])
+    assert abs(parts - rows["KL(q(z|x) ‖ p(z))"][0]) < 5 * (
+        rows["KL(q(z) ‖ p(z))"][1] + rows["I_q(x; z)"][1]
+    )
 
 
 def test_planted_faults_are_named(whole):
@@ -43,16 +47,24 @@ def test_planted_faults_are_named(whole):
 def test_it_prints_a_sentence_a_row_and_serialises(whole):
     found = whole[0]
     text = str(found)
-    assert "by annealing, 30 temperatures × 100 chains" in text and "Calibration on 2000 simulated data" in text
+    assert (
+        "by annealing, 30 temperatures × 100 chains" in text
+        and "Calibration on 2000 simulated data" in text
+    )
     assert all(row.meaning for row in found.table() if row.label != "ELBO")
     notes = json.loads(json.dumps(found.as_dict(), allow_nan=False))
-    assert notes["log p(x) by"] == "annealed importance sampling" and not notes["calibration"]["passed"]
+    assert (
+        notes["log p(x) by"] == "annealed importance sampling"
+        and not notes["calibration"]["passed"]
+    )
 
 
 def test_the_report_holds_all_of_it(whole):
     found = whole[0]
     page = report(found, {"ranks": plots.ranks(found.calibration)}, title="<one>", note="a & b")
     assert "&lt;one&gt;" in page and "a &amp; b" in page
-    assert page.count("<tr>") == 1 + len(found.table()) and page.count("data:image/png;base64,") == 1
+    assert (
+        page.count("<tr>") == 1 + len(found.table()) and page.count("data:image/png;base64,") == 1
+    )
     assert all(warning.split(":")[0] in page for warning in found.warnings())
     assert 'src="http' not in page and "<script" not in page

@@ -6,8 +6,8 @@ from oracles import linear_gaussian
 from torch import nn
 
 import pyro_vae as pv
-from pyro_vae import traces
 from pyro_vae.diagnostics import log_weights
+from pyro_vae.weights import traces
 
 
 def test_with_the_posterior_as_variational_every_weight_is_the_evidence():
@@ -47,7 +47,11 @@ def test_dropout_is_off():
 def test_a_mask_counts_and_a_scale_does_not():
     def model(x, scale=1.0, masked=False):
         mask = x > 0 if masked else True
-        with pyro.plate("data", x.shape[0]), pyro.poutine.scale(scale=scale), pyro.poutine.mask(mask=mask):
+        with (
+            pyro.plate("data", x.shape[0]),
+            pyro.poutine.scale(scale=scale),
+            pyro.poutine.mask(mask=mask),
+        ):
             z = pyro.sample("z", dist.Normal(0.0, 1.0))
             pyro.sample("x", dist.Normal(z, 1.0), obs=x)
 

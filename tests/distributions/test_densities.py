@@ -20,16 +20,24 @@ def seed():
 def assert_within_errors(draws, truth, k=5):
     draws = draws.double()
     error = draws.std(0) / len(draws) ** 0.5
-    assert ((draws.mean(0) - truth).abs() <= k * error + 1e-6).all(), (draws.mean(0) - truth) / error
+    assert ((draws.mean(0) - truth).abs() <= k * error + 1e-6).all(), (
+        draws.mean(0) - truth
+    ) / error
 
 
 def pmf(p, levels):
     j = torch.arange(levels, dtype=torch.get_default_dtype())
-    return p.log_prob(j.reshape(-1, *[1] * len(p.batch_shape)).expand(-1, *p.batch_shape)).double().exp()
+    return (
+        p.log_prob(j.reshape(-1, *[1] * len(p.batch_shape)).expand(-1, *p.batch_shape))
+        .double()
+        .exp()
+    )
 
 
 def compositions(total, classes):
-    return torch.tensor([x for x in itertools.product(range(total + 1), repeat=classes) if sum(x) == total]).double()
+    return torch.tensor(
+        [x for x in itertools.product(range(total + 1), repeat=classes) if sum(x) == total]
+    ).double()
 
 
 # Levels
@@ -57,7 +65,9 @@ def test_the_discretised_logistic_is_the_difference_of_two_sigmoids():
 
 
 def test_the_discretised_logistic_is_drawn_from_its_density():
-    p = ours.DiscretisedLogistic(torch.tensor([-1.2, 0.0, 0.4]), torch.tensor([0.5, 0.02, 0.2]), torch.tensor(9))
+    p = ours.DiscretisedLogistic(
+        torch.tensor([-1.2, 0.0, 0.4]), torch.tensor([0.5, 0.02, 0.2]), torch.tensor(9)
+    )
     x = p.sample((20_000,))
     assert p.support.check(x).all()
     assert_within_errors(torch.nn.functional.one_hot(x.long(), 9), pmf(p, 9).T)
@@ -69,7 +79,9 @@ def test_levels_may_differ_from_entry_to_entry():
     one = [ours.DiscretisedLogistic(torch.zeros(()), torch.ones(()), n) for n in levels]
     x = p.sample((50,))
 
-    torch.testing.assert_close(p.log_prob(x), torch.stack([q.log_prob(a) for q, a in zip(one, x.unbind(1))], 1))
+    torch.testing.assert_close(
+        p.log_prob(x), torch.stack([q.log_prob(a) for q, a in zip(one, x.unbind(1))], 1)
+    )
     torch.testing.assert_close(p.mean, torch.stack([q.mean for q in one]))
     assert not p.support.check(x + levels).any() and x.max(0).values.tolist()[0] == 1
     assert p.expand([4, 3]).log_prob(x[:4]).shape == (4, 3)
@@ -80,7 +92,9 @@ def test_the_mixture_of_discretised_logistics_is_the_sum_of_its_components():
     p = ours.DiscretisedLogisticMixture(logits, loc, scale, torch.tensor(6))
     parts = pmf(ours.DiscretisedLogistic(loc, scale, torch.tensor(6)), 6)
 
-    torch.testing.assert_close(pmf(p, 6), (logits.softmax(-1) * parts).sum(-1), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        pmf(p, 6), (logits.softmax(-1) * parts).sum(-1), rtol=1e-5, atol=1e-6
+    )
     torch.testing.assert_close(pmf(p, 6).sum(0), torch.ones(4).double(), rtol=0, atol=1e-5)
     assert p.support.check(p.sample((100,))).all() and not p.support.check(torch.tensor(6.0)).any()
     assert p.expand([2, 4]).sample().shape == (2, 4)
@@ -95,7 +109,9 @@ def test_ordinal_classes_sum_to_one_by_their_cumulative_logits(classes):
 
     torch.testing.assert_close(pmf(p, classes).sum(0), torch.ones(3).double())
     torch.testing.assert_close(pmf(p, classes).cumsum(0)[:-1], torch.sigmoid(c[:, None] - loc))
-    torch.testing.assert_close(pmf(p, classes), pmf(dist.OrderedLogistic(loc, c.expand(3, -1)), classes))
+    torch.testing.assert_close(
+        pmf(p, classes), pmf(dist.OrderedLogistic(loc, c.expand(3, -1)), classes)
+    )
     torch.testing.assert_close(p.mean, (pmf(p, classes).T @ torch.arange(classes).double()))
     x = p.expand([5, 3]).sample((4000,)).flatten(0, 1)
     assert_within_errors(torch.nn.functional.one_hot(x, classes), pmf(p, classes).T)
@@ -120,12 +136,19 @@ def test_ordinal_classes_are_finite_at_any_threshold(gap):
 def test_a_multinomial_sums_to_one_over_the_counts_of_any_total(total):
     logits, a = torch.randn(3).double(), torch.rand(3).double() + 0.1
     x = compositions(total, 3)
-    for p in (ours.Multinomial(logits, torch.tensor(7)), ours.DirichletMultinomial(a, torch.tensor(7))):
+    for p in (
+        ours.Multinomial(logits, torch.tensor(7)),
+        ours.DirichletMultinomial(a, torch.tensor(7)),
+    ):
         assert p.log_prob(x).exp().sum().item() == pytest.approx(1, abs=1e-12)
     if total:
         theirs = dist.Multinomial(total, logits=logits), dist.DirichletMultinomial(a, total)
-        torch.testing.assert_close(ours.Multinomial(logits, torch.tensor(1)).log_prob(x), theirs[0].log_prob(x))
-        torch.testing.assert_close(ours.DirichletMultinomial(a, torch.tensor(1)).log_prob(x), theirs[1].log_prob(x))
+        torch.testing.assert_close(
+            ours.Multinomial(logits, torch.tensor(1)).log_prob(x), theirs[0].log_prob(x)
+        )
+        torch.testing.assert_close(
+            ours.DirichletMultinomial(a, torch.tensor(1)).log_prob(x), theirs[1].log_prob(x)
+        )
 
 
 @pytest.mark.parametrize("kind", [ours.Multinomial, ours.DirichletMultinomial])
@@ -138,7 +161,11 @@ def test_draws_of_counts_have_the_total_of_their_row(kind):
     assert_within_errors(x, p.mean)
     small = x[:, 1, 0]
     rows = compositions(3, 4)
-    truth = sum(kind(torch.tensor([0.5, 1.5, 0.1, 2.0]), total[1]).log_prob(r.float()).exp() for r in rows if r[0] == 0)
+    truth = sum(
+        kind(torch.tensor([0.5, 1.5, 0.1, 2.0]), total[1]).log_prob(r.float()).exp()
+        for r in rows
+        if r[0] == 0
+    )
     assert_within_errors((small == 0).float(), truth)
     assert p.expand([2, 3]).sample().shape == (2, 3, 4)
 
@@ -159,12 +186,16 @@ def test_too_many_zeros_sum_to_one_at_any_gate():
 
 def test_the_logit_normal_integrates_to_one():
     x = torch.linspace(0, 1, 200_001).double()[:, None]
-    p = ours.LogitNormal(torch.tensor([-2.0, 0.0, 1.0]).double(), torch.tensor([0.5, 3.0, 0.05]).double())
+    p = ours.LogitNormal(
+        torch.tensor([-2.0, 0.0, 1.0]).double(), torch.tensor([0.5, 3.0, 0.05]).double()
+    )
 
     torch.testing.assert_close(
         torch.trapezoid(p.log_prob(x).exp(), x, dim=0), torch.ones(3).double(), atol=1e-3, rtol=0
     )
-    theirs = dist.TransformedDistribution(dist.Normal(p.loc, p.scale), transforms.SigmoidTransform())
+    theirs = dist.TransformedDistribution(
+        dist.Normal(p.loc, p.scale), transforms.SigmoidTransform()
+    )
     torch.testing.assert_close(p.log_prob(x[1:-1]), theirs.log_prob(x[1:-1]))
     assert (p.log_prob(torch.tensor([[0.0], [1.0]]).double()) == -math.inf).all()
     assert_within_errors(p.expand([2, 3]).sample((8000,))[:, 0].logit(), p.loc)
@@ -175,7 +206,10 @@ def test_the_von_mises_integrates_to_one(concentration):
     x = torch.linspace(-math.pi, math.pi, 400_001).double()
     p = ours.VonMises(torch.tensor(2.5).double(), torch.tensor(concentration).double())
     assert torch.trapezoid(p.log_prob(x).exp(), x).item() == pytest.approx(1, abs=1e-6)
-    assert_within_errors(torch.cos(p.sample((8000,)) - 2.5), torch.trapezoid(p.log_prob(x).exp() * (x - 2.5).cos(), x))
+    assert_within_errors(
+        torch.cos(p.sample((8000,)) - 2.5),
+        torch.trapezoid(p.log_prob(x).exp() * (x - 2.5).cos(), x),
+    )
     assert p.support.check(p.sample((100,))).all() and not p.support.check(torch.tensor(3.2))
 
 
@@ -183,8 +217,12 @@ def test_the_von_mises_keeps_its_digits():
     x, loc, kappa = torch.tensor(0.101), torch.tensor(0.1), torch.tensor(1e6)
     normal = dist.Normal(loc.double(), 1e-3).log_prob(x.double())
     assert ours.VonMises(loc, kappa).log_prob(x).item() == pytest.approx(normal.item(), abs=1e-3)
-    assert abs(dist.VonMises(loc, kappa).log_prob(x).item() - normal.item()) > 1e-2, "torch's would do"
-    torch.testing.assert_close(ours.VonMises(loc, kappa / 1e6).log_prob(x), dist.VonMises(loc, kappa / 1e6).log_prob(x))
+    assert abs(dist.VonMises(loc, kappa).log_prob(x).item() - normal.item()) > 1e-2, (
+        "torch's would do"
+    )
+    torch.testing.assert_close(
+        ours.VonMises(loc, kappa / 1e6).log_prob(x), dist.VonMises(loc, kappa / 1e6).log_prob(x)
+    )
 
 
 # Products and missing cells
@@ -195,12 +233,17 @@ def normal(*shape):
 
 
 def test_a_product_is_the_sum_of_its_parts():
-    parts = {"a": normal(5, 2).to_event(1), "b": dist.Categorical(logits=torch.randn(5, 1, 3)).to_event(1)}
+    parts = {
+        "a": normal(5, 2).to_event(1),
+        "b": dist.Categorical(logits=torch.randn(5, 1, 3)).to_event(1),
+    }
     p = ours.Product(parts)
     x = p.sample((7,))
 
     assert (p.batch_shape, p.event_shape, x.shape) == ((5,), (3,), (7, 5, 3))
-    torch.testing.assert_close(p.log_prob(x), parts["a"].log_prob(x[..., :2]) + parts["b"].log_prob(x[..., 2:]))
+    torch.testing.assert_close(
+        p.log_prob(x), parts["a"].log_prob(x[..., :2]) + parts["b"].log_prob(x[..., 2:])
+    )
     assert p.support.check(x).all() and p.support.event_dim == 1
     assert (
         not p.support.check(x + torch.tensor([0.0, 0.0, 0.5])).any()
@@ -217,9 +260,14 @@ def complete(kind):
         "gamma": lambda: dist.Gamma(torch.rand(4, 3) + 0.2, torch.ones(4, 3)).to_event(1),
         "beta": lambda: dist.Beta(torch.rand(4, 3) + 0.2, torch.ones(4, 3)).to_event(1),
         "categorical": lambda: dist.Categorical(logits=torch.randn(4, 3, 5)).to_event(1),
-        "mixture": lambda: ours.Mixture(dist.Categorical(logits=torch.randn(4, 2)), normal(4, 2, 3).to_event(1)),
+        "mixture": lambda: ours.Mixture(
+            dist.Categorical(logits=torch.randn(4, 2)), normal(4, 2, 3).to_event(1)
+        ),
         "product": lambda: ours.Product(
-            {"g": dist.Gamma(torch.rand(4, 2) + 0.2, torch.ones(4, 2)).to_event(1), "n": normal(4, 1).to_event(1)}
+            {
+                "g": dist.Gamma(torch.rand(4, 2) + 0.2, torch.ones(4, 2)).to_event(1),
+                "n": normal(4, 1).to_event(1),
+            }
         ),
     }[kind]()
 
@@ -259,7 +307,9 @@ def test_missing_cells_have_no_gradient_and_observed_ones_the_right_one(kind):
         "product": lambda: [p.parts["g"].base_dist.concentration],
     }[kind]()
     leaf.requires_grad_()
-    (gradient,) = torch.autograd.grad(ours.Missing(p).log_prob(x.masked_fill(holes, torch.nan)).sum(), leaf)
+    (gradient,) = torch.autograd.grad(
+        ours.Missing(p).log_prob(x.masked_fill(holes, torch.nan)).sum(), leaf
+    )
     assert gradient.isfinite().all()
     if kind in ("normal", "scalar", "gamma"):
         assert (gradient[holes] == 0).all() and (gradient[~holes] != 0).all()
@@ -274,7 +324,9 @@ def test_a_mixture_with_missing_cells_weighs_its_components_by_the_others():
     q = ours.Missing(p)
 
     truth = p.log_prob(x) - q.log_prob(seen)
-    torch.testing.assert_close(log_cells(q.given_observed(seen), x)[..., 1], truth, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        log_cells(q.given_observed(seen), x)[..., 1], truth, rtol=1e-4, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize(
@@ -288,5 +340,7 @@ def test_a_mixture_with_missing_cells_weighs_its_components_by_the_others():
     ids=["normal", "multinomial", "column", "rows"],
 )
 def test_cells_that_are_not_independent_cannot_be_missing(p):
-    with pytest.raises(TypeError, match=r"missing: the cells of a Multi\w+ are not independent.*fill x in"):
+    with pytest.raises(
+        TypeError, match=r"missing: the cells of a Multi\w+ are not independent.*fill x in"
+    ):
         ours.Missing(p)

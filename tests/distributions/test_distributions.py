@@ -37,9 +37,14 @@ def test_the_continuous_bernoulli_integrates_to_one():
     torch.testing.assert_close(integral(p), torch.ones_like(LOGITS), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-6), (torch.float32, 1e-4)], ids=str)
+@pytest.mark.parametrize(
+    "dtype, tolerance", [(torch.float64, 1e-6), (torch.float32, 1e-4)], ids=str
+)
 def test_the_continuous_bernoulli_has_the_moments_of_its_density(dtype, tolerance):
-    d, p = ContinuousBernoulli(logits=LOGITS.to(dtype)), ContinuousBernoulli(logits=LOGITS).log_prob(X).exp()
+    d, p = (
+        ContinuousBernoulli(logits=LOGITS.to(dtype)),
+        ContinuousBernoulli(logits=LOGITS).log_prob(X).exp(),
+    )
     mean = integral(p * X)
     moments = {
         "mean": mean,
@@ -50,7 +55,9 @@ def test_the_continuous_bernoulli_has_the_moments_of_its_density(dtype, toleranc
     for name, truth in moments.items():
         value = getattr(d, name)
         value = (value() if callable(value) else value).double()
-        torch.testing.assert_close(value, truth, rtol=tolerance, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(
+            value, truth, rtol=tolerance, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}"
+        )
 
 
 def test_the_continuous_bernoulli_has_the_cdf_of_its_density():
@@ -103,7 +110,13 @@ def test_the_continuous_bernoulli_has_finite_gradients_at_any_logit():
     logits = torch.tensor([-1e7, -200.0, -1.0, 0.0, 1e-3, 1.0, 200.0, 1e7], requires_grad=True)
     d = ContinuousBernoulli(logits=logits)
 
-    for value in (d.log_prob(torch.tensor([[0.0], [0.5], [1.0]])), d.mean, d.variance, d.entropy(), d.rsample()):
+    for value in (
+        d.log_prob(torch.tensor([[0.0], [0.5], [1.0]])),
+        d.mean,
+        d.variance,
+        d.entropy(),
+        d.rsample(),
+    ):
         (gradient,) = torch.autograd.grad(value.sum(), logits, retain_graph=True)
         assert value.isfinite().all() and gradient.isfinite().all()
 
@@ -182,7 +195,10 @@ def test_a_flow_reshapes_without_mixing():
     """Six independent normals as a flow: every entry keeps its place."""
     loc = torch.arange(6.0)
     base = dist.Normal(loc, 1.0).to_event(1)
-    base.rsample_and_log_prob = lambda shape: (loc.expand(*shape, 6), base.log_prob(loc.expand(*shape, 6)))
+    base.rsample_and_log_prob = lambda shape: (
+        loc.expand(*shape, 6),
+        base.log_prob(loc.expand(*shape, 6)),
+    )
     q, truth = FlowDistribution(base, (2, 3)), dist.Normal(loc.reshape(2, 3), 1.0).to_event(2)
     z = torch.randn(4, 2, 3)
 

@@ -30,14 +30,17 @@ def seed():
 
 def assert_within_errors(draws, truth, k=5, floor=0.0):
     error = draws.std(0) / len(draws) ** 0.5
-    assert ((draws.mean(0) - truth).abs() < k * error + floor).all(), (draws.mean(0) - truth) / error
+    assert ((draws.mean(0) - truth).abs() < k * error + floor).all(), (
+        draws.mean(0) - truth
+    ) / error
 
 
 def axis(d, dtype=torch.float64):
     return torch.eye(d, dtype=dtype)[0]
 
 
-# Spheres: a density of t = μᵀz alone is integrated in u, t = tanh u, times the area of the sphere across
+# Spheres: a density of t = μᵀz alone is integrated in u, t = tanh u, times the area of the sphere
+# across
 
 
 def over_sphere(q, d):
@@ -60,16 +63,22 @@ def test_a_density_on_the_sphere_integrates_to_one_and_has_its_mean_and_divergen
     torch.testing.assert_close(mass.sum(0), torch.ones(len(KAPPAS)).double(), rtol=0, atol=1e-6)
     torch.testing.assert_close(q.mean[:, 0], (mass * z[..., 0]).sum(0), rtol=0, atol=1e-6)
     kl = (mass * (p - uniform.log_prob(z))).sum(0)
-    torch.testing.assert_close(kl_divergence(q, uniform.expand(q.batch_shape)), kl, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(
+        kl_divergence(q, uniform.expand(q.batch_shape)), kl, rtol=1e-6, atol=1e-6
+    )
     torch.testing.assert_close(q.entropy(), uniform.entropy() - kl, rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close((weight * uniform.log_prob(z).exp()).sum(), torch.tensor(1.0).double())
+    torch.testing.assert_close(
+        (weight * uniform.log_prob(z).exp()).sum(), torch.tensor(1.0).double()
+    )
 
 
 @pytest.mark.parametrize("d", [2, 3, 5, 10, 50])
 def test_the_von_mises_fisher_has_the_normaliser_of_its_bessel_function(d):
     kappa, v = KAPPAS.numpy()[1:], d / 2 - 1
     bessel = scipy.special.ive(v, kappa)
-    truth = v * torch.tensor(kappa).log() - d / 2 * math.log(2 * math.pi) - torch.tensor(bessel).log()
+    truth = (
+        v * torch.tensor(kappa).log() - d / 2 * math.log(2 * math.pi) - torch.tensor(bessel).log()
+    )
     for dtype, atol in ((torch.float64, 1e-8), (torch.float32, 2e-4)):
         q = VonMisesFisher(axis(d, dtype), KAPPAS[1:].to(dtype))
         torch.testing.assert_close(q.log_prob(axis(d, dtype)).double(), truth, rtol=1e-6, atol=atol)
@@ -98,11 +107,15 @@ def test_a_draw_on_the_sphere_has_the_gradient_of_the_mean(family, d):
     t = torch.randn(d).double()
     for kappa in (0.5, 5.0, 200.0):
         loc, kappas = torch.randn(d).double(), torch.tensor(kappa).double()
-        truth = torch.autograd.functional.jacobian(lambda m, k: family(m, k).mean @ t, (loc, kappas))
+        truth = torch.autograd.functional.jacobian(
+            lambda m, k: family(m, k).mean @ t, (loc, kappas)
+        )
 
         many_loc = loc.expand(20_000, d).clone().requires_grad_()
         many_kappas = kappas.expand(20_000).clone().requires_grad_()
-        drawn = torch.autograd.grad((family(many_loc, many_kappas).rsample() @ t).sum(), (many_loc, many_kappas))
+        drawn = torch.autograd.grad(
+            (family(many_loc, many_kappas).rsample() @ t).sum(), (many_loc, many_kappas)
+        )
 
         assert_within_errors(drawn[0], truth[0], floor=1e-9)
         assert_within_errors(drawn[1], truth[1], floor=1e-9)
@@ -110,7 +123,11 @@ def test_a_draw_on_the_sphere_has_the_gradient_of_the_mean(family, d):
 
 @pytest.mark.parametrize("family", ZONAL)
 def test_any_direction_and_concentration_give_finite_numbers(family):
-    loc = torch.tensor([[0.0] * 4, [1e7] * 4, [1e-20] * 4, [0.0, 0.0, 0.0, 1.0]]).unsqueeze(1).requires_grad_()
+    loc = (
+        torch.tensor([[0.0] * 4, [1e7] * 4, [1e-20] * 4, [0.0, 0.0, 0.0, 1.0]])
+        .unsqueeze(1)
+        .requires_grad_()
+    )
     kappa = torch.tensor([1e-6, 1.0, 1e3, 1e6], requires_grad=True)
     q = family(loc, kappa)
     z = q.rsample((500,))
@@ -128,11 +145,14 @@ def test_no_sphere_in_one_dimension():
         lambda a: VonMisesFisher(a, torch.ones(())),
         UniformSphere,
     ):
-        with pytest.raises(ValueError, match=r"a sphere needs vectors of at least 2 dimensions, got shape \(1,\)"):
+        with pytest.raises(
+            ValueError, match=r"a sphere needs vectors of at least 2 dimensions, got shape \(1,\)"
+        ):
             make(torch.ones(1))
 
 
-# Mixtures: the expectation of a function over a grid is differentiated, and the gradient of draws compared with it
+# Mixtures: the expectation of a function over a grid is differentiated, and the gradient of draws
+# compared with it
 
 COMPONENTS = {
     "normal": lambda loc, scale: dist.Normal(loc, scale).to_event(1),
@@ -146,7 +166,9 @@ COMPONENTS = {
 
 
 def tril(scale):
-    return torch.diag_embed(scale) + torch.tensor([[0.0, 0.0], [0.8, 0.0]]).double() * scale.unsqueeze(-1)
+    return torch.diag_embed(scale) + torch.tensor(
+        [[0.0, 0.0], [0.8, 0.0]]
+    ).double() * scale.unsqueeze(-1)
 
 
 @pytest.mark.parametrize("name", COMPONENTS)
@@ -159,11 +181,15 @@ def test_a_draw_of_a_mixture_has_the_gradient_of_its_expectation(name):
         return Mixture(dist.Categorical(logits=logits), COMPONENTS[name](loc, scale))
 
     def f(z):
-        return torch.sin(z[..., 0] + 0.3) * torch.exp(-z[..., 1].square() / 8) + torch.cos(0.7 * z.sum(-1))
+        return torch.sin(z[..., 0] + 0.3) * torch.exp(-z[..., 1].square() / 8) + torch.cos(
+            0.7 * z.sum(-1)
+        )
 
     angle = (torch.arange(800).double() + 0.5) * math.pi / 800 - math.pi / 2
     grid = torch.cartesian_prod(angle.tan(), angle.tan())
-    grid = grid[(grid > -20).all(-1)] if name == "Gumbel" else grid  # below, its density underflows in the gradient
+    grid = (
+        grid[(grid > -20).all(-1)] if name == "Gumbel" else grid
+    )  # below, its density underflows in the gradient
     weight = (math.pi / 800) ** 2 * (1 + grid.square()).prod(-1)
 
     def expectation(*parameters):
@@ -185,13 +211,17 @@ def test_draws_of_a_mixture_keep_their_values():
     torch.manual_seed(1)
     drawn = p.rsample((7,))
     torch.manual_seed(1)
-    assert torch.equal(drawn, p.sample((7,))) and drawn.requires_grad and drawn.shape == (7, 5, 2, 2)
+    assert (
+        torch.equal(drawn, p.sample((7,))) and drawn.requires_grad and drawn.shape == (7, 5, 2, 2)
+    )
 
 
 def test_a_mixture_of_others_says_that_it_has_no_reparametrised_draws():
     p = Mixture(dist.Categorical(torch.ones(3)), dist.StudentT(torch.full((3,), 4.0)))
     assert not p.has_rsample and p.sample().shape == ()
-    with pytest.raises(NotImplementedError, match="a mixture of StudentT has no reparametrised draws"):
+    with pytest.raises(
+        NotImplementedError, match="a mixture of StudentT has no reparametrised draws"
+    ):
         p.rsample()
 
 
@@ -203,7 +233,9 @@ def test_the_dirichlet_is_drawn_from_its_density_with_its_gradient(alpha):
     a = alpha * torch.tensor([1.0, 2.0, 0.5]).double()
     z = Dirichlet(a).sample((50_000,))
     assert_within_errors(z, a / a.sum(), floor=1e-12)
-    assert_within_errors(z.square(), dist.Dirichlet(a).variance + (a / a.sum()).square(), floor=1e-12)
+    assert_within_errors(
+        z.square(), dist.Dirichlet(a).variance + (a / a.sum()).square(), floor=1e-12
+    )
     assert (z > 0).all() and Dirichlet(a.float()).sample((1000,)).min() > 0
 
     truth = torch.autograd.functional.jacobian(lambda a: (a / a.sum())[0], a)
@@ -217,14 +249,18 @@ def test_relaxations_agree_with_torch_where_that_is_finite_and_are_finite_elsewh
     ours, theirs = RelaxedBernoulli(t, logits=logits), dist.RelaxedBernoulli(t, logits=logits)
     x = theirs.sample((20,))
     torch.testing.assert_close(ours.log_prob(x), theirs.log_prob(x), rtol=1e-4, atol=1e-4)
-    ours, theirs = (c(t, logits=logits) for c in (RelaxedOneHotCategorical, dist.RelaxedOneHotCategorical))
+    ours, theirs = (
+        c(t, logits=logits) for c in (RelaxedOneHotCategorical, dist.RelaxedOneHotCategorical)
+    )
     x = theirs.sample((20,))
     torch.testing.assert_close(ours.log_prob(x), theirs.log_prob(x))
 
     cold = torch.tensor(0.01)
     q = RelaxedOneHotCategorical(cold, logits=logits.requires_grad_())
     z = q.rsample((1000,))
-    assert (dist.RelaxedOneHotCategorical(cold, logits=logits).sample((1000,)) == 0).any() and (z > 0).all()
+    assert (dist.RelaxedOneHotCategorical(cold, logits=logits).sample((1000,)) == 0).any() and (
+        z > 0
+    ).all()
     (gradient,) = torch.autograd.grad(q.log_prob(z).sum(), logits)
     assert gradient.isfinite().all()
 
@@ -244,7 +280,9 @@ def test_an_autoregressive_draw_follows_its_conditionals():
     flat = a.flatten(-2)
     assert a.shape == (10_000, 2, 2, 2) and not p.has_rsample
     for d in range(3):
-        assert_within_errors((flat[..., d] == flat[..., d + 1]).double(), torch.tensor(0.9).double())
+        assert_within_errors(
+            (flat[..., d] == flat[..., d + 1]).double(), torch.tensor(0.9).double()
+        )
     repeats = (flat[..., 1:] == flat[..., :-1]).sum(-1)
     truth = math.log(0.5) + repeats * math.log(0.9) + (3 - repeats) * math.log(0.1)
     torch.testing.assert_close(p.log_prob(a), truth.double())

@@ -15,7 +15,11 @@ def handwritten(bare: bool = False):
 
     def model(x):
         pyro.module("decoder", decoder)
-        scale = pyro.param("scale", torch.tensor(2.0), constraint=dist.constraints.positive) if bare else 1.0
+        scale = (
+            pyro.param("scale", torch.tensor(2.0), constraint=dist.constraints.positive)
+            if bare
+            else 1.0
+        )
         with pyro.plate("data", x.shape[0]):
             z = pyro.sample("z", dist.Normal(torch.zeros(1), 1.0).to_event(1))
             pyro.sample("x", dist.Normal(decoder(z), scale).to_event(1), obs=x)

@@ -9,7 +9,7 @@ from pyro.infer import SVI, Predictive, Trace_ELBO, TraceMeanField_ELBO
 from pyro.optim import Adam
 
 import pyro_vae as pv
-from pyro_vae.networks import mlp
+from pyro_vae.networks.network import mlp
 
 
 def small(net=mlp, **kwargs):
@@ -28,7 +28,8 @@ def images(n=64):
 
 
 @pytest.mark.parametrize(
-    "elbo", [Trace_ELBO(), Trace_ELBO(num_particles=3, vectorize_particles=True), TraceMeanField_ELBO()]
+    "elbo",
+    [Trace_ELBO(), Trace_ELBO(num_particles=3, vectorize_particles=True), TraceMeanField_ELBO()],
 )
 @pytest.mark.parametrize("net", [mlp, pv.networks.conv])
 def test_it_runs_and_learns_under_stock_svi(elbo, net):
@@ -79,7 +80,10 @@ def test_a_second_pair_of_the_same_name_is_refused():
         ({"prior": pv.StandardNormal(3)}, r"shape of z: prior \(3,\), likelihood \(given\) \(2,\)"),
         ({"variational": pv.Normal(5, given=4)}, r"shape of z.*variational \(5,\)"),
         ({"likelihood": pv.Bernoulli(4, given=3)}, r"shape of z"),
-        ({"likelihood": pv.Bernoulli(5, given=2)}, r"shape of x: likelihood \(5,\), variational \(given\) \(4,\)"),
+        (
+            {"likelihood": pv.Bernoulli(5, given=2)},
+            r"shape of x: likelihood \(5,\), variational \(given\) \(4,\)",
+        ),
         ({"prior": pv.Normal(2, given=3)}, "given nothing"),
     ],
 )
@@ -102,8 +106,16 @@ def test_parts_that_do_not_fit_are_refused(parts, said):
         (pv.UniformSphere(3), pv.Normal(3, given=4), "over sphere, .* over real"),
         (pv.StandardNormal(3), pv.PowerSpherical(3, given=4), "over real, .* over sphere"),
         (pv.Dirichlet(3), pv.Beta(3, given=4), "over simplex, .* over in .0, 1."),
-        (pv.OneHotCategorical(3), pv.RelaxedCategorical(3, given=4, temperature=1.0), "over onehot, .* over simplex"),
-        (pv.Categorical(3, classes=4), pv.Categorical(3, given=4, classes=5), "integer from 0 to 3, .* 0 to 4"),
+        (
+            pv.OneHotCategorical(3),
+            pv.RelaxedCategorical(3, given=4, temperature=1.0),
+            "over onehot, .* over simplex",
+        ),
+        (
+            pv.Categorical(3, classes=4),
+            pv.Categorical(3, given=4, classes=5),
+            "integer from 0 to 3, .* 0 to 4",
+        ),
         (pv.Mixture(pv.Gamma, 3, components=2), pv.Flow(3, given=4), "over above 0, .* over real"),
         (pv.Vamp(pv.Gamma(3, given=4), 5), pv.Normal(3, given=4), "over above 0, .* over real"),
         (pv.Multinomial(3), pv.Poisson(3, given=4), "over a count out of a total, .* over a count"),
@@ -131,7 +143,9 @@ def test_supports_that_differ_are_refused(prior, variational, said):
     ids=repr,
 )
 def test_the_same_support_of_another_family_is_accepted(prior, variational):
-    pair = pv.VAE(prior=prior, likelihood=pv.Bernoulli(4, given=prior.event_shape), variational=variational)
+    pair = pv.VAE(
+        prior=prior, likelihood=pv.Bernoulli(4, given=prior.event_shape), variational=variational
+    )
     assert pv.diagnostics.log_weights(pair, torch.ones(5, 4), num_samples=3).isfinite().all()
 
 
@@ -156,11 +170,15 @@ VARIATIONALS = {
 }
 
 
-@pytest.mark.parametrize("prior, likelihood, variational", list(product(PRIORS, LIKELIHOODS, VARIATIONALS)))
+@pytest.mark.parametrize(
+    "prior, likelihood, variational", list(product(PRIORS, LIKELIHOODS, VARIATIONALS))
+)
 def test_every_combination_trains(prior, likelihood, variational):
     x = images(128)
     q = VARIATIONALS[variational](given=(1, 4, 4))
-    vae = pv.VAE(prior=PRIORS[prior](q, x), likelihood=LIKELIHOODS[likelihood](given=2), variational=q)
+    vae = pv.VAE(
+        prior=PRIORS[prior](q, x), likelihood=LIKELIHOODS[likelihood](given=2), variational=q
+    )
     before = pv.diagnostics.elbo(vae, x, num_samples=20, progress=False).value.mean()
     history = pv.fit(vae, x, epochs=6, batch_size=32, learning_rate=5e-3, seed=0, progress=False)
     after = pv.diagnostics.elbo(vae, x, num_samples=20, progress=False).value

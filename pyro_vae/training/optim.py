@@ -12,12 +12,13 @@ from torch import Tensor
 class FusedOptim(PyroOptim):
     """A `PyroOptim` that steps all parameters in one call, where Pyro's steps them one by one in a Python loop.
 
-    The torch optimiser is made at the first step, with `fused=True` where it has that. A parameter that appears later
-    joins as a group of its own.
+    The torch optimiser is made at the first step, with `fused=True` where it has that. A parameter
+    that appears later joins as a group of its own.
 
     Arguments:
         optim_constructor: A class of `torch.optim`.
-        optim_args: Its arguments, a dictionary, or a function of the parameter's name that returns one.
+        optim_args: Its arguments, a dictionary, or a function of the parameter's name that returns
+            one.
         clip_args: `clip_norm` or `clip_value` for the gradient of each parameter, as Pyro has it.
 
     Raises:
@@ -40,7 +41,9 @@ class FusedOptim(PyroOptim):
         clip_args: dict | None = None,
     ):
         if not callable(optim_constructor):
-            raise TypeError(f"optim_constructor: expected a class of torch.optim, got {optim_constructor!r}")
+            raise TypeError(
+                f"optim_constructor: expected a class of torch.optim, got {optim_constructor!r}"
+            )
         super().__init__(optim_constructor, optim_args, clip_args)
         self.optimizer: torch.optim.Optimizer | None = None
         self._names: list[str] = []
@@ -83,7 +86,10 @@ class FusedOptim(PyroOptim):
 
     def get_state(self) -> dict:
         """The names of the parameters and the state of the optimiser, for `set_state`."""
-        return {"names": self._names, "optimizer": self.optimizer.state_dict() if self.optimizer else {}}
+        return {
+            "names": self._names,
+            "optimizer": self.optimizer.state_dict() if self.optimizer else {},
+        }
 
     def set_state(self, state_dict: dict) -> None:
         """Go on from what `get_state` returned; at once, or as soon as those parameters have appeared.
@@ -92,10 +98,14 @@ class FusedOptim(PyroOptim):
             ValueError: if it is the state of an optimiser of other parameters, or of another kind.
         """
         if set(state_dict) != {"names", "optimizer"}:
-            raise ValueError(f"state_dict: expected what get_state returns, got a dictionary of {list(state_dict)}")
+            raise ValueError(
+                f"state_dict: expected what get_state returns, got a dictionary of {list(state_dict)}"
+            )
         if self.optimizer is None:
             self._waiting = state_dict
         elif state_dict["names"] != self._names:
-            raise ValueError(f"state_dict: expected a state of {self._names}, got one of {state_dict['names']}")
+            raise ValueError(
+                f"state_dict: expected a state of {self._names}, got one of {state_dict['names']}"
+            )
         else:
             self.optimizer.load_state_dict(state_dict["optimizer"])

@@ -1,9 +1,9 @@
 """Networks: tensor to tensor, no probability.
 
-A *builder* is any callable `(given_shapes, out_shape) -> nn.Module`. `given_shapes` is the list of the shapes
-of what goes in, `out_shape` is `(numbers,)`, or `(numbers per pixel, height, width)` where an image comes out.
-`mlp` and `conv` are builders; `functools.partial(mlp, hidden=(400,))` is one with other options; a builder or
-module of your own stands in their place.
+A *builder* is any callable `(given_shapes, out_shape) -> nn.Module`. `given_shapes` is the list of
+the shapes of what goes in, `out_shape` is `(numbers,)`, or `(numbers per pixel, height, width)`
+where an image comes out. `mlp` and `conv` are builders; `functools.partial(mlp, hidden=(400,))` is
+one with other options; a builder or module of your own stands in their place.
 """
 
 import itertools
@@ -20,13 +20,13 @@ Builder = Callable[[list[Shape], Shape], nn.Module]
 class Network(nn.Module):
     r"""A module `body(*given)`, made to accept any leading dimensions and checked at its border.
 
-    The leading dimensions of the given variables are broadcast against each other and folded into one before
-    the body runs, so a convolution sees `[batch, channels, height, width]` under any number of plates. Integers
-    (counts, classes) are cast to the body's floating type.
+    The leading dimensions of the given variables are broadcast against each other and folded into
+    one before the body runs, so a convolution sees `[batch, channels, height, width]` under any
+    number of plates. Integers (counts, classes) are cast to the body's floating type.
 
     Arguments:
-        body: Takes one tensor per given variable, `[batch, *shape]` each, and returns `[batch, *anything]` of
-            as many numbers a datum as `out_shape` holds.
+        body: Takes one tensor per given variable, `[batch, *shape]` each, and returns `[batch,
+            *anything]` of as many numbers a datum as `out_shape` holds.
         given_shapes: The shapes of the given variables.
         out_shape: The shape of what comes out.
 
@@ -50,14 +50,21 @@ class Network(nn.Module):
     def forward(self, *given: Tensor) -> Tensor:
         lead = leading_shape(given, self.given_shapes)
         like = next(self.body.parameters(), None)
-        inputs = [g.expand(lead + shape).reshape(-1, *shape) for g, shape in zip(given, self.given_shapes, strict=True)]
+        inputs = [
+            g.expand(lead + shape).reshape(-1, *shape)
+            for g, shape in zip(given, self.given_shapes, strict=True)
+        ]
         if like is not None:
             inputs = [g.to(like.dtype) for g in inputs]
 
         out = self.body(*inputs)
 
         batch, numbers = inputs[0].shape[0], math.prod(self.out_shape)
-        if not isinstance(out, Tensor) or out.shape[:1] != (batch,) or out.shape[1:].numel() != numbers:
+        if (
+            not isinstance(out, Tensor)
+            or out.shape[:1] != (batch,)
+            or out.shape[1:].numel() != numbers
+        ):
             raise ValueError(
                 f"net returns the wrong shape: expected [{batch}, {numbers}] (or {[batch, *self.out_shape]}), got "
                 f"{list(out.shape) if isinstance(out, Tensor) else type(out).__name__}, for a batch of {batch}. "
@@ -71,7 +78,9 @@ class Network(nn.Module):
 def leading_shape(given: Sequence[Tensor], shapes: Sequence[Shape]) -> Shape:
     """The dimensions of the given tensors to the left of their event shapes, broadcast together."""
     if len(given) != len(shapes):
-        raise TypeError(f"expected {len(shapes)} given variable(s) of shapes {list(shapes)}, got {len(given)}")
+        raise TypeError(
+            f"expected {len(shapes)} given variable(s) of shapes {list(shapes)}, got {len(given)}"
+        )
     leads = []
     for i, (g, shape) in enumerate(zip(given, shapes, strict=True)):
         lead = g.shape[: g.dim() - len(shape)]
@@ -88,10 +97,14 @@ def build(net: Builder | nn.Module, given_shapes: list[Shape], out_shape: Shape)
     """The network of a conditional, from a builder, or from a module of the user's own."""
     if not isinstance(net, nn.Module):
         if not callable(net):
-            raise TypeError(f"net: expected a builder (given_shapes, out_shape) -> nn.Module, got {net!r}")
+            raise TypeError(
+                f"net: expected a builder (given_shapes, out_shape) -> nn.Module, got {net!r}"
+            )
         built = net(given_shapes, out_shape)
         if not isinstance(built, nn.Module):
-            raise TypeError(f"net: the builder returned a {type(built).__name__}, expected an nn.Module")
+            raise TypeError(
+                f"net: the builder returned a {type(built).__name__}, expected an nn.Module"
+            )
         net = built
     return net if isinstance(net, Network) else Network(net, given_shapes, out_shape)
 
@@ -163,7 +176,9 @@ class _Convolutions(nn.Module):
             width += math.prod(shape)
 
         if len(out_shape) != 3:
-            self.head = nn.Sequential(nn.Linear(width, hidden), activation(), nn.Linear(hidden, math.prod(out_shape)))
+            self.head = nn.Sequential(
+                nn.Linear(width, hidden), activation(), nn.Linear(hidden, math.prod(out_shape))
+            )
             return
 
         c, *size = out_shape
@@ -174,14 +189,22 @@ class _Convolutions(nn.Module):
         layers += [nn.Linear(hidden, channels[-1] * math.prod(sizes[-1])), activation()]
         layers += [nn.Unflatten(1, (channels[-1], *sizes[-1]))]
         for i in reversed(range(len(channels))):
-            extra = [big - (2 * small - 1) for big, small in zip(sizes[i], sizes[i + 1], strict=True)]
+            extra = [
+                big - (2 * small - 1) for big, small in zip(sizes[i], sizes[i + 1], strict=True)
+            ]
             width_out = channels[i - 1] if i else c
-            layers += [nn.ConvTranspose2d(channels[i], width_out, 3, stride=2, padding=1, output_padding=extra)]
+            layers += [
+                nn.ConvTranspose2d(
+                    channels[i], width_out, 3, stride=2, padding=1, output_padding=extra
+                )
+            ]
             layers += [activation()] if i else []
         self.head = nn.Sequential(*layers)
 
     def forward(self, *given: Tensor) -> Tensor:
-        return self.head(_concatenate(encode(g) for encode, g in zip(self.encoders, given, strict=True)))
+        return self.head(
+            _concatenate(encode(g) for encode, g in zip(self.encoders, given, strict=True))
+        )
 
 
 def conv(
@@ -194,8 +217,9 @@ def conv(
 ) -> Network:
     """A convolutional network for images of any size and number of channels, in either direction.
 
-    A given variable of shape `(channels, height, width)` passes through convolutions that halve it, any other
-    is concatenated to what comes out of them; if an image comes out, transposed convolutions double it back.
+    A given variable of shape `(channels, height, width)` passes through convolutions that halve it,
+    any other is concatenated to what comes out of them; if an image comes out, transposed
+    convolutions double it back.
 
     Arguments:
         given_shapes: The shapes of the given variables.
@@ -220,4 +244,8 @@ def conv(
             f"conv needs an image, a shape (channels, height, width), going in or coming out: got given_shapes "
             f"{list(given_shapes)} and out_shape {tuple(out_shape)}. Give images such an event shape, or use mlp."
         )
-    return Network(_Convolutions(given_shapes, out_shape, channels, hidden, activation), given_shapes, out_shape)
+    return Network(
+        _Convolutions(given_shapes, out_shape, channels, hidden, activation),
+        given_shapes,
+        out_shape,
+    )

@@ -13,8 +13,8 @@ SMALLEST = 2**22  # multiplications below which the call costs more than is gain
 class OneDNN(CustomGraphPass):
     """Replaces the large float32 products of two matrices on an x86 CPU.
 
-    Of torch's two libraries for them oneDNN uses all of AVX-512 on processors of any maker; the results agree to
-    float rounding. torch calls it for bfloat16 already.
+    Of torch's two libraries for them oneDNN uses all of AVX-512 on processors of any maker; the
+    results agree to float rounding. torch calls it for bfloat16 already.
     """
 
     def __init__(self) -> None:
@@ -23,10 +23,19 @@ class OneDNN(CustomGraphPass):
 
     def __call__(self, graph: torch.fx.Graph) -> None:
         for node in graph.nodes if self.operators else ():
-            if node.target in (torch.ops.aten.mm.default, torch.ops.aten.addmm.default) and not node.kwargs:
+            if (
+                node.target in (torch.ops.aten.mm.default, torch.ops.aten.addmm.default)
+                and not node.kwargs
+            ):
                 *bias, a, b = (arg.meta["val"] for arg in node.args)
-                fits = all(t.dtype is torch.float32 and t.device.type == "cpu" for t in (a, b, *bias))
-                if fits and all(t.dim() == 1 for t in bias) and _hint(a.shape[0] * a.shape[1] * b.shape[1]) >= SMALLEST:
+                fits = all(
+                    t.dtype is torch.float32 and t.device.type == "cpu" for t in (a, b, *bias)
+                )
+                if (
+                    fits
+                    and all(t.dim() == 1 for t in bias)
+                    and _hint(a.shape[0] * a.shape[1] * b.shape[1]) >= SMALLEST
+                ):
                     node.target = self.operators[len(bias)]
 
     def uuid(self) -> bytes:
@@ -57,8 +66,12 @@ def _operators() -> tuple:
 
     library.impl("mm", mm, "CPU")
     library.impl("addmm", addmm, "CPU")
-    torch.library.register_fake("pyro_vae::mm", lambda a, b: a.new_empty(a.shape[0], b.shape[1]), lib=library)
-    torch.library.register_fake("pyro_vae::addmm", lambda c, a, b: a.new_empty(a.shape[0], b.shape[1]), lib=library)
+    torch.library.register_fake(
+        "pyro_vae::mm", lambda a, b: a.new_empty(a.shape[0], b.shape[1]), lib=library
+    )
+    torch.library.register_fake(
+        "pyro_vae::addmm", lambda c, a, b: a.new_empty(a.shape[0], b.shape[1]), lib=library
+    )
     _libraries.append(library)
     return torch.ops.pyro_vae.mm.default, torch.ops.pyro_vae.addmm.default
 

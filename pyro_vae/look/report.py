@@ -29,8 +29,8 @@ pre {{ background: #f6f6f6; padding: .8rem; overflow-x: auto; }}
 <p>{note}</p>
 <pre>{about}</pre>
 <h2>The Bayesian picture</h2>
-<p>Means over {count} data, in nats; ± is the Monte Carlo standard error, then the standard error over the data.</p>
-<table>
+<p>Means over {count} data, in nats; ± is the Monte Carlo standard error, then the standard error
+over the data.</p> <table>
 <tr><th>term</th><th>mean</th><th>±</th><th>over data</th><th>what it means</th></tr>
 {rows}
 </table>
@@ -42,7 +42,12 @@ pre {{ background: #f6f6f6; padding: .8rem; overflow-x: auto; }}
 
 
 def report(
-    picture: Picture, figures: Mapping[str, Figure], *, title: str = "pyro_vae", note: str = "", about: str = ""
+    picture: Picture,
+    figures: Mapping[str, Figure],
+    *,
+    title: str = "pyro_vae",
+    note: str = "",
+    about: str = "",
 ) -> str:
     """The page, as HTML that holds everything it shows.
 

@@ -10,14 +10,23 @@ import torch
 from torch import Tensor
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
-WHITE = {"1": 1, "L": 255, "LA": 255, "RGB": 255, "RGBA": 255, "I;16": 65535, "I": 65535}  # by mode of Pillow
+WHITE = {
+    "1": 1,
+    "L": 255,
+    "LA": 255,
+    "RGB": 255,
+    "RGBA": 255,
+    "I;16": 65535,
+    "I": 65535,
+}  # by mode of Pillow
 
 
 class Dataset(NamedTuple):
     """A data set, split once and for all.
 
     Attributes:
-        train, validation, test: x, `[n, *event]`; images are `[n, channels, height, width]`, in [0, 1].
+        train, validation, test: x, `[n, *event]`; images are `[n, channels, height, width]`, in [0,
+            1].
         labels: The labels of the three, `[n]`, or None.
         description: What it is and how it was split.
     """
@@ -29,7 +38,9 @@ class Dataset(NamedTuple):
     description: str
 
     def __repr__(self) -> str:
-        sizes = ", ".join(f"{name} {tuple(getattr(self, name).shape)}" for name in ("train", "validation", "test"))
+        sizes = ", ".join(
+            f"{name} {tuple(getattr(self, name).shape)}" for name in ("train", "validation", "test")
+        )
         return f"Dataset({sizes}: {self.description})"
 
 
@@ -43,17 +54,18 @@ def load(name: str | os.PathLike) -> Dataset:
     | `static-mnist` | MNIST, binarised once (Larochelle & Murray, 2011) | 50,000 / 10,000 / 10,000, the files' own |
     | `omniglot` | grey 28×28 characters, ink is 1 | background set, every tenth image held out; evaluation set |
 
-    What is not a name is a path: `.npy`, `.npz`, `.csv` (with or without a header), `.pt` (a tensor, or a dict of
-    tensors), or a folder of images (subfolders are labels). Arrays named `train`, `validation` (or `valid`) and
-    `test` are the splits; otherwise `x`, or the only array, is split 80 / 10 / 10 by a fixed permutation, and `y`
-    are its labels. Bytes are scaled to [0, 1] (unless all are 0 or 1). Nothing that is loaded can run code.
+    What is not a name is a path: `.npy`, `.npz`, `.csv` (with or without a header), `.pt` (a
+    tensor, or a dict of tensors), or a folder of images (subfolders are labels). Arrays named
+    `train`, `validation` (or `valid`) and `test` are the splits; otherwise `x`, or the only array,
+    is split 80 / 10 / 10 by a fixed permutation, and `y` are its labels. Bytes are scaled to [0, 1]
+    (unless all are 0 or 1). Nothing that is loaded can run code.
 
-    Data sets are looked for, and downloaded to, the folder that the environment variable `PYRO_VAE_DATA` names,
-    else the user's cache.
+    Data sets are looked for, and downloaded to, the folder that the environment variable
+    `PYRO_VAE_DATA` names, else the user's cache.
 
     Raises:
-        ValueError: if the name is unknown, or a file is missing, unreadable or of an unusable shape; if a data set
-            is missing and cannot be downloaded it says what to put where.
+        ValueError: if the name is unknown, or a file is missing, unreadable or of an unusable
+            shape; if a data set is missing and cannot be downloaded it says what to put where.
 
     Example:
         >>> load("digits").train.shape
@@ -63,11 +75,15 @@ def load(name: str | os.PathLike) -> Dataset:
         return NAMES[str(name)]()
     path = Path(name)
     if not path.exists():
-        raise ValueError(f"data: {str(name)!r} is neither a file or folder nor one of {', '.join(NAMES)}")
+        raise ValueError(
+            f"data: {str(name)!r} is neither a file or folder nor one of {', '.join(NAMES)}"
+        )
     if path.is_dir():
         return _split(*_folder(path), f"images of the folder {path.name}")
     if path.suffix.lower() not in READERS:
-        raise ValueError(f"data: {path} ends in {path.suffix!r}, expected {', '.join(READERS)} or a folder of images")
+        raise ValueError(
+            f"data: {path} ends in {path.suffix!r}, expected {', '.join(READERS)} or a folder of images"
+        )
     try:
         arrays = READERS[path.suffix.lower()](path)
     except Exception as error:
@@ -104,7 +120,8 @@ def _torchvision(name: str, sizes: tuple[int, int]) -> Callable[[], Dataset]:
 
         cls = getattr(torchvision.datasets, name)
         train, test = (
-            _fetched(name, lambda root, part=part, **kw: cls(root, train=part, **kw)) for part in (True, False)
+            _fetched(name, lambda root, part=part, **kw: cls(root, train=part, **kw))
+            for part in (True, False)
         )
         x, y = train.data[:, None].float() / 255, train.targets
         n, _ = sizes
@@ -125,10 +142,16 @@ def _omniglot() -> Dataset:
 
     def tensors(background: bool) -> tuple[Tensor, Tensor]:
         found = _fetched(
-            "Omniglot", lambda root, **kw: torchvision.datasets.Omniglot(root, background=background, **kw)
+            "Omniglot",
+            lambda root, **kw: torchvision.datasets.Omniglot(root, background=background, **kw),
         )
-        pairs = [(resize(pil_to_tensor(image), [28, 28], antialias=True), label) for image, label in found]
-        return 1 - torch.stack([x for x, _ in pairs]).float() / 255, torch.tensor([y for _, y in pairs])
+        pairs = [
+            (resize(pil_to_tensor(image), [28, 28], antialias=True), label)
+            for image, label in found
+        ]
+        return 1 - torch.stack([x for x, _ in pairs]).float() / 255, torch.tensor(
+            [y for _, y in pairs]
+        )
 
     (x, y), (x_test, y_test) = tensors(True), tensors(False)
     held = torch.arange(len(x)) % 10 == 9
@@ -177,7 +200,9 @@ def _static_mnist() -> Dataset:
         raise ValueError(
             f"data: cannot read {path} ({type(error).__name__}: {error}); it is truncated or another file"
         ) from error
-    return Dataset(*x, None, "MNIST, static binarisation of Larochelle & Murray (2011), the files' own split")
+    return Dataset(
+        *x, None, "MNIST, static binarisation of Larochelle & Murray (2011), the files' own split"
+    )
 
 
 NAMES: dict[str, Callable[[], Dataset]] = {
@@ -202,12 +227,18 @@ def _csv(path: Path) -> dict:
         header = 0
     except ValueError:
         header = 1
-    return {"x": np.loadtxt(path, delimiter=",", skiprows=header, ndmin=2, dtype=np.float32, encoding="utf-8-sig")}
+    return {
+        "x": np.loadtxt(
+            path, delimiter=",", skiprows=header, ndmin=2, dtype=np.float32, encoding="utf-8-sig"
+        )
+    }
 
 
 def _pt(path: Path) -> dict:
     held = torch.load(path, map_location="cpu", weights_only=True)
-    return {str(key): value for key, value in held.items()} if isinstance(held, dict) else {"x": held}
+    return (
+        {str(key): value for key, value in held.items()} if isinstance(held, dict) else {"x": held}
+    )
 
 
 READERS: dict[str, Callable[[Path], dict]] = {
@@ -225,15 +256,23 @@ def _from_arrays(arrays: dict, path: Path) -> Dataset:
             isinstance(value, np.ndarray) and value.dtype.kind not in "biuf"
         ):
             raise ValueError(f"data: {key!r} in {path} is not an array of numbers")
-        if isinstance(value, np.ndarray):  # torch knows neither foreign byte orders nor long doubles
-            value = value.astype(np.float32 if value.dtype.kind == "f" else value.dtype.newbyteorder("="))
+        if isinstance(
+            value, np.ndarray
+        ):  # torch knows neither foreign byte orders nor long doubles
+            value = value.astype(
+                np.float32 if value.dtype.kind == "f" else value.dtype.newbyteorder("=")
+            )
         value = torch.as_tensor(value)
         if key == "y" or key.endswith("_y"):
             tensors[key] = value
         elif value.dtype == torch.uint8:
             tensors[key] = value.float() / (255 if value.numel() and value.max() > 1 else 1)
         else:
-            tensors[key] = value.float() if value.is_floating_point() or value.dtype == torch.bool else value.long()
+            tensors[key] = (
+                value.float()
+                if value.is_floating_point() or value.dtype == torch.bool
+                else value.long()
+            )
     tensors["validation"] = tensors.pop("valid", tensors.get("validation"))
     named = [tensors.get(key) for key in ("train", "validation", "test")]
     if all(t is not None for t in named):
@@ -257,7 +296,9 @@ def _folder(path: Path) -> tuple[Tensor, Tensor | None]:
 
     files = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGES)
     if not files:
-        raise ValueError(f"data: there is no image in the folder {path}; known are {', '.join(IMAGES)}")
+        raise ValueError(
+            f"data: there is no image in the folder {path}; known are {', '.join(IMAGES)}"
+        )
     images = []
     for file in files:
         try:
@@ -265,7 +306,9 @@ def _folder(path: Path) -> tuple[Tensor, Tensor | None]:
                 image = held if held.mode in WHITE else held.convert("RGB")
                 pixels = torch.from_numpy(np.array(image, dtype=np.float32)) / WHITE[image.mode]
         except Exception as error:
-            raise ValueError(f"data: cannot read the image {file} ({type(error).__name__}: {error})") from error
+            raise ValueError(
+                f"data: cannot read the image {file} ({type(error).__name__}: {error})"
+            ) from error
         images.append(pixels[None] if pixels.dim() == 2 else pixels.movedim(-1, 0))
         if images[-1].shape != images[0].shape:
             raise ValueError(
@@ -273,11 +316,15 @@ def _folder(path: Path) -> tuple[Tensor, Tensor | None]:
                 "all images must be of one size and number of channels"
             )
     classes = sorted({file.parent for file in files})
-    labels = torch.tensor([classes.index(file.parent) for file in files]) if len(classes) > 1 else None
+    labels = (
+        torch.tensor([classes.index(file.parent) for file in files]) if len(classes) > 1 else None
+    )
     return torch.stack(images), labels
 
 
-def _split(x: Tensor, y: Tensor | None, source: str, sizes: tuple[int, int, int] | None = None) -> Dataset:
+def _split(
+    x: Tensor, y: Tensor | None, source: str, sizes: tuple[int, int, int] | None = None
+) -> Dataset:
     """Split by a permutation that never changes (NumPy's legacy generator, seed 0)."""
     n = x.shape[0] if x.dim() else 0
     if n < 3:
@@ -289,4 +336,8 @@ def _split(x: Tensor, y: Tensor | None, source: str, sizes: tuple[int, int, int]
         sizes = (n - 2 * part, part, part)
     order = torch.from_numpy(np.random.RandomState(0).permutation(n)).split(list(sizes))
     labels = None if y is None else tuple(y[index] for index in order)
-    return Dataset(*(x[index] for index in order), labels, f"{source}, split {' / '.join(map(str, sizes))} at random")
+    return Dataset(
+        *(x[index] for index in order),
+        labels,
+        f"{source}, split {' / '.join(map(str, sizes))} at random",
+    )

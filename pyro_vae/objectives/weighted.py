@@ -5,22 +5,36 @@ import math
 import torch
 from torch import Tensor
 
-from pyro_vae.bounds.bound import DOUBLY, LANDING, LEAVE_ONE_OUT, REPARAMETRISED, SCORE, WAKE, Bound, Run, whole, within
+from pyro_vae.arguments import whole, within
+from pyro_vae.objectives.bound import (
+    DOUBLY,
+    LANDING,
+    LEAVE_ONE_OUT,
+    REPARAMETRISED,
+    SCORE,
+    WAKE,
+    Bound,
+    Run,
+)
 
 
 class WeightBound(Bound):
-    r"""A bound that is a function F of the log weights of k draws; a subclass states F and two of its derivatives.
+    r"""A bound that is a function F of the log weights of k draws; a subclass states F and two of
+    its derivatives.
 
-    With D the gradient of log p(x, z) at fixed z, S that of log q(z | x) at fixed z, and P that of log w through z
-    alone, the estimators are
+    With D the gradient of log p(x, z) at fixed z, S that of log q(z | x) at fixed z, and P that of
+    log w through z alone, the estimators are
 
-    - `"reparametrised"`: :math:`\sum_i a_i (D_i + P_i - S_i)`, with :math:`a_i = \partial F / \partial \log w_i`;
-    - `"doubly_reparametrised"`: :math:`\sum_i a_i D_i + b_i P_i`, with :math:`b_i = a_i - \partial a_i / \partial
-      \log w_i`, for E[f S] = E[f' P]: the same expectation, less variance (Tucker et al., 2019). It runs the
-      model, and a guide of several latents, a second time at the same draws, so that neither may be random beyond its
-      latents, by dropout say;
-    - `"score"`: the first, and :math:`F \sum_i S_i` for the latents that have no reparametrised draws;
-    - `"leave_one_out"`: the same with :math:`F - F_{-i}`, in which the mean of the others stands for log w_i.
+    - `"reparametrised"`: :math:`\sum_i a_i (D_i + P_i - S_i)`, with :math:`a_i = \partial F /
+      \partial \log w_i`;
+    - `"doubly_reparametrised"`: :math:`\sum_i a_i D_i + b_i P_i`, with :math:`b_i = a_i - \partial
+      a_i / \partial \log w_i`, for E[f S] = E[f' P]: the same expectation, less variance (Tucker et
+      al., 2019). It runs the model, and a guide of several latents, a second time at the same
+      draws, so that neither may be random beyond its latents, by dropout say;
+    - `"score"`: the first, and :math:`F \sum_i S_i` for the latents that have no reparametrised
+      draws;
+    - `"leave_one_out"`: the same with :math:`F - F_{-i}`, in which the mean of the others stands
+      for log w_i.
 
     Arguments, Raises: See `Bound`.
 
@@ -61,12 +75,14 @@ class WeightBound(Bound):
 class EvidenceLowerBound(WeightBound):
     r"""The ELBO, with a choice of gradients.
 
-    .. math:: \frac{1}{k} \sum_i \log w_i, \qquad w_i = p(x, z_i) / q(z_i | x), \quad z_i \sim q(z | x)
+    .. math:: \frac{1}{k} \sum_i \log w_i, \qquad w_i = p(x, z_i) / q(z_i | x), \quad z_i \sim q(z |
+    x)
 
-    `gradient="sticking_the_landing"` leaves out the score of q, whose expectation is zero: with the posterior as q
-    the gradient of q is then zero, draw by draw. It scores the draws of q once more, as constants, for which an `IAF`
-    takes as many passes as there are latents. See `WeightBound` for the others and what they need.
-    (Kingma & Welling, 2014; Roeder, Wu & Duvenaud, 2017; `"leave_one_out"`: Kool, van Hoof & Welling, 2019)
+    `gradient="sticking_the_landing"` leaves out the score of q, whose expectation is zero: with the
+    posterior as q the gradient of q is then zero, draw by draw. It scores the draws of q once more,
+    as constants, for which an `IAF` takes as many passes as there are latents. See `WeightBound`
+    for the others and what they need. (Kingma & Welling, 2014; Roeder, Wu & Duvenaud, 2017;
+    `"leave_one_out"`: Kool, van Hoof & Welling, 2019)
 
     Use:
         objective: the ELBO of several draws; with sticking the landing as q nears the posterior.
@@ -93,12 +109,14 @@ class EvidenceLowerBound(WeightBound):
 
 
 class AnalyticKL(EvidenceLowerBound):
-    r"""The ELBO with its KL in closed form, wherever torch or Pyro registers one for the two families.
+    r"""The ELBO with its KL in closed form, wherever torch or Pyro registers one for the two
+    families.
 
     .. math:: \frac{1}{k} \sum_i \log p(x | z_i) - KL(q(z|x) \,\|\, p(z))
 
-    A latent without closed form, and every latent of a guide that draws in another order than the model, where a
-    closed form would condition on what comes later, counts with log q - log p at the draws. (Kingma & Welling, 2014)
+    A latent without closed form, and every latent of a guide that draws in another order than the
+    model, where a closed form would condition on what comes later, counts with log q - log p at the
+    draws. (Kingma & Welling, 2014)
 
     Use:
         objective: the ELBO with less noise, for families with a closed KL.
@@ -123,11 +141,12 @@ class AnalyticKL(EvidenceLowerBound):
 class ImportanceWeighted(WeightBound):
     r"""The importance-weighted bound, which rises to log p(x) with k.
 
-    .. math:: L_k = \log \frac{1}{k} \sum_i w_i, \qquad w_i = p(x, z_i) / q(z_i | x), \quad z_i \sim q(z | x)
+    .. math:: L_k = \log \frac{1}{k} \sum_i w_i, \qquad w_i = p(x, z_i) / q(z_i | x), \quad z_i \sim
+    q(z | x)
 
-    The weights are of one datum each, under a subsampled plate as well, where those of Pyro's `RenyiELBO` carry its
-    scale in their exponent. See `WeightBound` for the gradients. (Burda, Grosse & Salakhutdinov, 2016; Tucker,
-    Lawson, Gu & Maddison, 2019)
+    The weights are of one datum each, under a subsampled plate as well, where those of Pyro's
+    `RenyiELBO` carry its scale in their exponent. See `WeightBound` for the gradients. (Burda,
+    Grosse & Salakhutdinov, 2016; Tucker, Lawson, Gu & Maddison, 2019)
 
     Use:
         objective: a tighter bound, and more latents in use; k = 5 to 50, doubly reparametrised.
@@ -155,12 +174,14 @@ class ImportanceWeighted(WeightBound):
 
 
 class VIMCO(ImportanceWeighted):
-    r"""The importance-weighted bound for discrete latents: each draw's score, with the others as its baseline.
+    r"""The importance-weighted bound for discrete latents: each draw's score, with the others as
+    its baseline.
 
     .. math:: \sum_i (L_k - L_{-i}) \nabla \log q(z_i | x) + \nabla L_k
 
-    In the baseline the geometric mean of the other weights stands for w_i. Latents that have reparametrised draws
-    use them. It is `ImportanceWeighted(num_samples, gradient="leave_one_out")`. (Mnih & Rezende, 2016)
+    In the baseline the geometric mean of the other weights stands for w_i. Latents that have
+    reparametrised draws use them. It is `ImportanceWeighted(num_samples,
+    gradient="leave_one_out")`. (Mnih & Rezende, 2016)
 
     Use:
         objective: discrete latents, with several draws.
@@ -227,7 +248,8 @@ class Renyi(WeightBound):
 
 
 class MIWAE(WeightBound):
-    r"""The mean of several importance-weighted bounds: between the ELBO and L_mk, a better signal for the encoder.
+    r"""The mean of several importance-weighted bounds: between the ELBO and L_mk, a better signal
+    for the encoder.
 
     .. math:: \frac{1}{m} \sum_j \log \frac{1}{k} \sum_i w_{ji}
 
@@ -265,13 +287,15 @@ class MIWAE(WeightBound):
 
 
 class PIWAE(MIWAE):
-    r"""The importance-weighted bound of all m·k draws for the model, the mean of m bounds of k for the guide.
+    r"""The importance-weighted bound of all m·k draws for the model, the mean of m bounds of k for
+    the guide.
 
     .. math:: \nabla_\theta \log \frac{1}{mk} \sum_{ji} w_{ji}, \qquad
         \nabla_\phi \frac{1}{m} \sum_j \log \frac{1}{k} \sum_i w_{ji}
 
-    What goes to which is told by the route, not by the parameter: through log p(x, z) at fixed z, or through z and q.
-    The value is the former. It runs the model twice, see `WeightBound`. (Rainforth et al., 2018)
+    What goes to which is told by the route, not by the parameter: through log p(x, z) at fixed z,
+    or through z and q. The value is the former. It runs the model twice, see `WeightBound`.
+    (Rainforth et al., 2018)
 
     Use:
         objective: the tight bound for the model and the better signal for the encoder at once.
@@ -340,14 +364,17 @@ class CIWAE(WeightBound):
 class ReweightedWakeSleep(Bound):
     r"""Reweighted wake-sleep, both updates in the wake phase: no gradient passes through a draw.
 
-    .. math:: \sum_i \bar w_i \nabla_\theta \log p(x, z_i), \qquad \sum_i \bar w_i \nabla_\phi \log q(z_i | x),
+    .. math:: \sum_i \bar w_i \nabla_\theta \log p(x, z_i), \qquad \sum_i \bar w_i \nabla_\phi \log
+    q(z_i | x),
         \qquad \bar w_i = w_i / \sum_j w_j
 
-    The guide falls in KL(p(z|x) ‖ q(z|x)), so latents may be of any kind; the value is L_k. Its weights are of one
-    datum each; those of `pyro.infer.ReweightedWakeSleep` are of the whole batch together. (Bornschein & Bengio, 2015)
+    The guide falls in KL(p(z|x) ‖ q(z|x)), so latents may be of any kind; the value is L_k. Its
+    weights are of one datum each; those of `pyro.infer.ReweightedWakeSleep` are of the whole batch
+    together. (Bornschein & Bengio, 2015)
 
     Use:
-        objective: latents of any kind, and a q that covers the posterior rather than one mode of it.
+        objective: latents of any kind, and a q that covers the posterior rather than one mode of
+            it.
 
     Arguments:
         num_samples: Draws per datum, k, at least 2.

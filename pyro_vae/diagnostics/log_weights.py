@@ -5,18 +5,20 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from pyro_vae.checks import check_data
-from pyro_vae.compiled import CompiledLoss
+from pyro_vae.compiling.loss import CompiledLoss
 from pyro_vae.progress import progress_bar
-from pyro_vae.traces import Terms, blocks, log_joint
+from pyro_vae.weights.intake import check_data
+from pyro_vae.weights.traces import Terms, blocks, log_joint
 
 
 def log_weights(pair: nn.Module, *data: Tensor, num_samples: int, compile: bool = False) -> Tensor:
     r"""Importance weights of draws of q(z | x), in nats.
 
-    .. math:: \log w_{ki} = \log p(x_i, z_{ki}) - \log q(z_{ki} \mid x_i), \qquad z_{ki} \sim q(z \mid x_i)
+    .. math:: \log w_{ki} = \log p(x_i, z_{ki}) - \log q(z_{ki} \mid x_i), \qquad z_{ki} \sim q(z
+    \mid x_i)
 
-    Their mean over k estimates the ELBO; the mean of their exponentials is an unbiased estimate of p(x).
+    Their mean over k estimates the ELBO; the mean of their exponentials is an unbiased estimate of
+    p(x).
 
     Arguments:
         pair: The pair; it is measured in eval mode and put back.
@@ -28,8 +30,9 @@ def log_weights(pair: nn.Module, *data: Tensor, num_samples: int, compile: bool 
         `[k, n]`.
 
     Raises:
-        TypeError, ValueError: if the data do not fit the likelihood, or the pair has no weight per datum (a latent
-            that one side lacks, a site outside the plate "data", a plate that subsamples).
+        TypeError, ValueError: if the data do not fit the likelihood, or the pair has no weight per
+            datum (a latent that one side lacks, a site outside the plate "data", a plate that
+            subsamples).
 
     Example:
         >>> import pyro_vae as pv
@@ -42,7 +45,8 @@ def log_weights(pair: nn.Module, *data: Tensor, num_samples: int, compile: bool 
         torch.Size([10, 5])
     """
     parts = [
-        t.log_likelihood + t.log_prior - t.log_variational for t in measured(pair, data, num_samples, compile=compile)
+        t.log_likelihood + t.log_prior - t.log_variational
+        for t in measured(pair, data, num_samples, compile=compile)
     ]
     return torch.cat(parts, dim=1)
 
@@ -68,7 +72,9 @@ def _compiled(pair: nn.Module) -> Callable[..., tuple[Tensor, Tensor]]:
 
     def joint(pair: nn.Module, data: tuple, k: int, z: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         def flat(*tensors: Tensor) -> tuple[Tensor, Tensor]:
-            return log_joint(pair, tensors[: len(data)], k, dict(zip(z, tensors[len(data) :], strict=True)))
+            return log_joint(
+                pair, tensors[: len(data)], k, dict(zip(z, tensors[len(data) :], strict=True))
+            )
 
         if not compiled:
             compiled.append(CompiledLoss(flat, [pair], symbolic=False))

@@ -6,29 +6,32 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, kl_divergence
 
-from pyro_vae.bounds.bound import Bound, Run, family_name, whole, within
+from pyro_vae.arguments import whole, within
+from pyro_vae.objectives.bound import Bound, Run, family_name
 
 
 class FreeBits(Bound):
-    r"""The ELBO in which a KL term costs nothing less than so many nats, so that latents stay in use.
+    r"""The ELBO in which a KL term costs nothing less than so many nats, so that latents stay in
+    use.
 
     .. math:: E_q[\log p(x|z)] - \sum_j \max(\lambda, \overline{KL}_j)
 
-    KL_j is the mean over the batch, of one number of z or of one latent. No larger than the ELBO, so still a lower
-    bound, a loose one. KLs are in closed form where there is one. (Kingma et al., 2016)
+    KL_j is the mean over the batch, of one number of z or of one latent. No larger than the ELBO,
+    so still a lower bound, a loose one. KLs are in closed form where there is one. (Kingma et al.,
+    2016)
 
     Use:
         objective: against unused latents, without a schedule.
 
     Arguments:
         nats: λ, what each term may use for free.
-        per: "dimension", each number of z, for which q and p must both be independent over them, or "site", each
-            latent as a whole.
+        per: "dimension", each number of z, for which q and p must both be independent over them, or
+            "site", each latent as a whole.
         num_samples: See `Bound`.
 
     Raises:
-        ValueError: if `nats` is negative or not finite, or a latent is not independent over its dimensions; see
-            `Bound`.
+        ValueError: if `nats` is negative or not finite, or a latent is not independent over its
+            dimensions; see `Bound`.
 
     Example:
         >>> import pyro_vae as pv
@@ -53,25 +56,27 @@ class FreeBits(Bound):
 
 
 class Capacity(Bound, nn.Module):
-    r"""The KL held at a capacity, which usually rises in training, so that latents come into use one by one.
+    r"""The KL held at a capacity, which usually rises in training, so that latents come into use
+    one by one.
 
     .. math:: E_q[\log p(x|z)] - \gamma \, |\overline{KL}(q(z|x) \,\|\, p(z)) - C|
 
-    The KL is the mean over the batch, in closed form where there is one; elsewhere its absolute distance is biased by
-    the noise of the draws. No bound on log p(x). (Burgess et al., 2018)
+    The KL is the mean over the batch, in closed form where there is one; elsewhere its absolute
+    distance is biased by the noise of the draws. No bound on log p(x). (Burgess et al., 2018)
 
     Use:
         objective: latents that come into use one by one, at a KL that is chosen.
 
     Arguments:
         gamma: The weight, at least 0.
-        capacity: C in nats, or a function of the number of training steps done so far, `linear(10_000, to=25.0)`.
+        capacity: C in nats, or a function of the number of training steps done so far,
+            `linear(10_000, to=25.0)`.
         num_samples: See `Bound`.
 
     Attributes:
-        steps, nats: Buffers: training steps done, and C at the last of them, which is all that a compiled graph reads.
-            An eager call in training mode, with gradients, begins by advancing them; who runs a compiled one calls
-            `advance()` before it.
+        steps, nats: Buffers: training steps done, and C at the last of them, which is all that a
+            compiled graph reads. An eager call in training mode, with gradients, begins by
+            advancing them; who runs a compiled one calls `advance()` before it.
 
     Raises:
         ValueError: if gamma or the capacity is negative or not finite; see `Bound`.
@@ -91,7 +96,9 @@ class Capacity(Bound, nn.Module):
     steps: Tensor
     nats: Tensor
 
-    def __init__(self, gamma: float, capacity: float | Callable[[int], float], num_samples: int = 1):
+    def __init__(
+        self, gamma: float, capacity: float | Callable[[int], float], num_samples: int = 1
+    ):
         nn.Module.__init__(self)
         super().__init__(num_samples)
 
@@ -114,27 +121,30 @@ class Capacity(Bound, nn.Module):
 
 
 class TotalCorrelation(Bound):
-    r"""The ELBO with a weight on the total correlation of q(z), for latents that are independent of each other.
+    r"""The ELBO with a weight on the total correlation of q(z), for latents that are independent of
+    each other.
 
     .. math:: E_q[\log p(x|z)] - I_q(x; z) - \beta \, KL(q(z) \,\|\, \prod_j q(z_j))
         - E_{q(z)}\Big[\sum_j \log q(z_j) - \log p(z)\Big]
 
-    q(z) = mean of q(z | x) over the data, estimated from the minibatch; the logarithm of an estimate, so for beta ≠ 1
-    no bound on log p(x). At beta = 1 the value is the ELBO. The last term is Σ KL(q(z_j) ‖ p(z_j)) where the prior
-    is independent over dimensions, which it need not be. (Chen, Li, Grosse & Duvenaud, 2018)
+    q(z) = mean of q(z | x) over the data, estimated from the minibatch; the logarithm of an
+    estimate, so for beta ≠ 1 no bound on log p(x). At beta = 1 the value is the ELBO. The last term
+    is Σ KL(q(z_j) ‖ p(z_j)) where the prior is independent over dimensions, which it need not be.
+    (Chen, Li, Grosse & Duvenaud, 2018)
 
     Use:
-        objective: latents that are independent of each other, at less cost to what they say than beta.
+        objective: latents that are independent of each other, at less cost to what they say than
+            beta.
 
     Arguments:
         beta: The weight, at least 0.
         num_data: How many data there are, N, of which a batch is a part.
-        estimator: "weighted", :math:`\hat q(z) = \frac{1}{Nn} \sum_i q(z | x_i)`, or "stratified", unbiased for q(z)
-            over batches that are drawn without replacement, of at least two data.
+        estimator: "weighted", :math:`\hat q(z) = \frac{1}{Nn} \sum_i q(z | x_i)`, or "stratified",
+            unbiased for q(z) over batches that are drawn without replacement, of at least two data.
 
     Raises:
-        ValueError: if beta is negative or not finite, `num_data` is below the rows of a batch, or q has several
-            latents or one that is not independent over its dimensions; see `Bound`.
+        ValueError: if beta is negative or not finite, `num_data` is below the rows of a batch, or q
+            has several latents or one that is not independent over its dimensions; see `Bound`.
 
     Example:
         >>> import pyro_vae as pv
@@ -157,7 +167,9 @@ class TotalCorrelation(Bound):
 
     def per_datum(self, run: Run) -> Tensor:
         if len(run.latents) != 1:
-            raise ValueError(f"the total correlation is of one latent, got {', '.join(run.latents) or 'none'}")
+            raise ValueError(
+                f"the total correlation is of one latent, got {', '.join(run.latents) or 'none'}"
+            )
         n, ((name, (q, _)),) = run.shape[1], run.latents.items()
         if self.estimator == "stratified" and isinstance(n, int) and n < 2:
             raise ValueError(
@@ -165,7 +177,9 @@ class TotalCorrelation(Bound):
                 "estimator='weighted'"
             )
         if isinstance(n, int) and n > self.num_data:
-            raise ValueError(f"num_data: expected the number of all data, at least the {n} rows of this batch")
+            raise ValueError(
+                f"num_data: expected the number of all data, at least the {n} rows of this batch"
+            )
 
         each = _independent(name, q["fn"]).log_prob(q["value"].unsqueeze(1)).reshape(n, n, -1)
         log_weight = self._log_weights(each)
@@ -197,16 +211,20 @@ def gaussian_kernel(a: Tensor, b: Tensor) -> Tensor:
 
 
 class MMD(Bound):
-    r"""The ELBO with its KL partly or wholly replaced by the maximum mean discrepancy of q(z) and p(z) (InfoVAE).
+    r"""The ELBO with its KL partly or wholly replaced by the maximum mean discrepancy of q(z) and
+    p(z) (InfoVAE).
 
-    .. math:: E_q[\log p(x|z)] - (1 - \alpha) KL(q(z|x) \,\|\, p(z)) - \lambda \, \mathrm{MMD}^2(q(z), p(z))
+    .. math:: E_q[\log p(x|z)] - (1 - \alpha) KL(q(z|x) \,\|\, p(z)) - \lambda \,
+    \mathrm{MMD}^2(q(z), p(z))
 
-    with MMD² = E k(z, z') + E k(u, u') - 2 E k(z, u), z ~ q(z), u ~ p(z), over all pairs of the batch and as many
-    draws of the prior (the diagonals included, as in the authors' code). No bound on log p(x). A prior without
-    reparametrised draws gets no gradient from the MMD. (Zhao, Song & Ermon, 2019, whose α + λ - 1 is λ here)
+    with MMD² = E k(z, z') + E k(u, u') - 2 E k(z, u), z ~ q(z), u ~ p(z), over all pairs of the
+    batch and as many draws of the prior (the diagonals included, as in the authors' code). No bound
+    on log p(x). A prior without reparametrised draws gets no gradient from the MMD. (Zhao, Song &
+    Ermon, 2019, whose α + λ - 1 is λ here)
 
     Use:
-        objective: where the KL would silence the latents: only q(z) as a whole is held to the prior.
+        objective: where the KL would silence the latents: only q(z) as a whole is held to the
+            prior.
 
     Arguments:
         weight: λ, at least 0, in nats per datum.
@@ -228,11 +246,18 @@ class MMD(Bound):
 
     bound = None
 
-    def __init__(self, weight: float, kernel: Callable[[Tensor, Tensor], Tensor] = gaussian_kernel, alpha: float = 1.0):
+    def __init__(
+        self,
+        weight: float,
+        kernel: Callable[[Tensor, Tensor], Tensor] = gaussian_kernel,
+        alpha: float = 1.0,
+    ):
         super().__init__()
         self.weight, self.alpha = within("weight", weight, 0.0), within("alpha", alpha, 0.0, 1.0)
         if not callable(kernel):
-            raise TypeError(f"kernel: expected a function of two tensors [n, d] and [m, d], got {kernel!r}")
+            raise TypeError(
+                f"kernel: expected a function of two tensors [n, d] and [m, d], got {kernel!r}"
+            )
         self.kernel = kernel
 
     def per_datum(self, run: Run) -> Tensor:
@@ -245,32 +270,6 @@ class MMD(Bound):
         mmd = k(z, z).mean() + k(u, u).mean() - 2 * k(z, u).mean()
         kl = sum(run.kl().values()).mean(0)
         return run.log_likelihood.mean(0) - (1 - self.alpha) * kl - self.weight * mmd
-
-
-def cyclical(steps: int, cycles: int = 4, rise: float = 0.5, to: float = 1.0) -> Callable[[int], float]:
-    """A schedule for `KLWeight`: several times from 0, linearly, to its last value, where it rests.
-
-    Each cycle rises for its first part and stays for what is left; after all steps it stays. (Fu et al., 2019)
-
-    Arguments:
-        steps: Training steps of all cycles together.
-        cycles: How many.
-        rise: The part of a cycle, in (0, 1], that is the rise.
-        to: The last value.
-
-    Raises:
-        ValueError: if there are fewer steps than cycles, or `rise` is not in (0, 1].
-
-    Example:
-        >>> schedule = cyclical(8, cycles=2)
-        >>> [schedule(step) for step in range(9)]
-        [0.0, 0.5, 1.0, 1.0, 0.0, 0.5, 1.0, 1.0, 1.0]
-    """
-    if not 1 <= whole("cycles", cycles) <= whole("steps", steps):
-        raise ValueError(f"steps: expected at least as many as cycles={cycles}, got {steps}")
-    if not 0 < rise <= 1:
-        raise ValueError(f"rise: expected a part of a cycle, in (0, 1], got {rise}")
-    return lambda step: to if step >= steps else to * min(1.0, (step * cycles / steps) % 1.0 / rise)
 
 
 def _independent(name: str, fn: Distribution) -> Distribution:

@@ -23,7 +23,9 @@ def keyed(saved, now):
     """What JSON made of a state: its keys are strings, where those of the state now may be numbers."""
     if isinstance(saved, dict) and isinstance(now, dict):
         keys = {str(key): key for key in now}
-        return type(now)({keys.get(k, k): keyed(v, now.get(keys.get(k, k))) for k, v in saved.items()})
+        return type(now)(
+            {keys.get(k, k): keyed(v, now.get(keys.get(k, k))) for k, v in saved.items()}
+        )
     if isinstance(saved, list) and isinstance(now, list) and len(saved) == len(now):
         return [keyed(a, b) for a, b in zip(saved, now, strict=True)]
     return saved
@@ -89,13 +91,15 @@ def load_weights(pair: nn.Module, path: str | os.PathLike) -> None:
     Of a checkpoint with `patience` the best weights are read, otherwise the last.
 
     Raises:
-        ValueError: if the file is missing, truncated, or of another pair; it says where they differ.
+        ValueError: if the file is missing, truncated, or of another pair; it says where they
+            differ.
     """
     tensors, _ = load_tensors(path)
     inner = under("best/", tensors) or under("weights/", tensors)
     if inner:
         found = [
-            {k.removeprefix(p): v for k, v in inner.items() if k.startswith(p)} for p in ("pair.", "objective.pair.")
+            {k.removeprefix(p): v for k, v in inner.items() if k.startswith(p)}
+            for p in ("pair.", "objective.pair.")
         ]
         tensors = next((f for f in found if f), inner)
     copy_into(tensors_of(pair), tensors, str(path))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pyro_vae.diagnostics import Annealed, GridPosterior
 from pyro_vae.diagnostics.calibration import Calibration
-from pyro_vae.training import History
+from pyro_vae.training.fit import History
 
 
 def history(run: History) -> Figure:
@@ -60,15 +60,17 @@ def reconstructions(x: Tensor, reconstructed: Tensor) -> Figure:
     Arguments:
         x, reconstructed: `[n, *event]`, `reconstruct(pair, x)["x"]` for the latter.
     """
-    return _rows([x, reconstructed], ["x", "E p(x|z)"], "data, and the mean of p(x|z) at a draw z of q(z|x)")
+    return _rows(
+        [x, reconstructed], ["x", "E p(x|z)"], "data, and the mean of p(x|z) at a draw z of q(z|x)"
+    )
 
 
 def latents(z: Tensor, labels: Tensor | None = None) -> Figure:
     """Draws of q(z | x), one for each datum: the aggregate q(z), coloured by label.
 
     Arguments:
-        z: `[n, *event]`, `reconstruct(pair, x)["z"]`; of more than two dimensions the first two principal
-            components are shown, of one a histogram.
+        z: `[n, *event]`, `reconstruct(pair, x)["z"]`; of more than two dimensions the first two
+            principal components are shown, of one a histogram.
         labels: `[n]`.
     """
     z = z.detach().cpu().flatten(1).double()
@@ -80,7 +82,9 @@ def latents(z: Tensor, labels: Tensor | None = None) -> Figure:
         _, s, v = torch.linalg.svd(centred, full_matrices=False)
         share = (s**2 / (s**2).sum())[:2]
         z = centred @ v[:2].T
-        names = tuple(f"principal component {i + 1} ({100 * share[i]:.0f} % of variance)" for i in range(2))
+        names = tuple(
+            f"principal component {i + 1} ({100 * share[i]:.0f} % of variance)" for i in range(2)
+        )
     kinds = [None] if labels is None else labels.unique().tolist()
     for i, kind in enumerate(kinds):
         part = z if kind is None else z[labels.cpu() == kind]
@@ -89,7 +93,9 @@ def latents(z: Tensor, labels: Tensor | None = None) -> Figure:
         if z.shape[1] == 1:
             ax.hist(part[:, 0].numpy(), bins=40, histtype="step", color=colour, label=label)
         else:
-            ax.scatter(part[:, 0], part[:, 1], s=10, alpha=0.7, color=colour, label=label, linewidths=0)
+            ax.scatter(
+                part[:, 0], part[:, 1], s=10, alpha=0.7, color=colour, label=label, linewidths=0
+            )
     ax.set_title("draws of q(z|x), one for each datum")
     ax.set_xlabel(names[0])
     ax.set_ylabel("data" if z.shape[1] == 1 else names[1])
@@ -120,7 +126,9 @@ def decoded_grid(x: Tensor, bounds: tuple[float, float]) -> Figure:
     return figure
 
 
-def posterior(grid: GridPosterior, x: Tensor | None = None, *, rows: Sequence[int] = range(6)) -> Figure:
+def posterior(
+    grid: GridPosterior, x: Tensor | None = None, *, rows: Sequence[int] = range(6)
+) -> Figure:
     """The true posterior p(z | x) of single data on a grid, with q(z | x) drawn over it.
 
     Arguments:
@@ -174,11 +182,14 @@ def posterior(grid: GridPosterior, x: Tensor | None = None, *, rows: Sequence[in
     return figure
 
 
-def posterior_draws(found: Annealed, q: Tensor, *, site: str = "z", rows: Sequence[int] = range(6)) -> Figure:
+def posterior_draws(
+    found: Annealed, q: Tensor, *, site: str = "z", rows: Sequence[int] = range(6)
+) -> Figure:
     """The true posterior p(z | x) of single data by annealed draws, and draws of q(z | x), projected.
 
-    Each datum is shown in the two directions in which the draws of p stray furthest from the middle of q, in units of
-    q's own standard deviation: were they equal, both would be round clouds of the same width.
+    Each datum is shown in the two directions in which the draws of p stray furthest from the middle
+    of q, in units of q's own standard deviation: were they equal, both would be round clouds of the
+    same width.
 
     Arguments:
         found: What `diagnostics.annealed_log_evidence` returned.
@@ -202,12 +213,26 @@ def posterior_draws(found: Annealed, q: Tensor, *, site: str = "z", rows: Sequen
         of_p, of_q = of_p @ v[:2].T, of_q @ v[:2].T
         ax.scatter(of_q[:, 0], of_q[:, 1], s=8, color="C3", alpha=0.35, linewidths=0)
         size = 10 + 200 * weights[:, row]
-        ax.scatter(of_p[:, 0], of_p[:, 1], s=size, color="C0", alpha=0.8, edgecolors="white", linewidths=0.5)
+        ax.scatter(
+            of_p[:, 0],
+            of_p[:, 1],
+            s=size,
+            color="C0",
+            alpha=0.8,
+            edgecolors="white",
+            linewidths=0.5,
+        )
         ax.set_xlabel("standard deviations of q")
         ax.set_ylabel("standard deviations of q")
         ax.set_aspect("equal", adjustable="datalim")
-    labels = {"C0": "annealed draws of the true posterior p(z|x), area by weight", "C3": "draws of q(z|x)"}
-    handles = [Line2D([], [], color=c, marker="o", linestyle="", label=label) for c, label in labels.items()]
+    labels = {
+        "C0": "annealed draws of the true posterior p(z|x), area by weight",
+        "C3": "draws of q(z|x)",
+    }
+    handles = [
+        Line2D([], [], color=c, marker="o", linestyle="", label=label)
+        for c, label in labels.items()
+    ]
     figure.legend(handles=handles, loc="outside upper center", ncols=2)
     return figure
 
@@ -216,8 +241,13 @@ def _levels(density: np.ndarray) -> list[float]:
     """Heights whose regions hold 95, 80, 50 and 20 % of the mass."""
     heights = np.sort(density.flatten())[::-1]
     mass = np.cumsum(heights) / heights.sum()
-    levels = [heights[min(np.searchsorted(mass, share), len(heights) - 1)] for share in (0.95, 0.8, 0.5, 0.2)]
-    return list(np.maximum.accumulate(np.array(levels) + np.arange(4) * 1e-12 * heights[0])) + [heights[0] * (1 + 1e-9)]
+    levels = [
+        heights[min(np.searchsorted(mass, share), len(heights) - 1)]
+        for share in (0.95, 0.8, 0.5, 0.2)
+    ]
+    return list(np.maximum.accumulate(np.array(levels) + np.arange(4) * 1e-12 * heights[0])) + [
+        heights[0] * (1 + 1e-9)
+    ]
 
 
 def _images(x: Tensor) -> np.ndarray:
@@ -238,7 +268,10 @@ def _rows(rows: Sequence[Tensor], names: Sequence[str], title: str) -> Figure:
             ax.axis("on" if image else "off")
         for ax, x in zip(line, row, strict=False):
             if image:
-                ax.imshow(_images(x[None])[0].squeeze(-1) if x.shape[0] == 1 else _images(x[None])[0], **_GREY)
+                ax.imshow(
+                    _images(x[None])[0].squeeze(-1) if x.shape[0] == 1 else _images(x[None])[0],
+                    **_GREY,
+                )
             else:
                 ax.plot(x.detach().float().cpu().flatten().numpy(), linewidth=1)
         if i < len(names):
@@ -269,10 +302,14 @@ def ranks(found: Calibration) -> Figure:
     for ax in axes[d:]:
         ax.set_axis_off()
     for j, ax in enumerate(axes[:d]):
-        ax.stairs(counts[:, j].numpy(), edges, fill=True, color="C3" if faults[j] else "C0", alpha=0.6)
+        ax.stairs(
+            counts[:, j].numpy(), edges, fill=True, color="C3" if faults[j] else "C0", alpha=0.6
+        )
         ax.stairs(high, edges, baseline=low, fill=True, color="0.4", alpha=0.35)
         said = ", ".join(fault.split(":")[0] for fault in faults[j].split("; ")) or "no fault found"
-        ax.set_title(f"{found.names[j]}: {said}, p = {found.pvalue[j].item():.2g}", fontsize="small")
+        ax.set_title(
+            f"{found.names[j]}: {said}, p = {found.pvalue[j].item():.2g}", fontsize="small"
+        )
         ax.set_xlim(edges[0], edges[-1])
     figure.supxlabel(f"rank of z* among {found.num_draws} draws of q(z|x*)", fontsize="medium")
     figure.supylabel("simulated data", fontsize="medium")

@@ -57,7 +57,9 @@ def unvalidated() -> Iterator[None]:
         Distribution.set_default_validate_args(torch_flag)
 
 
-def trace(fn, data: tuple, *, draws: int | None = None, latents: dict[str, Tensor] | None = None) -> Trace:
+def trace(
+    fn, data: tuple, *, draws: int | None = None, latents: dict[str, Tensor] | None = None
+) -> Trace:
     """One run of a model or guide.
 
     Arguments:
@@ -75,7 +77,7 @@ def trace(fn, data: tuple, *, draws: int | None = None, latents: dict[str, Tenso
         return poutine.trace(fn).get_trace(*data)
 
 
-def samples(trace: Trace) -> dict[str, dict]:
+def sample_sites(trace: Trace) -> dict[str, dict]:
     """The sample sites of a trace, without the plates'."""
     return {
         name: site
@@ -84,9 +86,11 @@ def samples(trace: Trace) -> dict[str, dict]:
     }
 
 
-def latents(trace: Trace) -> dict[str, Tensor]:
+def latent_values(trace: Trace) -> dict[str, Tensor]:
     """The values of the sites that a trace drew."""
-    return {name: site["value"] for name, site in samples(trace).items() if not site["is_observed"]}
+    return {
+        name: site["value"] for name, site in sample_sites(trace).items() if not site["is_observed"]
+    }
 
 
 def log_prob(site: dict) -> Tensor:
@@ -94,34 +98,42 @@ def log_prob(site: dict) -> Tensor:
     return scale_and_mask(site["fn"].log_prob(site["value"]), mask=site["mask"])
 
 
-def terms(pair: nn.Module, data: tuple, num_samples: int, z: dict[str, Tensor] | None = None) -> Terms:
+def terms(
+    pair: nn.Module, data: tuple, num_samples: int, z: dict[str, Tensor] | None = None
+) -> Terms:
     """The terms of the bounds for draws of q(z | x), or at given z `[num_samples, n or 1, *event]`, all at once.
 
     Raises:
-        ValueError: if the pair has no weight per datum: latents that only one side has, sites outside the plate
-            "data", a plate that subsamples.
+        ValueError: if the pair has no weight per datum: latents that only one side has, sites
+            outside the plate "data", a plate that subsamples.
     """
     guide_trace = trace(pair.guide, data, draws=num_samples, latents=z)
-    joint = log_joint(pair, data, num_samples, latents(guide_trace), guide_trace)
+    joint = log_joint(pair, data, num_samples, latent_values(guide_trace), guide_trace)
     return Terms(*joint, _summed(guide_trace, num_samples, data[0]))
 
 
 def log_joint(
-    pair: nn.Module, data: tuple, num_samples: int, z: dict[str, Tensor], guide_trace: Trace | None = None
+    pair: nn.Module,
+    data: tuple,
+    num_samples: int,
+    z: dict[str, Tensor],
+    guide_trace: Trace | None = None,
 ) -> tuple[Tensor, Tensor]:
     """log p(x | z) and log p(z), `[num_samples, n]` each, at given z; refuses what `terms` does, if given a trace."""
     model_trace = trace(pair.model, data, draws=num_samples, latents=z)
     problems = [] if guide_trace is None else refusals(model_trace, guide_trace)
     if problems:
         raise ValueError("this pair has no weight per datum: " + "; ".join(problems))
-    return tuple(_summed(model_trace, num_samples, data[0], observed=which) for which in (True, False))
+    return tuple(
+        _summed(model_trace, num_samples, data[0], observed=which) for which in (True, False)
+    )
 
 
 def _summed(run: Trace, num_samples: int, x: Tensor, observed: bool = False) -> Tensor:
     """The log-probability `[k, n]` of a trace's latent, or observed, sites."""
     shape = (num_samples, x.shape[0])
     total: Tensor | float = 0.0
-    for name, site in samples(run).items():
+    for name, site in sample_sites(run).items():
         if site["is_observed"] is not observed:
             continue
         log_p = log_prob(site)
@@ -137,13 +149,17 @@ def _summed(run: Trace, num_samples: int, x: Tensor, observed: bool = False) -> 
 def refusals(model_trace: Trace, guide_trace: Trace) -> list[str]:
     """Why weights per datum would be wrong, and what to do; empty if they are right."""
     problems = []
-    model, guide = samples(model_trace), samples(guide_trace)
+    model, guide = sample_sites(model_trace), sample_sites(guide_trace)
     in_model = {name for name, site in model.items() if not site["is_observed"]}
     in_guide = {name for name, site in guide.items() if not site["is_observed"]}
     for name in sorted(in_model - in_guide):
-        problems.append(f"the guide lacks the latent {name!r} of the model; sample it in the guide as well")
+        problems.append(
+            f"the guide lacks the latent {name!r} of the model; sample it in the guide as well"
+        )
     for name in sorted(in_guide - in_model):
-        problems.append(f"the model lacks the latent {name!r} of the guide; sample it in the model, or drop it")
+        problems.append(
+            f"the model lacks the latent {name!r} of the guide; sample it in the model, or drop it"
+        )
     for side, nodes in (("model", model), ("guide", guide)):
         for name, site in nodes.items():
             plates = {frame.name: frame for frame in site["cond_indep_stack"]}
@@ -166,13 +182,13 @@ def blocks(
 ) -> Iterator[tuple[slice, Terms]]:
     """`terms` for a block of data at a time, without gradients, in memory that does not grow with data or draws.
 
-    z is drawn for a block at once, so that the encoder runs once, and decoded in pieces. No more than `CHUNK` numbers
-    of z, and weights, are kept, unless a single datum has more. `joint`, if given, stands for `log_joint` where a piece
-    has full size.
+    z is drawn for a block at once, so that the encoder runs once, and decoded in pieces. No more
+    than `CHUNK` numbers of z, and weights, are kept, unless a single datum has more. `joint`, if
+    given, stands for `log_joint` where a piece has full size.
     """
     n, device = data[0].shape[0], data[0].device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), quietly(pair):
-        drawn = latents(trace(pair.guide, tuple(d[:64] for d in data), draws=1))
+        drawn = latent_values(trace(pair.guide, tuple(d[:64] for d in data), draws=1))
     kept = max([1, *(value[0, 0].numel() for value in drawn.values() if value.dim() > 1)])
     numbers = max(1, data[0][0].numel())
     limit = DECODED[device.type if device.type in DECODED else "cpu"]
@@ -186,9 +202,12 @@ def blocks(
             k = min(max(1, CHUNK // kept), num_samples - first)
             with quietly(pair):
                 guide_trace = trace(pair.guide, part, draws=k)
-                z, log_variational = latents(guide_trace), None
+                z, log_variational = latent_values(guide_trace), None
                 for i in range(0, k, draws):
-                    piece = {name: value[i : i + draws] if value.shape[0] == k else value for name, value in z.items()}
+                    piece = {
+                        name: value[i : i + draws] if value.shape[0] == k else value
+                        for name, value in z.items()
+                    }
                     size = min(draws, k - i)
                     whole = size == draws and part[0].shape[0] == rows
                     if joint is None or log_variational is None or not whole:
@@ -210,8 +229,8 @@ def simulate(pair: nn.Module, *data: Tensor | int, mean: bool = False) -> dict[s
 
     Arguments:
         pair: The pair.
-        data: What the model is called with; x is a template whose values are ignored, as many are drawn as it
-            has rows. For a `VAE` the number itself will do.
+        data: What the model is called with; x is a template whose values are ignored, as many are
+            drawn as it has rows. For a `VAE` the number itself will do.
         mean: The mean of p(x | z) in place of a draw of x, where the family has one.
 
     Returns:
@@ -265,13 +284,13 @@ def reconstruct(
         torch.Size([5, 3])
     """
     with quietly(pair):
-        z = latents(trace(pair.guide, data)) if at is None else at
+        z = latent_values(trace(pair.guide, data)) if at is None else at
         return _values(trace(poutine.uncondition(pair.model), data, latents=z), mean)
 
 
 def _values(run: Trace, mean: bool) -> dict[str, Tensor]:
     values = {}
-    for name, site in samples(run).items():
+    for name, site in sample_sites(run).items():
         values[name] = site["value"]
         if mean and site["infer"].get("was_observed"):
             try:

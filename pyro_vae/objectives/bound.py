@@ -1,6 +1,5 @@
 """What all objectives share: one run of guide and model, and the contract of a bound."""
 
-import math
 from functools import partial
 from types import SimpleNamespace
 
@@ -11,7 +10,8 @@ from pyro.poutine import Trace
 from torch import Tensor
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal, kl_divergence
 
-from pyro_vae.traces import latents, log_prob, refusals, samples, trace
+from pyro_vae.arguments import whole
+from pyro_vae.weights.traces import latent_values, log_prob, refusals, sample_sites, trace
 
 REPARAMETRISED, DOUBLY = "reparametrised", "doubly_reparametrised"
 LANDING = "sticking_the_landing"
@@ -48,22 +48,33 @@ class Run:
             for name, site in guide_trace.nodes.items()
             if site["type"] == "sample" and not site["is_observed"]
         }
-        self.traces = trace(self._call[0], args, draws=self._plate, latents=self._drawn), guide_trace
-        self.model, self.guide = map(samples, self.traces)
+        self.traces = (
+            trace(self._call[0], args, draws=self._plate, latents=self._drawn),
+            guide_trace,
+        )
+        self.model, self.guide = map(sample_sites, self.traces)
 
         problems = refusals(*(SimpleNamespace(nodes=nodes) for nodes in (self.model, self.guide)))
         if problems:
             raise ValueError("this pair has no bound per datum: " + "; ".join(problems))
         observed = [site for site in self.model.values() if site["is_observed"]]
         if not observed:
-            raise ValueError("model: it observes nothing, so there is no log p(x); pass obs=x to the site of the data")
+            raise ValueError(
+                "model: it observes nothing, so there is no log p(x); pass obs=x to the site of the data"
+            )
         frame = next(frame for frame in observed[0]["cond_indep_stack"] if frame.name == "data")
-        self.shape, self.scale, self.device = (draws, frame.size), observed[0]["scale"], observed[0]["value"].device
+        self.shape, self.scale, self.device = (
+            (draws, frame.size),
+            observed[0]["scale"],
+            observed[0]["value"].device,
+        )
 
     def _total(self, sites: dict[str, dict], *, scaled: bool = True) -> Tensor:
         total = torch.zeros(self.shape, device=self.device)
         for name, site in sites.items():
-            total = total + self.per_datum(name, log_prob(site), site["scale"] if scaled else self.scale)
+            total = total + self.per_datum(
+                name, log_prob(site), site["scale"] if scaled else self.scale
+            )
         return total
 
     def per_datum(self, name: str, value: Tensor, scale) -> Tensor:
@@ -95,7 +106,9 @@ class Run:
     @property
     def latents(self) -> dict[str, tuple[dict, dict]]:
         """The sites of q and p, by name, of what the guide draws."""
-        return {name: (q, self.model[name]) for name, q in self.guide.items() if not q["is_observed"]}
+        return {
+            name: (q, self.model[name]) for name, q in self.guide.items() if not q["is_observed"]
+        }
 
     @property
     def without_path(self) -> dict[str, dict]:
@@ -110,7 +123,9 @@ class Run:
     @property
     def tempered(self) -> bool:
         """Whether some term of the weights has a scale of its own."""
-        ratios = [site["scale"] / self.scale for site in [*self.model.values(), *self.guide.values()]]
+        ratios = [
+            site["scale"] / self.scale for site in [*self.model.values(), *self.guide.values()]
+        ]
         return any(isinstance(r, Tensor) or (isinstance(r, float) and r != 1) for r in ratios)
 
     def kl(self) -> dict[str, Tensor]:
@@ -121,7 +136,8 @@ class Run:
             try:
                 if not ordered:
                     raise NotImplementedError
-                # not every closed form broadcasts, and replayed sites are not expanded to their plates
+                # not every closed form broadcasts, and replayed sites are not expanded to their
+                # plates
                 exact = _closed_kl(*(site["fn"].expand(self.shape) for site in (q, p)))
                 exact = scale_and_mask(exact, mask=q["mask"])
                 terms[name] = self.per_datum(name, exact, q["scale"])
@@ -133,15 +149,19 @@ class Run:
     def log_joint_at_constants(self) -> Tensor:
         """log p(x, z), the draws as constants: the model once more."""
         model, _, args = self._call
-        return self._total(samples(trace(model, args, draws=self._plate, latents=self._constants())))
+        return self._total(
+            sample_sites(trace(model, args, draws=self._plate, latents=self._constants()))
+        )
 
     @property
     def log_variational_at_constants(self) -> Tensor:
         """log q(z | x), the draws as constants: where one latent does not depend on another, without a second run."""
         (_, guide, args), drawn, sites = self._call, self._constants(), self.guide
         if len(self.latents) > 1:
-            sites = samples(trace(guide, args, draws=self._plate, latents=drawn))
-        return self._total({name: {**q, "value": drawn.get(name, q["value"])} for name, q in sites.items()})
+            sites = sample_sites(trace(guide, args, draws=self._plate, latents=drawn))
+        return self._total(
+            {name: {**q, "value": drawn.get(name, q["value"])} for name, q in sites.items()}
+        )
 
     def _constants(self) -> dict[str, Tensor]:
         return {name: z.detach() for name, z in self._drawn.items()}
@@ -150,7 +170,9 @@ class Run:
         """Draws of p(z), of the shape of those of q."""
         model, _, args = self._call
         plates = {name: value for name, value in self._drawn.items() if name not in self.guide}
-        drawn = latents(trace(poutine.uncondition(model), args, draws=self._plate, latents=plates))
+        drawn = latent_values(
+            trace(poutine.uncondition(model), args, draws=self._plate, latents=plates)
+        )
         return {name: drawn[name] for name in self.latents}
 
 
@@ -162,12 +184,14 @@ class Bound(infer.ELBO):
         gradient: One of `gradients`.
 
     Attributes:
-        bound: "lower", if minus the loss bounds log p(x), summed over data, from below in expectation; else None.
+        bound: "lower", if minus the loss bounds log p(x), summed over data, from below in
+            expectation; else None.
         gradients: The gradient estimators that it admits.
 
     Raises:
-        ValueError: if `num_samples` is below 1, `gradient` is none of `gradients`, or, when run, the pair has sites
-            outside the plate "data", latents that only one side has, or discrete ones without a gradient for them.
+        ValueError: if `num_samples` is below 1, `gradient` is none of `gradients`, or, when run,
+            the pair has sites outside the plate "data", latents that only one side has, or discrete
+            ones without a gradient for them.
         TypeError: if `num_samples` is no whole number.
 
     Example:
@@ -190,7 +214,9 @@ class Bound(infer.ELBO):
                 f"gradient: {type(self).__name__} admits {', '.join(map(repr, self.gradients))}, got {gradient!r}"
             )
         if gradient == LEAVE_ONE_OUT and num_samples < 2:
-            raise ValueError(f"num_samples: leaving one draw out takes at least 2, got {num_samples}")
+            raise ValueError(
+                f"num_samples: leaving one draw out takes at least 2, got {num_samples}"
+            )
         self.gradient = gradient
         self._compared = False
 
@@ -252,7 +278,9 @@ class Bound(infer.ELBO):
         return Run(model, guide, args, kwargs, 1).traces
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(num_samples={self.num_particles}, gradient={self.gradient!r})"
+        return (
+            f"{type(self).__name__}(num_samples={self.num_particles}, gradient={self.gradient!r})"
+        )
 
 
 def _closed_kl(q: Distribution, p: Distribution) -> Tensor:
@@ -274,18 +302,3 @@ def family_name(fn: Distribution) -> str:
     while isinstance(fn, Independent):
         fn = fn.base_dist
     return type(fn).__name__
-
-
-def whole(name: str, value: int, least: int = 1) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name}: expected a whole number, got {value!r}")
-    if value < least:
-        raise ValueError(f"{name}: expected at least {least}, got {value}")
-    return value
-
-
-def within(name: str, value: float, low: float = -math.inf, high: float = math.inf) -> float:
-    if not math.isfinite(value) or not low <= value <= high:
-        limits = f"within [{low:g}, {high:g}]" if high < math.inf else f"of at least {low:g}" if low > -math.inf else ""
-        raise ValueError(f"{name}: expected a finite number {limits}".rstrip() + f", got {value}")
-    return float(value)

@@ -2,49 +2,47 @@
 
 import traceback
 import warnings
-import weakref
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from pathlib import Path
 
 import pyro
 import torch
-from pyro import poutine
-from pyro.distributions.util import is_identically_zero
-from pyro.infer import ELBO, Trace_ELBO, TraceMeanField_ELBO
-from pyro.infer.util import MultiFrameTensor
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import _PYRO_STACK
 from pyro.poutine.trace_messenger import TraceMessenger
 from torch import Tensor, nn
-from torch.distributions import constraints, transform_to
+from torch.distributions import transform_to
 from torch.overrides import TorchFunctionMode
 
-from pyro_vae.bounds import AnalyticKL
-from pyro_vae.pairs.pair import OwnParameters, modules_of
-from pyro_vae.traces import unvalidated
+from pyro_vae.pairs.pair import OwnParameters
+from pyro_vae.weights.traces import unvalidated
 
 
 class CompiledLoss:
     """A loss of data, exported once for every kind of data and compiled with its gradients.
 
-    It draws the random numbers of the function it is made of, and its loss and gradients are the same to float
-    rounding. The number of rows is symbolic, so a last, smaller batch is run by what is there already (a batch of one
-    row has a graph of its own). Handlers that are active at a call are compiled in, tensors that they or the function
-    refer to are read anew at each, and an exchanged module or parameter has it compiled anew.
+    It draws the random numbers of the function it is made of, and its loss and gradients are the
+    same to float rounding. The number of rows is symbolic, so a last, smaller batch is run by what
+    is there already (a batch of one row has a graph of its own). Handlers that are active at a call
+    are compiled in, tensors that they or the function refer to are read anew at each, and an
+    exchanged module or parameter has it compiled anew.
 
     Arguments:
-        loss: A function of tensors `[n, *event]` and of further arguments, which are compiled in; returns a scalar.
+        loss: A function of tensors `[n, *event]` and of further arguments, which are compiled in;
+            returns a scalar.
         modules: All modules whose parameters it uses.
-        bare: Further tensors it learns, by the names under which it asks `pyro.param` for them: the unconstrained
-            tensor and its constraint.
-        before: Called before each step, for what Python does between two; `advance` of a `Capacity`, for one.
+        bare: Further tensors it learns, by the names under which it asks `pyro.param` for them: the
+            unconstrained tensor and its constraint.
+        before: Called before each step, for what Python does between two; `advance` of a
+            `Capacity`, for one.
         symbolic: Whether the number of rows is; without, each has a graph of its own.
-        backend: Of `torch.compile`; "eager" only vanishes the handlers, at once and without a C++ compiler.
+        backend: Of `torch.compile`; "eager" only vanishes the handlers, at once and without a C++
+            compiler.
 
     Raises:
-        RuntimeError: at a call, if the loss cannot be exported, with the line at fault; or cannot be compiled, for
-            lack of a C++ compiler for one.
+        RuntimeError: at a call, if the loss cannot be exported, with the line at fault; or cannot
+            be compiled, for lack of a C++ compiler for one.
     """
 
     def __init__(
@@ -63,7 +61,11 @@ class CompiledLoss:
 
     def __call__(self, *args, **kwargs) -> Tensor:
         handlers = _handlers()
-        rows = next((a.shape[0] for a in args if isinstance(a, Tensor) and a.dim()), 0) if self.symbolic else 0
+        rows = (
+            next((a.shape[0] for a in args if isinstance(a, Tensor) and a.dim()), 0)
+            if self.symbolic
+            else 0
+        )
         kind = (
             tuple(_kind(a, rows) for a in args),
             tuple((name, _kind(a, rows)) for name, a in kwargs.items()),
@@ -86,25 +88,38 @@ class CompiledLoss:
                 )
             # handlers and parts are kept, so that their ids stay theirs
             with unvalidated():
-                self._compiled[key] = (self._compile(args, kwargs, rows), handlers, self.root.held())
+                self._compiled[key] = (
+                    self._compile(args, kwargs, rows),
+                    handlers,
+                    self.root.held(),
+                )
         capturing = self.root.device == "cuda" and torch.cuda.is_current_stream_capturing()
         if self.before is not None and torch.is_grad_enabled() and not capturing:
             self.before()
         # the compiler switches torch's validation off for good, where it meets a distribution
         with unvalidated() if new else nullcontext():
-            return self._compiled[key][0](*(a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)))
+            return self._compiled[key][0](
+                *(a for a in (*args, *kwargs.values()) if isinstance(a, Tensor))
+            )
 
     def _compile(self, args: tuple, kwargs: dict, rows: int) -> Callable[..., Tensor]:
         def symbolic(a):
-            return {0: torch.export.Dim.DYNAMIC} if rows > 1 and a.dim() and a.shape[0] == rows else None
+            return (
+                {0: torch.export.Dim.DYNAMIC}
+                if rows > 1 and a.dim() and a.shape[0] == rows
+                else None
+            )
 
         tensors = [a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)]
         self.root.args, self.root.kwargs = args, kwargs
         try:
-            with torch.random.fork_rng(devices=_cuda(tensors)), warnings.catch_warnings():
+            with torch.random.fork_rng(devices=cuda_devices(tensors)), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 exported = torch.export.export(
-                    self.root, tuple(tensors), dynamic_shapes=(tuple(map(symbolic, tensors)),), strict=False
+                    self.root,
+                    tuple(tensors),
+                    dynamic_shapes=(tuple(map(symbolic, tensors)),),
+                    strict=False,
                 ).module()
         except Exception as error:
             raise RuntimeError(_explain(error, self.root.lengths.asked)) from error
@@ -115,11 +130,14 @@ class CompiledLoss:
         def run(*tensors: Tensor) -> Tensor:
             return exported(*tensors)
 
-        # what is compiled is remembered by code object, and guards would cost more than the small networks
+        # what is compiled is remembered by code object, and guards would cost more than the small
+        # networks
         run.__code__ = run.__code__.replace()
         options = {"guard_filter_fn": lambda guards: [False] * len(guards)}
         if self.backend == "inductor":
-            from pyro_vae.onednn import OneDNN  # with the compiler itself, which takes a second to import
+            from pyro_vae.compiling.products import (
+                OneDNN,  # with the compiler itself, which takes a second to import
+            )
 
             options |= {"fallback_random": True, "post_grad_custom_post_pass": OneDNN()}
         compiled = torch.compile(run, fullgraph=True, options=options, backend=self.backend)
@@ -149,11 +167,15 @@ def _inline(module: torch.fx.GraphModule) -> None:
             enabled, part, *given = node.args
             inner = getattr(module, part.target)
             _inline(inner)
-            values = dict(zip((n for n in inner.graph.nodes if n.op == "placeholder"), given, strict=True))
+            values = dict(
+                zip((n for n in inner.graph.nodes if n.op == "placeholder"), given, strict=True)
+            )
             with graph.inserting_before(node):
                 outputs = graph.graph_copy(inner.graph, values)
                 if not enabled:
-                    outputs = [graph.call_function(torch.ops.aten.detach.default, (o,)) for o in outputs]
+                    outputs = [
+                        graph.call_function(torch.ops.aten.detach.default, (o,)) for o in outputs
+                    ]
             for user in list(node.users):
                 user.replace_all_uses_with(outputs[user.args[1]])
                 graph.erase_node(user)
@@ -195,7 +217,9 @@ class _Root(nn.Module):
     def forward(self, *tensors: Tensor) -> Tensor:
         remaining = iter(tensors)
         args = [next(remaining) if isinstance(a, Tensor) else a for a in self.args]
-        kwargs = {name: next(remaining) if isinstance(a, Tensor) else a for name, a in self.kwargs.items()}
+        kwargs = {
+            name: next(remaining) if isinstance(a, Tensor) else a for name, a in self.kwargs.items()
+        }
         self._bare.stand_ins = list(self.stand_ins)
         with self._bare, OwnParameters(), unvalidated(), self.lengths:
             return self._loss(*args, **kwargs)
@@ -207,7 +231,11 @@ class _Lengths(TorchFunctionMode):
     asked: traceback.FrameSummary | None = None
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        if func is Tensor.__len__ and self.asked is None and isinstance(args[0].shape[0], torch.SymInt):
+        if (
+            func is Tensor.__len__
+            and self.asked is None
+            and isinstance(args[0].shape[0], torch.SymInt)
+        ):
             self.asked = _users_line(traceback.extract_stack())
         return func(*args, **(kwargs or {}))
 
@@ -249,7 +277,7 @@ def _kind(a: object, rows: int) -> object:
     return a.dtype, a.device, a.shape[1:] if a.dim() and a.shape[0] == rows else (rows, a.shape)
 
 
-def _cuda(tensors: list[Tensor]) -> list[torch.device]:
+def cuda_devices(tensors: list[Tensor]) -> list[torch.device]:
     return sorted({a.device for a in tensors if a.is_cuda}, key=str)
 
 
@@ -259,9 +287,17 @@ def _users_line(stack: Iterable[traceback.FrameSummary]) -> traceback.FrameSumma
     found = None
     for frame in stack:
         path = Path(frame.filename)
-        if path.is_file() and path != Path(__file__) and not any(other in path.parents for other in others):
+        if (
+            path.is_file()
+            and path != Path(__file__)
+            and not any(other in path.parents for other in others)
+        ):
             ours = Path(__file__).parent in path.parents
-            found = found if ours and found and Path(__file__).parent not in Path(found.filename).parents else frame
+            found = (
+                found
+                if ours and found and Path(__file__).parent not in Path(found.filename).parents
+                else frame
+            )
     return found
 
 
@@ -287,164 +323,3 @@ def _explain(error: Exception, asked: traceback.FrameSummary | None) -> str:
         "on the values of tensors (no `if` or `while` on a tensor, no .item(), no rejection loop): use torch.where; or "
         "use Trace_ELBO, without compile=True."
     )
-
-
-class _Trace(Trace_ELBO):
-    """`Trace_ELBO` in arithmetic that never leaves the tensors, so that it can be exported."""
-
-    def _differentiable_loss_particle(self, model_trace, guide_trace):
-        elbo, score = 0.0, 0.0
-        for site in model_trace.nodes.values():
-            if site["type"] == "sample":
-                elbo = elbo + site["log_prob_sum"]
-        entropy = elbo
-        log_r = None
-        for site in guide_trace.nodes.values():
-            if site["type"] == "sample":
-                _, score_function, entropy_term = site["score_parts"]
-                elbo = elbo - site["log_prob_sum"]
-                if not is_identically_zero(entropy_term):
-                    entropy = entropy - entropy_term.sum()
-                if not is_identically_zero(score_function):
-                    log_r = _log_r(model_trace, guide_trace) if log_r is None else log_r
-                    score = score + (log_r.sum_to(_unsized(site)) * score_function).sum()
-        return -elbo, -(entropy + score)
-
-    def differentiable_loss(self, model, guide, *args, **kwargs):
-        loss = 0.0
-        for model_trace, guide_trace in self._get_traces(model, guide, args, kwargs):
-            value, surrogate = self._differentiable_loss_particle(model_trace, guide_trace)
-            loss = loss + (value.detach() + surrogate - surrogate.detach()) / self.num_particles
-        return loss
-
-
-def _log_r(model_trace: poutine.Trace, guide_trace: poutine.Trace) -> MultiFrameTensor:
-    total = MultiFrameTensor()
-    for name, site in model_trace.nodes.items():
-        if site["type"] == "sample":
-            term = site["log_prob"] if site["is_observed"] else site["log_prob"] - guide_trace.nodes[name]["log_prob"]
-            total.add((_unsized(site), term.detach()))
-    return total
-
-
-def _unsized(site: dict) -> tuple:
-    """The plates of a site without their sizes, for a symbolic one has no hash."""
-    return tuple(frame._replace(size=-1, full_size=-1) for frame in site["cond_indep_stack"])
-
-
-def exportable(elbo: ELBO) -> ELBO:
-    """The objective with arithmetic that can be exported, of equal value and gradient.
-
-    Raises:
-        TypeError: for one of Pyro's that has none.
-    """
-    if isinstance(elbo, Compiled):
-        return elbo.elbo
-    if type(elbo) is Trace_ELBO:
-        ours = _Trace()
-        ours.__dict__.update(elbo.__dict__)
-        return ours
-    if type(elbo) is TraceMeanField_ELBO and elbo.num_particles == 1:
-        return AnalyticKL()
-    if type(elbo).__module__.startswith("pyro."):
-        raise TypeError(
-            f"elbo: {type(elbo).__name__} reads numbers off its tensors and cannot be compiled; use Trace_ELBO, or one "
-            "of this package, or leave compile=True away"
-        )
-    return elbo
-
-
-class Compiled(ELBO):
-    """An ELBO for stock `SVI`, or for `Objective`, that runs a pair's handlers once and then compiled code.
-
-    The first step takes some seconds, for it compiles; see `CompiledLoss` for what is and is not noticed later.
-
-    Arguments:
-        elbo: `Trace_ELBO()`, or any of this package's.
-
-    Raises:
-        TypeError: if the ELBO cannot be compiled.
-        RuntimeError: at a step, if the pair cannot be, with the line at fault.
-    """
-
-    def __init__(self, elbo: ELBO):
-        self.elbo = exportable(elbo)
-        self._losses: dict[tuple, tuple] = {}
-
-    def _get_trace(self, model, guide, args, kwargs):
-        return self.elbo._get_trace(model, guide, args, kwargs)
-
-    def differentiable_loss(self, model: Callable, guide: Callable, *args, **kwargs) -> Tensor:
-        """The loss, a scalar tensor with gradients."""
-        loss, parameters = self._loss(model, guide, args, kwargs)
-        for handler in _PYRO_STACK:
-            if isinstance(handler, TraceMessenger) and handler.param_only:
-                for name, value in parameters.items():
-                    handler.trace.add_node(name, name=name, type="param", value=value, is_observed=False)
-        return loss(*args, **kwargs)
-
-    def loss(self, model: Callable, guide: Callable, *args, **kwargs) -> float:
-        with torch.no_grad():
-            return self.differentiable_loss(model, guide, *args, **kwargs).item()
-
-    def loss_and_grads(self, model: Callable, guide: Callable, *args, **kwargs) -> float:
-        loss = self.differentiable_loss(model, guide, *args, **kwargs)
-        if loss.requires_grad:
-            loss.backward()
-        value = loss.item()
-        if value != value:
-            warnings.warn("the loss is NaN", stacklevel=2)
-        return value
-
-    def _loss(self, model, guide, args, kwargs) -> tuple[CompiledLoss, dict[str, Tensor]]:
-        found = self._losses.get((model, guide))
-        store = pyro.get_param_store()
-        if found is None or (found[1] and next(iter(found[1])) not in store):
-            found = self._losses[model, guide] = self._discover(model, guide, args, kwargs)
-        return found
-
-    def _discover(self, model, guide, args, kwargs) -> tuple[CompiledLoss, dict[str, Tensor]]:
-        """Run the pair once, as Pyro would, to find and register all that it learns."""
-        devices = _cuda([a for a in args if isinstance(a, Tensor)])
-        with torch.random.fork_rng(devices=devices), torch.no_grad(), poutine.block():
-            with poutine.trace(param_only=True) as found:
-                draws = poutine.trace(guide).get_trace(*args, **kwargs)
-                poutine.replay(model, trace=draws)(*args, **kwargs)
-            if getattr(self.elbo, "vectorize_particles", False) and self.elbo.max_plate_nesting == float("inf"):
-                self.elbo._guess_max_plate_nesting(model, guide, args, kwargs)
-        modules = {id(m): m for role, fn in (("model", model), ("guide", guide)) for m in modules_of(fn, role).values()}
-        owned = {id(p) for m in modules.values() for p in m.parameters()}
-        parameters, bare = {}, {}
-        for name, site in found.trace.nodes.items():
-            leaf = site["value"].unconstrained()
-            parameters[name] = leaf
-            leaf.unconstrained = weakref.ref(leaf)
-            if id(leaf) not in owned:
-                bare[name] = (leaf, site["kwargs"].get("constraint", constraints.real))
-
-        def loss(*args, **kwargs):
-            return self.elbo.differentiable_loss(model, guide, *args, **kwargs)
-
-        return CompiledLoss(loss, modules.values(), bare, before=getattr(self.elbo, "advance", None)), parameters
-
-
-class CompiledTrace_ELBO(Compiled):
-    """`Trace_ELBO` for stock `SVI` and for `Objective`, at the speed of compiled code.
-
-    It takes the arguments of `Trace_ELBO`, draws the same random numbers, and its loss and gradients are equal to
-    float rounding. See `Compiled`.
-
-    Example:
-        >>> import pyro_vae as pv
-        >>> from pyro.infer import SVI
-        >>> vae = pv.VAE(
-        ...     prior=pv.StandardNormal(2),
-        ...     likelihood=pv.Bernoulli(3, given=2),
-        ...     variational=pv.Normal(2, given=3),
-        ... )
-        >>> svi = SVI(vae.model, vae.guide, pv.FusedOptim(torch.optim.Adam, {"lr": 1e-3}), pv.CompiledTrace_ELBO())
-        >>> loss = svi.step(torch.ones(5, 3))  # doctest: +SKIP
-    """
-
-    def __init__(self, **options):
-        super().__init__(Trace_ELBO(**options))

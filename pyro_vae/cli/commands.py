@@ -18,13 +18,18 @@ from pyro.infer import Trace_ELBO
 from torch import Tensor
 
 import pyro_vae as pv
-from pyro_vae import plots
-from pyro_vae.data import Dataset, binarise
+from pyro_vae.data.datasets import Dataset, binarise
 from pyro_vae.diagnostics import Picture
-from pyro_vae.report import report
+from pyro_vae.look import plots
+from pyro_vae.look.report import report
 from pyro_vae.supports import describe
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
 
 # the parts of docs/parts.md that need no more than defaults
 REAL: dict[str, Callable] = {
@@ -57,11 +62,16 @@ RELAXED: dict[str, Callable] = {
 PRIORS: dict[str, Callable] = {
     "standard-normal": lambda latent, **_: pv.StandardNormal(latent),
     "mixture": lambda latent, components, **_: pv.Mixture(pv.Normal, latent, components=components),
-    "vamp": lambda variational, x, components, **_: pv.Vamp(variational, x[torch.arange(components) % len(x)]),
+    "vamp": lambda variational, x, components, **_: pv.Vamp(
+        variational, x[torch.arange(components) % len(x)]
+    ),
     "flow": lambda latent, **_: pv.Flow(latent),
     "uniform-sphere": lambda latent, **_: pv.UniformSphere(latent),
     **{name: lambda latent, made=made, **_: made(latent) for name, made in (REAL | BEYOND).items()},
-    **{name: lambda latent, made=made, **_: made(latent, logits=0.0) for name, made in RELAXED.items()},
+    **{
+        name: lambda latent, made=made, **_: made(latent, logits=0.0)
+        for name, made in RELAXED.items()
+    },
 }
 LIKELIHOODS: dict[str, Callable] = {
     "bernoulli": pv.Bernoulli,
@@ -104,7 +114,9 @@ OBJECTIVES: dict[str, Callable] = {
     "sticking-the-landing": lambda **_: pv.EvidenceLowerBound(gradient="sticking_the_landing"),
     "leave-one-out": lambda draws, **_: pv.EvidenceLowerBound(draws, gradient="leave_one_out"),
     "importance-weighted": lambda draws, **_: pv.ImportanceWeighted(draws),
-    "doubly-reparametrised": lambda draws, **_: pv.ImportanceWeighted(draws, gradient="doubly_reparametrised"),
+    "doubly-reparametrised": lambda draws, **_: pv.ImportanceWeighted(
+        draws, gradient="doubly_reparametrised"
+    ),
     "renyi": lambda draws, **_: pv.Renyi(0.5, draws),
     "miwae": lambda draws, **_: pv.MIWAE(draws, draws),
     "piwae": lambda draws, **_: pv.PIWAE(draws, draws),
@@ -124,7 +136,13 @@ ADDED = {"objective": "elbo", "draws": 5, "compile": False, "precision": None}
 EFFORTS: dict[str, dict[str, int]] = {
     "quick": {"num_samples": 1000, "simulations": 500},
     "normal": {"num_samples": 5000, "simulations": 1000, "num_steps": 100, "refit_steps": 200},
-    "thorough": {"num_samples": 20_000, "simulations": 5000, "num_steps": 500, "num_chains": 16, "refit_steps": 1000},
+    "thorough": {
+        "num_samples": 20_000,
+        "simulations": 5000,
+        "num_steps": 500,
+        "num_chains": 16,
+        "refit_steps": 1000,
+    },
 }
 ROWS = {"quick": 1000, "normal": 100, "thorough": 100}  # test data that are measured, at most
 CAPTIONS = {
@@ -157,10 +175,18 @@ def _build(config: dict, data: Dataset) -> pv.VAE:
     options = {} if config["scale"] is None else {"scale": config["scale"]}
     if config["likelihood"] in LEVELS:
         option, least = LEVELS[config["likelihood"]]
-        options[option] = least - 1 + max(1, int(max(part.max() for part in (data.train, data.validation, data.test))))
+        options[option] = (
+            least
+            - 1
+            + max(1, int(max(part.max() for part in (data.train, data.validation, data.test))))
+        )
     torch.manual_seed(config["seed"])
-    likelihood = _pick(LIKELIHOODS, "likelihood", config["likelihood"])(event, given=latent, net=net, **options)
-    variational = _pick(VARIATIONALS, "variational", config["variational"])(latent, given=event, net=net)
+    likelihood = _pick(LIKELIHOODS, "likelihood", config["likelihood"])(
+        event, given=latent, net=net, **options
+    )
+    variational = _pick(VARIATIONALS, "variational", config["variational"])(
+        latent, given=event, net=net
+    )
     prior = _pick(PRIORS, "prior", config["prior"])(
         latent=latent, variational=variational, x=data.train, components=config["components"]
     )
@@ -174,7 +200,10 @@ def _load_data(config: dict) -> tuple[Dataset, str]:
     grey = grey and bool(((found.train >= 0) & (found.train <= 1)).all())
     if not grey or bool(((found.train == 0) | (found.train == 1)).all()):
         return found, "none"
-    held = {name: binarise(getattr(found, name), seed) for seed, name in enumerate(("validation", "test"))}
+    held = {
+        name: binarise(getattr(found, name), seed)
+        for seed, name in enumerate(("validation", "test"))
+    }
     return found._replace(**held), "dynamic in training, once for validation and test"
 
 
@@ -196,7 +225,9 @@ def _read_config(run: Path) -> dict:
     try:
         return ADDED | json.loads((run / "config.json").read_text())
     except FileNotFoundError:
-        raise ValueError(f"run: {run} holds no config.json, so it is not the folder of a run") from None
+        raise ValueError(
+            f"run: {run} holds no config.json, so it is not the folder of a run"
+        ) from None
     except (OSError, ValueError) as error:
         raise ValueError(f"run: cannot read {run / 'config.json'}: {error}") from error
 
@@ -205,7 +236,10 @@ def _read_config(run: Path) -> dict:
 def train(
     ctx: typer.Context,
     data: Annotated[
-        str, typer.Option(help=f"{_known(pv.data.NAMES)}; or a .npy, .npz, .csv, .pt file or a folder of images.")
+        str,
+        typer.Option(
+            help=f"{_known(pv.data.NAMES)}; or a .npy, .npz, .csv, .pt file or a folder of images."
+        ),
     ] = "digits",
     prior: Annotated[
         str, typer.Option(help=f"p(z), over the same support as q(z|x): {_known(PRIORS)}.")
@@ -213,27 +247,48 @@ def train(
     likelihood: Annotated[str, typer.Option(help=f"p(x|z): {_known(LIKELIHOODS)}.")] = "bernoulli",
     variational: Annotated[str, typer.Option(help=f"q(z|x): {_known(VARIATIONALS)}.")] = "normal",
     objective: Annotated[
-        str, typer.Option(help=f"What is trained; what is measured is log p(x) and the ELBO: {_known(OBJECTIVES)}.")
+        str,
+        typer.Option(
+            help=f"What is trained; what is measured is log p(x) and the ELBO: {_known(OBJECTIVES)}."
+        ),
     ] = "elbo",
-    draws: Annotated[int, typer.Option(help="Of q(z|x) for each datum, for the objectives of several, k.")] = 5,
-    network: Annotated[str, typer.Option(help=f"Of p(x|z) and q(z|x): {_known(NETWORKS)}.")] = "mlp",
+    draws: Annotated[
+        int, typer.Option(help="Of q(z|x) for each datum, for the objectives of several, k.")
+    ] = 5,
+    network: Annotated[
+        str, typer.Option(help=f"Of p(x|z) and q(z|x): {_known(NETWORKS)}.")
+    ] = "mlp",
     latent: Annotated[int, typer.Option(help="Dimensions of z.")] = 2,
     components: Annotated[int, typer.Option(help="Of a mixture or vamp prior.")] = 50,
-    scale: Annotated[float | None, typer.Option(help="Fix the scale of p(x|z), for families that have one.")] = None,
+    scale: Annotated[
+        float | None, typer.Option(help="Fix the scale of p(x|z), for families that have one.")
+    ] = None,
     epochs: Annotated[int, typer.Option(help="Passes through the data.")] = 300,
     batch_size: Annotated[int, typer.Option(help="Data per step.")] = 128,
     learning_rate: Annotated[float, typer.Option(help="Of Adam.")] = 1e-3,
-    beta: Annotated[float, typer.Option(help="Weight of the KL term in training; what is measured has 1.")] = 1.0,
-    patience: Annotated[int | None, typer.Option(help="Stop after so many epochs without a better ELBO.")] = None,
-    num_samples: Annotated[int, typer.Option(help="Draws of q(z|x) for each datum, to measure.")] = 1000,
+    beta: Annotated[
+        float, typer.Option(help="Weight of the KL term in training; what is measured has 1.")
+    ] = 1.0,
+    patience: Annotated[
+        int | None, typer.Option(help="Stop after so many epochs without a better ELBO.")
+    ] = None,
+    num_samples: Annotated[
+        int, typer.Option(help="Draws of q(z|x) for each datum, to measure.")
+    ] = 1000,
     seed: Annotated[int, typer.Option(help="Of all that is random.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
     compile: Annotated[
         bool, typer.Option("--compile", help="Compile the training step; needs a C++ compiler.")
     ] = False,
-    precision: Annotated[str | None, typer.Option(help="bf16: the networks' products in bfloat16.")] = None,
-    out: Annotated[Path | None, typer.Option(help="The run folder; by default runs/DATA, numbered.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, exactly.")] = False,
+    precision: Annotated[
+        str | None, typer.Option(help="bf16: the networks' products in bfloat16.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder; by default runs/DATA, numbered.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out, exactly.")
+    ] = False,
 ) -> None:
     """Train a VAE, measure the Bayesian picture on held-out data, and draw it."""
     given = {key: value for key, value in ctx.params.items() if key not in ("out", "resume")}
@@ -242,10 +297,14 @@ def train(
             raise ValueError("resume: say which run, with --out")
         config = _read_config(out)
         said = {key for key in given if ctx.get_parameter_source(key).name == "COMMANDLINE"}
-        differing = [key for key in said - {"epochs", "device", "num_samples"} if given[key] != config[key]]
+        differing = [
+            key for key in said - {"epochs", "device", "num_samples"} if given[key] != config[key]
+        ]
         if differing:
             key = differing[0]
-            raise ValueError(f"{key}: the run in {out} has {config[key]!r}, got {given[key]!r}; leave it out to resume")
+            raise ValueError(
+                f"{key}: the run in {out} has {config[key]!r}, got {given[key]!r}; leave it out to resume"
+            )
         config |= {key: given[key] for key in said}
     else:
         config = given
@@ -253,13 +312,17 @@ def train(
             config["data"] = os.path.abspath(config["data"])
         out = _free_folder(config["data"]) if out is None else out
         if (out / "config.json").exists():
-            raise ValueError(f"out: {out} already holds a run; go on with --resume, or choose another folder")
+            raise ValueError(
+                f"out: {out} already holds a run; go on with --resume, or choose another folder"
+            )
 
     found, binarisation = _load_data(config)
     pair = _build(config, found)
     config |= {"binarisation": binarisation, "event_shape": list(found.train.shape[1:])}
     config |= {"pyro_vae": pv.__version__, "torch": str(torch.__version__)}
-    elbo = _pick(OBJECTIVES, "objective", config["objective"])(draws=config["draws"], rows=len(found.train))
+    elbo = _pick(OBJECTIVES, "objective", config["objective"])(
+        draws=config["draws"], rows=len(found.train)
+    )
     weighted = pv.Objective(pair, elbo)
     if config["beta"] != 1:
         weighted = pv.KLWeight(weighted, config["beta"])
@@ -307,8 +370,12 @@ def train(
 @app.command()
 def measure(
     run: Annotated[Path, typer.Argument(help="The folder of a run.")],
-    quick: Annotated[bool, typer.Option("--quick", help="Importance sampling and calibration alone.")] = False,
-    thorough: Annotated[bool, typer.Option("--thorough", help="Smaller errors, for more time.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Importance sampling and calibration alone.")
+    ] = False,
+    thorough: Annotated[
+        bool, typer.Option("--thorough", help="Smaller errors, for more time.")
+    ] = False,
     num_samples: Annotated[int | None, typer.Option(help="Draws of q(z|x) for each datum.")] = None,
     rows: Annotated[
         int | None, typer.Option(help="Test data, at most; by default 1000 with --quick, else 100.")
@@ -330,7 +397,13 @@ def measure(
     note = f"Test split of {config['data']}, {found.description}; binarisation: {config['binarisation']}."
     captions = {CAPTIONS[name]: figure for name, figure in figures.items()}
     with _writing(run):
-        page = report(picture, captions, title=f"The Bayesian picture of {run.name}", note=note, about=repr(pair))
+        page = report(
+            picture,
+            captions,
+            title=f"The Bayesian picture of {run.name}",
+            note=note,
+            about=repr(pair),
+        )
         (run / "report.html").write_text(page, encoding="utf-8")
     print(f"report in {run / 'report.html'}")
 
@@ -347,7 +420,9 @@ def sample(
     run: Annotated[Path, typer.Argument(help="The folder of a run.")],
     count: Annotated[int, typer.Option(help="How many.")] = 100,
     seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="A .npz file; by default samples.npz in the run folder.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A .npz file; by default samples.npz in the run folder.")
+    ] = None,
 ) -> None:
     """Draw z ~ p(z) and x ~ p(x|z); writes them as an .npz file, and the means of p(x|z) as a figure."""
     import numpy as np
@@ -359,11 +434,15 @@ def sample(
     with _writing(path.parent):
         np.savez(path, **{name: value.cpu().numpy() for name, value in drawn.items()})
         means = pv.reconstruct(pair, drawn["x"], at={"z": drawn["z"]})["x"]
-        plots.data(means, title="means of p(x|z), z drawn from p(z)").savefig(path.with_suffix(".png"), dpi=150)
+        plots.data(means, title="means of p(x|z), z drawn from p(z)").savefig(
+            path.with_suffix(".png"), dpi=150
+        )
     print(f"{count} draws in {path}, and {path.with_suffix('.png')}")
 
 
-def _measure(pair: pv.VAE, config: dict, found: Dataset, out: Path, rows: int, effort: dict) -> Picture:
+def _measure(
+    pair: pv.VAE, config: dict, found: Dataset, out: Path, rows: int, effort: dict
+) -> Picture:
     torch.manual_seed(config["seed"])
     picture = pv.diagnostics.picture(pair, found.test[:rows].to(config["device"]), **effort)
     protocol = {"data": config["data"], "split": "test", "binarisation": config["binarisation"]}
@@ -373,25 +452,35 @@ def _measure(pair: pv.VAE, config: dict, found: Dataset, out: Path, rows: int, e
     return picture
 
 
-def _figures(pair: pv.VAE, found: Dataset, history: pv.History, picture: Picture | None = None) -> dict[str, Figure]:
+def _figures(
+    pair: pv.VAE, found: Dataset, history: pv.History, picture: Picture | None = None
+) -> dict[str, Figure]:
     """The figures of a run, by name."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         device = next(pair.parameters()).device
-        x, labels = found.test[:2000].to(device), None if found.labels is None else found.labels[2][:2000]
+        x, labels = (
+            found.test[:2000].to(device),
+            None if found.labels is None else found.labels[2][:2000],
+        )
         seen = pv.reconstruct(pair, x)
         z = seen["z"]
         simulated = pv.simulate(pair, 60, mean=True)["x"]
         figures = {
             "history": plots.history(history),
             "reconstructions": plots.reconstructions(x[:12], seen["x"][:12]),
-            "samples": plots.data(simulated, title="means of p(x|z), z drawn from p(z)", columns=12),
+            "samples": plots.data(
+                simulated, title="means of p(x|z), z drawn from p(z)", columns=12
+            ),
             "latents": plots.latents(z, labels),
         }
         real = describe(pair.variational.support) == "real"
         if real and z[0].numel() <= 2:
             low, high = z.quantile(0.005).item(), z.quantile(0.995).item()
-            reach = (1.25 * low - 0.25 * high, 1.25 * high - 0.25 * low)  # heavy tails would take all of the grid
+            reach = (
+                1.25 * low - 0.25 * high,
+                1.25 * high - 0.25 * low,
+            )  # heavy tails would take all of the grid
             grid = pv.diagnostics.grid_posterior(pair, x[:6], bounds=reach)
             figures["posterior"] = plots.posterior(grid, x[:6])
         elif picture is not None and picture.annealed is not None:
@@ -402,7 +491,9 @@ def _figures(pair: pv.VAE, found: Dataset, history: pv.History, picture: Picture
             axis = torch.linspace(*bounds, 17, device=device)
             at = torch.cartesian_prod(axis, axis).reshape(-1, *z.shape[1:])
             template: Tensor = x[:1].expand(len(at), *x.shape[1:])
-            figures["decoded_grid"] = plots.decoded_grid(pv.reconstruct(pair, template, at={"z": at})["x"], bounds)
+            figures["decoded_grid"] = plots.decoded_grid(
+                pv.reconstruct(pair, template, at={"z": at})["x"], bounds
+            )
         if picture is not None and picture.calibration is not None:
             figures["calibration"] = plots.ranks(picture.calibration)
     return figures
@@ -447,7 +538,9 @@ def _writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ValueError(f"out: cannot write to {folder} ({error.strerror}); choose another folder") from error
+        raise ValueError(
+            f"out: cannot write to {folder} ({error.strerror}); choose another folder"
+        ) from error
 
 
 def main() -> None:
@@ -459,7 +552,3 @@ def main() -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-if __name__ == "__main__":
-    main()

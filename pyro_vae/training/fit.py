@@ -15,12 +15,26 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from pyro_vae.checkpoints import copy_into, keyed, load_tensors, save_tensors, tensors_of, under
-from pyro_vae.checks import as_tensors, check_data
-from pyro_vae.objectives import Objective
+from pyro_vae.objectives.objective import Objective
 from pyro_vae.pairs.pair import OwnParameters
 from pyro_vae.progress import progress_bar
-from pyro_vae.traces import blocks, latents, log_prob, samples, trace, unvalidated
+from pyro_vae.training.checkpoints import (
+    copy_into,
+    keyed,
+    load_tensors,
+    save_tensors,
+    tensors_of,
+    under,
+)
+from pyro_vae.weights.intake import as_tensors, check_data
+from pyro_vae.weights.traces import (
+    blocks,
+    latent_values,
+    log_prob,
+    sample_sites,
+    trace,
+    unvalidated,
+)
 
 SYNC = 50  # steps on CUDA between two looks at the loss
 WATCHED = 1000  # rows of the training data that are measured after each epoch when there are no validation data
@@ -31,12 +45,13 @@ class History(NamedTuple):
 
     Attributes:
         loss: The mean training loss, what the objective says it is.
-        elbo: The plain ELBO (beta = 1) of the validation data, one draw per datum; without validation data, of
-            the first 1,000 training data.
+        elbo: The plain ELBO (beta = 1) of the validation data, one draw per datum; without
+            validation data, of the first 1,000 training data.
         reconstruction: Its first term, E_q log p(x | z).
         kl: Its second term, KL(q(z | x) ‖ p(z)): elbo = reconstruction - kl.
         seconds: The time the epoch took, measuring included.
-        bound: 1 where minus the loss was a lower bound on log p(x) throughout the epoch, 0 where not.
+        bound: 1 where minus the loss was a lower bound on log p(x) throughout the epoch, 0 where
+            not.
     """
 
     loss: list[float]
@@ -87,35 +102,41 @@ def fit(
 ) -> History:
     """Train a pair: minimise an objective over the data, in place.
 
-    The data are checked once; then batches are gathered from memory by index, Pyro's and torch's validation is off,
-    and everything global (random state, validation, parameter store) is afterwards as it was. Integers in x (counts,
-    classes) are kept for the likelihood and cast to floats for the encoder.
+    The data are checked once; then batches are gathered from memory by index, Pyro's and torch's
+    validation is off, and everything global (random state, validation, parameter store) is
+    afterwards as it was. Integers in x (counts, classes) are kept for the likelihood and cast to
+    floats for the encoder.
 
     Arguments:
         pair: Any module with methods `model` and `guide`.
-        data: x, `[n, *event]`, and what else the model takes; or one `DataLoader`, for data that do not fit in
-            memory, whose batches are a tensor or begin with what the model takes.
+        data: x, `[n, *event]`, and what else the model takes; or one `DataLoader`, for data that do
+            not fit in memory, whose batches are a tensor or begin with what the model takes.
         epochs: How many times to go through the data; when resuming, in all.
         batch_size: Rows per step.
         learning_rate: Of Adam; not used when `optimizer` is given.
-        optimizer: Makes a torch optimiser from the parameters, `partial(torch.optim.RMSprop, lr=1e-3)` for one.
-        schedule: Makes a learning-rate schedule from the optimiser, stepped after each epoch (`ReduceLROnPlateau` with
-            minus the ELBO).
-        objective: A module made of the same pair whose `forward(*batch)` is the loss; by default `Objective(pair)`.
+        optimizer: Makes a torch optimiser from the parameters, `partial(torch.optim.RMSprop,
+            lr=1e-3)` for one.
+        schedule: Makes a learning-rate schedule from the optimiser, stepped after each epoch
+            (`ReduceLROnPlateau` with minus the ELBO).
+        objective: A module made of the same pair whose `forward(*batch)` is the loss; by default
+            `Objective(pair)`.
         validation: x, or a sequence beginning with x, measured after each epoch.
-        patience: Stop after so many epochs without a better validation ELBO, and keep the best weights.
-        transform: Applied to x of each batch anew; `torch.bernoulli` binarises dynamically. The validation data get
-            it once.
-        device: Where to train; the pair is moved there. On CUDA the data lie there too, and the progress bar reads
-            the loss only now and then, so a fault is noticed up to `SYNC` steps late.
-        compile: Export the pair once and run compiled code from then on (see `CompiledLoss`): the same numbers to
-            float rounding, in a fraction of the time after some seconds at the first step. On CUDA with the default
-            optimiser a whole step is one CUDA graph.
-        precision: "bf16" lets the networks' matrix products run in bfloat16, everything else as it was.
+        patience: Stop after so many epochs without a better validation ELBO, and keep the best
+            weights.
+        transform: Applied to x of each batch anew; `torch.bernoulli` binarises dynamically. The
+            validation data get it once.
+        device: Where to train; the pair is moved there. On CUDA the data lie there too, and the
+            progress bar reads the loss only now and then, so a fault is noticed up to `SYNC` steps
+            late.
+        compile: Export the pair once and run compiled code from then on (see `CompiledLoss`): the
+            same numbers to float rounding, in a fraction of the time after some seconds at the
+            first step. On CUDA with the default optimiser a whole step is one CUDA graph.
+        precision: "bf16" lets the networks' matrix products run in bfloat16, everything else as it
+            was.
         checkpoint: A file that always holds a state from which the run can go on.
         checkpoint_every: Seconds between two writings of it; 0 writes after every step.
-        resume: Go on from the checkpoint, if it is there, to weights equal bit for bit to those of a run that was
-            never interrupted. Arguments must be those of that run.
+        resume: Go on from the checkpoint, if it is there, to weights equal bit for bit to those of
+            a run that was never interrupted. Arguments must be those of that run.
         seed: Of everything that is random here; by default drawn from torch's.
         progress: Show a progress bar, in a terminal or notebook.
         callback: Called with the history after each epoch; the run stops if it returns True.
@@ -124,10 +145,11 @@ def fit(
         The `History`.
 
     Raises:
-        TypeError, ValueError: if an argument, the data or the checkpoint does not fit; it says which and why.
+        TypeError, ValueError: if an argument, the data or the checkpoint does not fit; it says
+            which and why.
         RuntimeError: if the pair cannot be compiled, with the line at fault.
-        FloatingPointError: if the loss or a weight becomes NaN or infinite, with the epoch, the step, the site or
-            parameter at fault, and the last good checkpoint.
+        FloatingPointError: if the loss or a weight becomes NaN or infinite, with the epoch, the
+            step, the site or parameter at fault, and the last good checkpoint.
         KeyboardInterrupt: on Ctrl-C, after the step under way, with the checkpoint written.
 
     Example:
@@ -148,18 +170,26 @@ def fit(
         ("patience", 1 if patience is None else patience, True),
     ):
         if not isinstance(value, int | (int if whole else float)) or not 0 < value < math.inf:
-            raise ValueError(f"{name}: expected a positive {'whole ' if whole else ''}number, got {value!r}")
+            raise ValueError(
+                f"{name}: expected a positive {'whole ' if whole else ''}number, got {value!r}"
+            )
     if precision not in (None, "bf16"):
         raise ValueError(f"precision: expected None or 'bf16', got {precision!r}")
     if patience is not None and validation is None:
-        raise ValueError("patience: early stopping compares the ELBO of validation data; pass validation=")
+        raise ValueError(
+            "patience: early stopping compares the ELBO of validation data; pass validation="
+        )
     if resume and checkpoint is None:
         raise ValueError("resume: pass the checkpoint= to resume from")
     path = None if checkpoint is None else Path(checkpoint)
     if path is not None and path.exists() and not resume:
-        raise ValueError(f"checkpoint: {path} already holds a run; go on with resume=True, or choose another path")
+        raise ValueError(
+            f"checkpoint: {path} already holds a run; go on with resume=True, or choose another path"
+        )
     if path is not None and not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
-        raise ValueError(f"checkpoint: cannot write to the folder {path.parent}; does it exist, with permission?")
+        raise ValueError(
+            f"checkpoint: cannot write to the folder {path.parent}; does it exist, with permission?"
+        )
 
     objective = Objective(pair) if objective is None else objective
     if device is not None:
@@ -174,12 +204,18 @@ def fit(
         torch.manual_seed(seed)
         if data and isinstance(data[0], DataLoader):
             if len(data) > 1:
-                raise ValueError("data: the batches of a DataLoader hold all that the model takes; got more beside it")
+                raise ValueError(
+                    "data: the batches of a DataLoader hold all that the model takes; got more beside it"
+                )
             batches = _Loaded(pair, data[0], here, transform)
         else:
             batches = _Gathered(pair, data, here, transform, batch_size)
         if validation is not None:
-            validation = (validation,) if isinstance(validation, Tensor) or hasattr(validation, "dtype") else validation
+            validation = (
+                (validation,)
+                if isinstance(validation, Tensor) or hasattr(validation, "dtype")
+                else validation
+            )
             try:
                 held_out = tuple(d.to(here) for d in as_tensors(pair, tuple(validation)))
                 held_out = check_data(pair, _transformed(held_out, transform))
@@ -196,7 +232,8 @@ def fit(
             raise ValueError("pair: it has no parameters to train")
         captured = bool(compile and cuda and optimizer is None)
         if optimizer is None:
-            # only the fused step keeps up with networks as small as these; a graph reads its rate from a tensor
+            # only the fused step keeps up with networks as small as these; a graph reads its rate
+            # from a tensor
             rate = torch.tensor(learning_rate, device=here) if captured else learning_rate
             opt = torch.optim.Adam(parameters, lr=rate, fused=True, capturable=captured)
         else:
@@ -204,7 +241,9 @@ def fit(
         plan = None if schedule is None else schedule(opt)
 
         torch.manual_seed(seed)
-        run = _Run(pair, objective, opt, plan, batches, held_out, patience, path, checkpoint_every, seed)
+        run = _Run(
+            pair, objective, opt, plan, batches, held_out, patience, path, checkpoint_every, seed
+        )
         run.cast = torch.autocast(here.type, torch.bfloat16, enabled=precision == "bf16")
         run.capturing = captured
         if resuming:
@@ -222,8 +261,15 @@ def fit(
 class _Run:
     """One call of `fit`, after its arguments are known to be good."""
 
-    def __init__(self, pair, objective, optimizer, schedule, batches, held_out, patience, path, every, seed):
-        self.pair, self.objective, self.optimizer, self.schedule = pair, objective, optimizer, schedule
+    def __init__(
+        self, pair, objective, optimizer, schedule, batches, held_out, patience, path, every, seed
+    ):
+        self.pair, self.objective, self.optimizer, self.schedule = (
+            pair,
+            objective,
+            optimizer,
+            schedule,
+        )
         self.batches, self.held_out, self.patience, self.seed = batches, held_out, patience, seed
         self.path, self.every, self.saved_at = path, every, time.monotonic()
         self.state = _State()
@@ -319,7 +365,9 @@ class _Run:
             torch.manual_seed(self.seed + 1)
             pieces = [t for _, t in blocks(self.pair, self.held_out, 1)]
         reconstruction = torch.cat([t.log_likelihood[0] for t in pieces]).double().mean().item()
-        kl = torch.cat([(t.log_variational - t.log_prior)[0] for t in pieces]).double().mean().item()
+        kl = (
+            torch.cat([(t.log_variational - t.log_prior)[0] for t in pieces]).double().mean().item()
+        )
         seconds = s.seconds + time.monotonic() - start
         bound = int(self.bounded is not False and getattr(self.objective, "bound", False))
         row = (s.loss_sum / s.rows_done, reconstruction - kl, reconstruction, kl, seconds, bound)
@@ -327,7 +375,10 @@ class _Run:
             column.append(value)
         better = s.best_epoch < 0 or row[1] > s.history.elbo[s.best_epoch]
         if self.patience is not None and better and math.isfinite(row[1]):
-            s.best_epoch, s.best = epoch, {k: v.clone() for k, v in tensors_of(self.objective).items()}
+            s.best_epoch, s.best = (
+                epoch,
+                {k: v.clone() for k, v in tensors_of(self.objective).items()},
+            )
         s.batches_done, s.loss_sum, s.rows_done, s.seconds = 0, 0.0, 0, 0.0
         if self.schedule is not None:
             plateau = isinstance(self.schedule, torch.optim.lr_scheduler.ReduceLROnPlateau)
@@ -336,7 +387,9 @@ class _Run:
     def _out_of_patience(self) -> bool:
         s = self.state
         return (
-            self.patience is not None and len(s.history.elbo) - 1 - s.best_epoch >= self.patience and s.best_epoch >= 0
+            self.patience is not None
+            and len(s.history.elbo) - 1 - s.best_epoch >= self.patience
+            and s.best_epoch >= 0
         )
 
     def save_if_due(self) -> None:
@@ -369,7 +422,10 @@ class _Run:
             "position": [s.batches_done, s.loss_sum, s.rows_done, s.seconds],
             "best_epoch": s.best_epoch,
             "made_with": self._made_with(),
-            "optimizer": {"state": rest, "param_groups": [_numbers(group) for group in optimiser["param_groups"]]},
+            "optimizer": {
+                "state": rest,
+                "param_groups": [_numbers(group) for group in optimiser["param_groups"]],
+            },
             "schedule": None if self.schedule is None else self.schedule.state_dict(),
         }
         save_tensors(self.path, tensors, notes)
@@ -379,7 +435,9 @@ class _Run:
         tensors, notes = load_tensors(self.path)
         s = self.state
         if "position" not in notes:
-            raise ValueError(f"checkpoint: {self.path} holds weights, but no state of a run to resume")
+            raise ValueError(
+                f"checkpoint: {self.path} holds weights, but no state of a run to resume"
+            )
         if notes["data"] != self.batches.signature():
             raise ValueError(
                 f"checkpoint: {self.path} is of a run on other data or batches, {notes['data']}; got "
@@ -392,17 +450,23 @@ class _Run:
             )
         copy_into(tensors_of(self.objective), under("weights/", tensors), str(self.path))
         s.best, s.best_epoch = under("best/", tensors), notes["best_epoch"]
-        state: dict[int, dict] = {int(i): dict(slots) for i, slots in notes["optimizer"]["state"].items()}
+        state: dict[int, dict] = {
+            int(i): dict(slots) for i, slots in notes["optimizer"]["state"].items()
+        }
         for name, value in under("optimizer/", tensors).items():
             i, key = name.split("/", 1)
             state.setdefault(int(i), {})[key] = value
         try:
-            self.optimizer.load_state_dict({"state": state, "param_groups": notes["optimizer"]["param_groups"]})
+            self.optimizer.load_state_dict(
+                {"state": state, "param_groups": notes["optimizer"]["param_groups"]}
+            )
             if self.capturing:
                 for group in self.optimizer.param_groups:
                     group["lr"] = torch.tensor(group["lr"], device=self.batches.device)
         except (ValueError, KeyError) as error:
-            raise ValueError(f"checkpoint: {self.path} is of a run with another optimizer: {error}") from None
+            raise ValueError(
+                f"checkpoint: {self.path} is of a run with another optimizer: {error}"
+            ) from None
         if self.schedule is not None:
             self.schedule.load_state_dict(keyed(notes["schedule"], self.schedule.state_dict()))
         s.history = History(**notes["history"])
@@ -433,7 +497,11 @@ class _Run:
         fault = _fault(self.pair, self.objective, batch, rng)
         last = "no checkpoint= was given"
         if self.path is not None:
-            last = f"the last good checkpoint is {self.path}" if self.path.exists() else "no checkpoint was written yet"
+            last = (
+                f"the last good checkpoint is {self.path}"
+                if self.path.exists()
+                else "no checkpoint was written yet"
+            )
         raise FloatingPointError(
             f"{what} in {self._where()}: {fault}; {last}. A lower learning rate, data of order one, or clipped "
             "gradients usually mend it."
@@ -478,10 +546,19 @@ class _Loaded:
     """Batches from a `DataLoader`, cut to what the model takes."""
 
     def __init__(self, pair, loader, device, transform):
-        self.loader, self.device, self.transform, self.generator = loader, device, transform, loader.generator
+        self.loader, self.device, self.transform, self.generator = (
+            loader,
+            device,
+            transform,
+            loader.generator,
+        )
         taken = inspect.signature(getattr(pair, "_model", pair.model)).parameters.values()
         open_ended = any(p.kind is p.VAR_POSITIONAL for p in taken)
-        self.count = None if open_ended else sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in taken)
+        self.count = (
+            None
+            if open_ended
+            else sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in taken)
+        )
         self.pair = pair
         self.first = next(iter(self), None)
         if self.first is None:
@@ -511,9 +588,13 @@ class _Loaded:
 class _Captured:
     """A step on a batch of fixed shape as one CUDA graph: loss, gradients and the optimiser's step."""
 
-    def __init__(self, update: Callable, batch: tuple, objective: nn.Module, optimizer: torch.optim.Optimizer):
+    def __init__(
+        self, update: Callable, batch: tuple, objective: nn.Module, optimizer: torch.optim.Optimizer
+    ):
         self.batch = tuple(b.clone() for b in batch)
-        slots = [v for state in optimizer.state.values() for v in state.values() if isinstance(v, Tensor)]
+        slots = [
+            v for state in optimizer.state.values() for v in state.values() if isinstance(v, Tensor)
+        ]
         kept = [(t, t.clone()) for t in [*tensors_of(objective).values(), *slots]]
         random = torch.cuda.get_rng_state(self.batch[0].device)
         side = torch.cuda.Stream()
@@ -536,7 +617,10 @@ class _Captured:
             self.loss = update(self.batch)
 
     def fits(self, batch: tuple) -> bool:
-        return all(a.shape == b.shape and a.dtype == b.dtype for a, b in zip(self.batch, batch, strict=True))
+        return all(
+            a.shape == b.shape and a.dtype == b.dtype
+            for a, b in zip(self.batch, batch, strict=True)
+        )
 
     def __call__(self, batch: tuple) -> Tensor:
         for module in self.scheduled:
@@ -548,7 +632,9 @@ class _Captured:
 
 
 def _numbers(group: dict) -> dict:
-    return {key: value.item() if isinstance(value, Tensor) else value for key, value in group.items()}
+    return {
+        key: value.item() if isinstance(value, Tensor) else value for key, value in group.items()
+    }
 
 
 @contextmanager
@@ -556,7 +642,9 @@ def _compiled(objective: nn.Module) -> Iterator[None]:
     """With its `Objective` compiled, if it is not already."""
     inner = [module for module in objective.modules() if isinstance(module, Objective)]
     if not inner:
-        raise ValueError("compile: the objective holds no pv.Objective, which is the part that can be compiled")
+        raise ValueError(
+            "compile: the objective holds no pv.Objective, which is the part that can be compiled"
+        )
     todo = [module for module in inner if module._compiled_call_impl is None]
     for module in todo:
         module.compile()
@@ -583,11 +671,11 @@ def _fault(pair: nn.Module, objective: nn.Module, batch: tuple | None, rng: Tens
         with torch.random.fork_rng(devices=[]), torch.no_grad(), OwnParameters():
             torch.set_rng_state(rng)
             guide_trace = trace(pair.guide, batch)
-            model_trace = trace(pair.model, batch, latents=latents(guide_trace))
+            model_trace = trace(pair.model, batch, latents=latent_values(guide_trace))
     except Exception as error:
         return f"running the step again fails, {type(error).__name__}: {error}"
     for side, run in (("guide", guide_trace), ("model", model_trace)):
-        for name, site in samples(run).items():
+        for name, site in sample_sites(run).items():
             if not site["value"].isfinite().all():
                 return f"the value of site {name!r} of the {side} is not finite"
             bad = ~log_prob(site).isfinite()

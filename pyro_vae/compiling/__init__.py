@@ -1,0 +1,1 @@
+"""A loss exported once and compiled."""

@@ -1,0 +1,1 @@
+"""How a pair is run, and its importance weights."""
