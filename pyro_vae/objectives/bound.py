@@ -10,7 +10,7 @@ from pyro.poutine import Trace
 from torch import Tensor
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal, kl_divergence
 
-from pyro_vae.arguments import whole
+from pyro_vae.arguments import check_whole
 from pyro_vae.weights.traces import latent_values, log_prob, refusals, sample_sites, trace
 
 REPARAMETRISED, DOUBLY = "reparametrised", "doubly_reparametrised"
@@ -207,7 +207,7 @@ class Bound(infer.ELBO):
     gradients: tuple[str, ...] = (REPARAMETRISED,)
 
     def __init__(self, num_samples: int = 1, gradient: str = REPARAMETRISED):
-        super().__init__(num_particles=whole("num_samples", num_samples), vectorize_particles=True)
+        super().__init__(num_particles=check_whole("num_samples", num_samples), vectorize_particles=True)
 
         if gradient not in self.gradients:
             raise ValueError(

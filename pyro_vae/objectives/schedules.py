@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from pyro_vae.arguments import whole
+from pyro_vae.arguments import check_whole
 
 
 def linear(steps: int, to: float = 1.0) -> Callable[[int], float]:
@@ -39,7 +39,7 @@ def cyclical(
         >>> [schedule(step) for step in range(9)]
         [0.0, 0.5, 1.0, 1.0, 0.0, 0.5, 1.0, 1.0, 1.0]
     """
-    if not 1 <= whole("cycles", cycles) <= whole("steps", steps):
+    if not 1 <= check_whole("cycles", cycles) <= check_whole("steps", steps):
         raise ValueError(f"steps: expected at least as many as cycles={cycles}, got {steps}")
     if not 0 < rise <= 1:
         raise ValueError(f"rise: expected a part of a cycle, in (0, 1], got {rise}")

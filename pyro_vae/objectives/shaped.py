@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, kl_divergence
 
-from pyro_vae.arguments import whole, within
+from pyro_vae.arguments import check_whole, check_within
 from pyro_vae.objectives.bound import Bound, Run, family_name
 
 
@@ -44,7 +44,7 @@ class FreeBits(Bound):
 
     def __init__(self, nats: float, per: str = "dimension", num_samples: int = 1):
         super().__init__(num_samples)
-        self.nats = within("nats", nats, 0.0)
+        self.nats = check_within("nats", nats, 0.0)
         if per not in ("dimension", "site"):
             raise ValueError(f"per: expected 'dimension' or 'site', got {per!r}")
         self.per = per
@@ -102,10 +102,10 @@ class Capacity(Bound, nn.Module):
         nn.Module.__init__(self)
         super().__init__(num_samples)
 
-        self.gamma = within("gamma", gamma, 0.0)
+        self.gamma = check_within("gamma", gamma, 0.0)
         self.capacity = capacity if callable(capacity) else lambda step: capacity
         self.register_buffer("steps", torch.tensor(0))
-        self.register_buffer("nats", torch.tensor(within("capacity", self.capacity(0), 0.0)))
+        self.register_buffer("nats", torch.tensor(check_within("capacity", self.capacity(0), 0.0)))
 
     def per_datum(self, run: Run) -> Tensor:
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
@@ -116,7 +116,7 @@ class Capacity(Bound, nn.Module):
     def advance(self) -> None:
         """In training mode, set the capacity of the next step and count it; not between a loss and its gradients."""
         if self.training:
-            self.nats.fill_(within("capacity", self.capacity(int(self.steps)), 0.0))
+            self.nats.fill_(check_within("capacity", self.capacity(int(self.steps)), 0.0))
             self.steps += 1
 
 
@@ -159,8 +159,8 @@ class TotalCorrelation(Bound):
 
     def __init__(self, beta: float, num_data: int, estimator: str = "weighted"):
         super().__init__()
-        self.beta = within("beta", beta, 0.0)
-        self.num_data = whole("num_data", num_data)
+        self.beta = check_within("beta", beta, 0.0)
+        self.num_data = check_whole("num_data", num_data)
         if estimator not in ("weighted", "stratified"):
             raise ValueError(f"estimator: expected 'weighted' or 'stratified', got {estimator!r}")
         self.estimator = estimator
@@ -253,7 +253,7 @@ class MMD(Bound):
         alpha: float = 1.0,
     ):
         super().__init__()
-        self.weight, self.alpha = within("weight", weight, 0.0), within("alpha", alpha, 0.0, 1.0)
+        self.weight, self.alpha = check_within("weight", weight, 0.0), check_within("alpha", alpha, 0.0, 1.0)
         if not callable(kernel):
             raise TypeError(
                 f"kernel: expected a function of two tensors [n, d] and [m, d], got {kernel!r}"

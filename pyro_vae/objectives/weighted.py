@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from pyro_vae.arguments import whole, within
+from pyro_vae.arguments import check_whole, check_within
 from pyro_vae.objectives.bound import (
     DOUBLY,
     LANDING,
@@ -235,7 +235,7 @@ class Renyi(WeightBound):
 
     def __init__(self, alpha: float, num_samples: int, gradient: str = REPARAMETRISED):
         super().__init__(num_samples, gradient)
-        self.alpha = within("alpha", alpha)
+        self.alpha = check_within("alpha", alpha)
         self.bound = "lower" if alpha >= 0 else None
 
     def value(self, log_w: Tensor) -> Tensor:
@@ -275,8 +275,8 @@ class MIWAE(WeightBound):
     """
 
     def __init__(self, num_groups: int, num_samples: int, gradient: str = REPARAMETRISED):
-        self.num_groups = whole("num_groups", num_groups)
-        super().__init__(num_groups * whole("num_samples", num_samples), gradient)
+        self.num_groups = check_whole("num_groups", num_groups)
+        super().__init__(num_groups * check_whole("num_samples", num_samples), gradient)
 
     def value(self, log_w: Tensor) -> Tensor:
         return _log_mean_exp(log_w.unflatten(-2, (self.num_groups, -1))).mean(-2)
@@ -351,7 +351,7 @@ class CIWAE(WeightBound):
 
     def __init__(self, beta: float, num_samples: int, gradient: str = REPARAMETRISED):
         super().__init__(num_samples, gradient)
-        self.beta = within("beta", beta, 0.0, 1.0)
+        self.beta = check_within("beta", beta, 0.0, 1.0)
 
     def value(self, log_w: Tensor) -> Tensor:
         return self.beta * log_w.mean(-2) + (1 - self.beta) * _log_mean_exp(log_w)
@@ -394,7 +394,7 @@ class ReweightedWakeSleep(Bound):
     gradients = (WAKE,)
 
     def __init__(self, num_samples: int):
-        super().__init__(whole("num_samples", num_samples, 2), WAKE)
+        super().__init__(check_whole("num_samples", num_samples, 2), WAKE)
 
     def per_datum(self, run: Run) -> Tensor:
         log_w = run.log_weight.detach()
