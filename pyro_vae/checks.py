@@ -6,7 +6,7 @@ import torch
 from pyro.infer import Trace_ELBO
 from torch import Tensor, nn
 
-from pyro_vae.pairs.pair import OwnParameters
+from pyro_vae.pairs.parameters import OwnParameters
 from pyro_vae.supports import describe, same_support
 from pyro_vae.weights.intake import check_data
 from pyro_vae.weights.traces import (

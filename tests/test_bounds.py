@@ -14,7 +14,7 @@ from torch import nn
 
 import pyro_vae as pv
 from pyro_vae.objectives import bound as bounds
-from pyro_vae.pairs.pair import OwnParameters
+from pyro_vae.pairs.parameters import OwnParameters
 from pyro_vae.weights.traces import unvalidated
 from tests.oracles import LinearGaussian, linear_gaussian, within
 

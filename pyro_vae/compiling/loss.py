@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.distributions import transform_to
 from torch.overrides import TorchFunctionMode
 
-from pyro_vae.pairs.pair import OwnParameters
+from pyro_vae.pairs.parameters import OwnParameters
 from pyro_vae.weights.traces import unvalidated
 
 

@@ -17,7 +17,7 @@ from torch.distributions import constraints
 
 from pyro_vae.compiling.loss import CompiledLoss, cuda_devices
 from pyro_vae.objectives.weighted import AnalyticKL
-from pyro_vae.pairs.pair import modules_of
+from pyro_vae.pairs.parameters import find_modules
 
 
 class _Trace(Trace_ELBO):
@@ -155,7 +155,7 @@ class Compiled(ELBO):
         modules = {
             id(m): m
             for role, fn in (("model", model), ("guide", guide))
-            for m in modules_of(fn, role).values()
+            for m in find_modules(fn, role).values()
         }
         owned = {id(p) for m in modules.values() for p in m.parameters()}
         parameters, bare = {}, {}

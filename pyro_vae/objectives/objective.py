@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from pyro_vae.compiling.loss import CompiledLoss
 from pyro_vae.objectives.compiled import exportable
-from pyro_vae.pairs.pair import OwnParameters
+from pyro_vae.pairs.parameters import OwnParameters
 
 
 class Objective(nn.Module):

@@ -1,72 +1,33 @@
-"""A pair of a hand-written model and guide, and how the parameters of any pair are kept its own."""
+"""A pair made of a hand-written model and guide."""
 
-import functools
 import inspect
 import warnings
-import weakref
 from collections.abc import Callable
 
 import pyro
 import torch
 from pyro.poutine.messenger import Messenger
 from torch import nn
-from torch.distributions import transform_to
+from torch.distributions import constraints, transform_to
 
-
-class OwnParameters(Messenger):
-    """Answers `pyro.param` messages that bring a module's parameter with that parameter itself.
-
-    Under it the global parameter store is neither asked nor changed, and `register` has nothing to
-    do.
-    """
-
-    depth = 0
-
-    def __enter__(self):
-        OwnParameters.depth += 1
-        return super().__enter__()
-
-    def __exit__(self, *error):
-        OwnParameters.depth -= 1
-        return super().__exit__(*error)
-
-    def _pyro_param(self, msg: dict) -> None:
-        init = _initial(msg)
-        if isinstance(init, nn.Parameter):
-            _answer(msg, init, init)
-
-
-def register(pair: nn.Module, name: str) -> None:
-    """Make the parameters of a pair known to Pyro, under the name of the pair.
-
-    Raises:
-        ValueError: if the parameter store holds another pair's parameters under that name; Pyro
-            would then train those, and not these, without a word.
-    """
-    if OwnParameters.depth:
-        return
-    for key, value in pair.named_parameters():
-        if value.requires_grad and pyro.param(f"{name}$$${key}", value) is not value:
-            raise ValueError(
-                f"the parameter store already holds another '{name}$$${key}': another pair was registered under "
-                f"name={name!r}. Give this one a name of its own, {type(pair).__name__}(..., name='{name}_2'), "
-                "or call pyro.clear_param_store() first."
-            )
+from pyro_vae.pairs.parameters import answer, find_modules, initial_value, register
 
 
 class Pair(nn.Module):
     """A pair made of a hand-written Pyro model and guide, which then goes through every tool.
 
-    The modules that the functions use become the pair's: one that *is* the model or guide, the
-    owner of a bound method, those that a function refers to. A bare `pyro.param("a", init)` belongs
-    to no module: the first run adopts it, starting at what the parameter store holds under that
-    name or at `init`, and warns that it did. From then on the pair answers for it, and two pairs
-    with the same names do not share it.
+    The modules that the functions use become the pair's: a module that *is* the model or guide,
+    the owner of a bound method, and every module that a function refers to. A bare
+    `pyro.param("a", init)` belongs to no module. The first run adopts it and warns that it did.
+    The parameter then starts at what the parameter store holds under that name, or else at
+    `init`. From then on it is the pair's own, and two pairs with the same names do not share it.
 
     Arguments:
         model: `model(x, ...)`: x ~ p(x | z), z ~ p(z), within `pyro.plate("data", x.shape[0])`.
+            The plate may have any name. It is the innermost one.
         guide: `guide(x, ...)`: z ~ q(z | x), within the same plate.
-        name: Under which the parameters are registered with Pyro; two pairs need two names.
+        name: The name under which the parameters are registered with Pyro. Two pairs that live at
+            the same time need two names.
 
     Raises:
         TypeError: if model or guide cannot be called.
@@ -89,97 +50,115 @@ class Pair(nn.Module):
     def __init__(self, model: Callable, guide: Callable, *, name: str = "pair"):
         super().__init__()
 
-        for role, fn in (("model", model), ("guide", guide)):
+        functions = {"model": model, "guide": guide}
+        for role, fn in functions.items():
             if not callable(fn):
-                raise TypeError(f"{role}: expected a function of the data, got {type(fn).__name__}")
+                kind = type(fn).__name__
+                raise TypeError(f"{role}: expected a function of the data, got {kind}")
+
         self.name = name
-        self._model, self._guide = model, guide
+        self.functions = functions
         self.parts = nn.ModuleDict()
-        for role, fn in (("model", model), ("guide", guide)):
-            for key, module in modules_of(fn, role).items():
-                if not any(module is part for part in self.parts.values()):
-                    # a name that a ModuleDict has for itself, or another function's, gets an
-                    # underscore
-                    while hasattr(self.parts, key):
-                        key += "_"
-                    self.parts[key] = module
-        self._adopted: dict[str, str] = {}
+        self.adopted: dict[str, str] = {}
+        for role, fn in functions.items():
+            for key, module in find_modules(fn, role).items():
+                self._keep(key, module)
 
     def model(self, *data, **kwargs):
-        register(self, self.name)
-        with _Adopt(self):
-            return self._model(*data, **kwargs)
+        return self._run("model", data, kwargs)
 
     def guide(self, *data, **kwargs):
-        register(self, self.name)
-        with _Adopt(self):
-            return self._guide(*data, **kwargs)
+        return self._run("guide", data, kwargs)
 
     def __repr__(self) -> str:
-        names = (
-            getattr(fn, "__qualname__", type(fn).__name__) for fn in (self._model, self._guide)
-        )
-        return f"Pair({', '.join(names)}, name={self.name!r})"
+        names = ", ".join(_name_of(fn) for fn in self.functions.values())
+        return f"Pair({names}, name={self.name!r})"
+
+    def _run(self, role: str, data: tuple, kwargs: dict):
+        register(self, self.name)
+        with _Adopt(self):
+            return self.functions[role](*data, **kwargs)
+
+    def _keep(self, key: str, module: nn.Module) -> None:
+        if any(module is part for part in self.parts.values()):
+            return
+
+        # a ModuleDict refuses the names of its own methods
+        while key in self.parts or key in dir(nn.ModuleDict):
+            key += "_"
+        self.parts[key] = module
 
 
 class _Adopt(Messenger):
-    """Answers every `pyro.param` within a pair with the pair's own tensor, which it becomes if it was not."""
+    """Inside this context, every `pyro.param` returns the pair's own tensor.
+
+    A parameter that is not the pair's yet becomes one.
+    """
 
     def __init__(self, pair: Pair):
         super().__init__()
         self.pair = pair
 
     def _pyro_param(self, msg: dict) -> None:
-        init, name, constraint = _initial(msg), msg["name"], msg["kwargs"].get("constraint", None)
-        key = "adopted_" + name.replace(".", "_")
+        init = initial_value(msg)
         if isinstance(init, nn.Parameter):
-            if not any(init is p for p in self.pair.parameters()):
-                self.pair.register_parameter(key, init)
-            _answer(msg, init, init)
+            self._adopt_parameter(msg["name"], init)
+            answer(msg, init, init)
             return
 
-        bijection = transform_to(
-            torch.distributions.constraints.real if constraint is None else constraint
-        )
-        if name not in self.pair._adopted:
-            store = pyro.get_param_store()
-            value = store[name] if name in store else init() if callable(init) else init
-            if value is None:
+        constraint = msg["kwargs"].get("constraint") or constraints.real
+        bijection = transform_to(constraint)
+        if msg["name"] not in self.pair.adopted:
+            start = _find_start(msg["name"], init)
+            if start is None:
                 return
-            raw = bijection.inv(torch.as_tensor(value).detach()).clone()
-            self.pair.register_parameter(key, nn.Parameter(raw))
-            self.pair._adopted[name] = key
-            warnings.warn(
-                f"{self.pair!r} adopts pyro.param({name!r}): it is now a parameter of the pair, no longer shared "
-                "through the parameter store under that name",
-                stacklevel=2,
-            )
-        own = getattr(self.pair, self.pair._adopted[name])
-        _answer(msg, bijection(own), own)
+            self._adopt_bare(msg["name"], bijection.inv(start).clone())
 
+        raw = self.pair.get_parameter(self.pair.adopted[msg["name"]])
+        answer(msg, bijection(raw), raw)
 
-def _initial(msg: dict):
-    return msg["args"][1] if len(msg["args"]) > 1 else None
+    def _adopt_parameter(self, name: str, parameter: nn.Parameter) -> None:
+        if not any(parameter is own for own in self.pair.parameters()):
+            self.pair.register_parameter(_key_of(name), parameter)
 
-
-def _answer(msg: dict, value: torch.Tensor, unconstrained: nn.Parameter) -> None:
-    value.unconstrained = weakref.ref(unconstrained)
-    msg["value"], msg["done"] = value, True
-
-
-def modules_of(fn: Callable, role: str) -> dict[str, nn.Module]:
-    """The modules that a function is, belongs to, or refers to, by name."""
-    while isinstance(fn, functools.partial):
-        fn = fn.func
-    if isinstance(fn, nn.Module):
-        return {role: fn}
-    if inspect.ismethod(fn):
-        return (
-            {type(fn.__self__).__name__: fn.__self__} if isinstance(fn.__self__, nn.Module) else {}
+    def _adopt_bare(self, name: str, raw: torch.Tensor) -> None:
+        self.pair.register_parameter(_key_of(name), nn.Parameter(raw))
+        self.pair.adopted[name] = _key_of(name)
+        warnings.warn(
+            f"{self.pair!r} adopts pyro.param({name!r}): it is now a parameter of the pair, and no "
+            "longer shared through the parameter store under that name",
+            stacklevel=3,
         )
-    if not inspect.isfunction(fn):
-        return {}
-    seen = inspect.getclosurevars(fn)
-    return {
-        key: m for key, m in {**seen.globals, **seen.nonlocals}.items() if isinstance(m, nn.Module)
-    }
+
+
+def find_arguments(pair: nn.Module) -> list[inspect.Parameter]:
+    """The arguments that the model of a pair takes, x first."""
+    model = pair.functions["model"] if isinstance(pair, Pair) else pair.model
+    return list(inspect.signature(model).parameters.values())
+
+
+def group_parameters(pair: nn.Module) -> dict[str, list[nn.Parameter]]:
+    """The parameters that a pair learns, by the part of the pair to which they belong."""
+    parts = pair.parts if isinstance(pair, Pair) else pair
+    groups = {name: list(part.parameters()) for name, part in parts.named_children()}
+    groups |= {name: [p] for name, p in pair.named_parameters(recurse=False)}
+
+    learned = {name: [p for p in group if p.requires_grad] for name, group in groups.items()}
+    return {name: group for name, group in learned.items() if group}
+
+
+def _find_start(name: str, init) -> torch.Tensor | None:
+    store = pyro.get_param_store()
+    if name in store:
+        return store[name].detach()
+
+    value = init() if callable(init) else init
+    return None if value is None else torch.as_tensor(value).detach()
+
+
+def _key_of(name: str) -> str:
+    return "adopted_" + name.replace(".", "_")
+
+
+def _name_of(fn: Callable) -> str:
+    return getattr(fn, "__qualname__", type(fn).__name__)

@@ -3,7 +3,8 @@
 import pyro
 from torch import Tensor, nn
 
-from pyro_vae.pairs.pair import register
+from pyro_vae.conditionals.family import Conditional
+from pyro_vae.pairs.parameters import register
 from pyro_vae.supports import describe, same_support
 
 
@@ -73,48 +74,72 @@ class VAE(nn.Module):
             q = self.variational(x)
             if self.enumerate and not q.has_enumerate_support:
                 raise ValueError(
-                    "enumerate=True: expected a variational whose values can be listed, OneHotCategorical(K), "
-                    f"Categorical((), classes=K) or Bernoulli(()), got {self.variational}"
+                    "enumerate=True: expected a variational whose values can be listed, "
+                    "OneHotCategorical(K), Categorical((), classes=K) or Bernoulli(()), "
+                    f"got {self.variational}"
                 )
             return pyro.sample("z", q, infer={"enumerate": "parallel"} if self.enumerate else {})
 
     def __repr__(self) -> str:
-        return f"VAE(\n  p(z)   = {self.prior}\n  p(x|z) = {self.likelihood}\n  q(z|x) = {self.variational}\n)"
+        return (
+            "VAE(\n"
+            f"  p(z)   = {self.prior}\n"
+            f"  p(x|z) = {self.likelihood}\n"
+            f"  q(z|x) = {self.variational}\n"
+            ")"
+        )
 
 
 def _fit_together(prior: nn.Module, likelihood: nn.Module, variational: nn.Module) -> None:
     """Compare the shapes of z and x, and the supports of z, wherever a part says what they are."""
-    seen = {
-        "z": {
-            "prior": _event(prior),
-            "likelihood (given)": _given(likelihood),
-            "variational": _event(variational),
-        },
-        "x": {"likelihood": _event(likelihood), "variational (given)": _given(variational)},
-    }
-    if getattr(prior, "given_shapes", None):
+    if _given(prior):
         raise ValueError(f"prior: p(z) is given nothing, got {prior}")
-    for symbol, shapes in seen.items():
-        known = {role: shape for role, shape in shapes.items() if shape is not None}
-        if len(set(known.values())) > 1:
-            said = ", ".join(f"{role} {shape}" for role, shape in known.items())
-            raise ValueError(
-                f"the parts do not agree on the shape of {symbol}: {said}. They must all be equal."
-            )
-    p, q = (getattr(part, "support", None) for part in (prior, variational))
-    if p is not None and q is not None and not same_support(p, q):
-        raise ValueError(
-            f"the supports of z differ: prior {prior} is over {describe(p)}, variational {variational} over "
-            f"{describe(q)}. KL(q(z|x) ‖ p(z)) needs one set for both: take both from families over the same."
-        )
+
+    shapes_of_z = {
+        "prior": _event(prior),
+        "likelihood (given)": _given(likelihood),
+        "variational": _event(variational),
+    }
+    shapes_of_x = {
+        "likelihood": _event(likelihood),
+        "variational (given)": _given(variational),
+    }
+    _compare_shapes("z", shapes_of_z)
+    _compare_shapes("x", shapes_of_x)
+    _compare_supports(prior, variational)
+
+
+def _compare_shapes(symbol: str, shapes: dict[str, tuple | None]) -> None:
+    known = {role: shape for role, shape in shapes.items() if shape is not None}
+    if len(set(known.values())) <= 1:
+        return
+
+    said = ", ".join(f"{role} {shape}" for role, shape in known.items())
+    raise ValueError(
+        f"the parts do not agree on the shape of {symbol}: {said}. They must all be equal."
+    )
+
+
+def _compare_supports(prior: nn.Module, variational: nn.Module) -> None:
+    if not isinstance(prior, Conditional) or not isinstance(variational, Conditional):
+        return
+    p, q = prior.support, variational.support
+    if p is None or q is None or same_support(p, q):
+        return
+
+    raise ValueError(
+        f"the supports of z differ: prior {prior} is over {describe(p)}, variational {variational} "
+        f"over {describe(q)}. KL(q(z|x) ‖ p(z)) needs one set for both: take both from families "
+        "over the same."
+    )
 
 
 def _event(part: nn.Module) -> tuple | None:
-    return getattr(part, "event_shape", None)
+    return part.event_shape if isinstance(part, Conditional) else None
 
 
 def _given(part: nn.Module) -> tuple | None:
-    shapes = getattr(part, "given_shapes", None)
-    if shapes is None:
+    if not isinstance(part, Conditional):
         return None
-    return shapes[0] if len(shapes) == 1 else tuple(shapes)
+    shapes = tuple(part.given_shapes)
+    return shapes[0] if len(shapes) == 1 else shapes

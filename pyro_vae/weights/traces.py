@@ -13,7 +13,7 @@ from pyro.poutine.subsample_messenger import _Subsample
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from pyro_vae.pairs.pair import OwnParameters
+from pyro_vae.pairs.parameters import OwnParameters
 
 CHUNK = 2**23  # numbers kept at a time: draws of z, weights
 DECODED = {"cpu": 2**19, "cuda": 2**27}  # numbers of x decoded at a time: a cache full, or a GPU

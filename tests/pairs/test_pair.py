@@ -119,8 +119,8 @@ def test_two_pairs_never_share_parameters(clear, bare):
 
 def test_another_pair_of_the_same_name_is_refused_until_the_store_is_cleared():
     x = torch.randn(10, 1)
-    train(pv.Pair(*handwritten()), x, 1)
-    second = pv.Pair(*handwritten())
+    first, second = pv.Pair(*handwritten()), pv.Pair(*handwritten())
+    train(first, x, 1)
     with pytest.raises(ValueError, match=r"name='pair_2'.*clear_param_store"):
         train(second, x, 1)
     pyro.clear_param_store()

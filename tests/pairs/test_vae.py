@@ -68,10 +68,36 @@ def test_two_pairs_never_share_parameters(clear):
 
 
 def test_a_second_pair_of_the_same_name_is_refused():
-    x = images()
-    small().model(x)
+    x, first, second = images(), small(), small()
+    first.model(x)
     with pytest.raises(ValueError, match=r"name='vae_2'.*clear_param_store"):
-        small().guide(x)
+        second.guide(x)
+    assert not any(
+        value is p for value in pyro.get_param_store().values() for p in second.parameters()
+    )
+
+
+@pytest.mark.parametrize("cyclic", [False, True])
+def test_a_cell_that_is_run_twice_trains_the_new_pair(cyclic):
+    x = images()
+    for _ in range(2):
+        vae = small()
+        if cyclic:
+            vae.itself = [vae]  # waits for the garbage collector
+        before = [p.detach().clone() for p in vae.parameters()]
+        svi = SVI(vae.model, vae.guide, Adam({"lr": 0.01}), Trace_ELBO())
+        svi.step(x)
+        assert not any(torch.equal(a, b) for a, b in zip(before, vae.parameters(), strict=True))
+
+
+def test_a_smaller_pair_leaves_nothing_of_the_one_before():
+    x = images()
+    vae = small(pv.networks.conv)
+    vae.model(x)
+    vae = small()
+    vae.model(x), vae.guide(x)
+    names = {f"vae$$${name}" for name, _ in vae.named_parameters()}
+    assert set(pyro.get_param_store().keys()) == names
 
 
 @pytest.mark.parametrize(
