@@ -85,4 +85,4 @@ from pyro_vae.weights.traces import reconstruct as reconstruct
 from pyro_vae.weights.traces import simulate as simulate
 
 _Distribution.set_default_validate_args(_validate)
-__version__ = "0.1.0"
+__version__ = "0.2.0"
