@@ -18,7 +18,7 @@ from pyro.infer import Trace_ELBO
 from torch import Tensor
 
 import pyro_vae as pv
-from pyro_vae.data.datasets import Dataset, binarise
+from pyro_vae.data.dataset import Dataset, binarise
 from pyro_vae.diagnostics import Picture
 from pyro_vae.look import plots
 from pyro_vae.look.report import report

@@ -1,7 +1,7 @@
 """Data sets as tensors in memory, by name or from files of your own."""
 
-from pyro_vae.data.datasets import NAMES as NAMES
-from pyro_vae.data.datasets import Dataset as Dataset
-from pyro_vae.data.datasets import binarise as binarise
-from pyro_vae.data.datasets import load as load
-from pyro_vae.data.datasets import root as root
+from pyro_vae.data.dataset import Dataset as Dataset
+from pyro_vae.data.dataset import binarise as binarise
+from pyro_vae.data.load import load as load
+from pyro_vae.data.named import NAMES as NAMES
+from pyro_vae.data.named import root as root

@@ -1,0 +1,43 @@
+"""A data set: three splits of x, their labels, and a description."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Dataset(NamedTuple):
+    """A data set in memory. Its three splits never change.
+
+    Attributes:
+        train, validation, test: x, `[n, *event]`. Images are `[n, channels, height, width]`, in
+            [0, 1].
+        labels: The labels of the three splits, `[n]` each, or None.
+        description: What the data are and how they were split.
+    """
+
+    train: Tensor
+    validation: Tensor
+    test: Tensor
+    labels: tuple[Tensor, Tensor, Tensor] | None
+    description: str
+
+    @property
+    def splits(self) -> dict[str, Tensor]:
+        """The three splits by name."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{name} {tuple(x.shape)}" for name, x in self.splits.items())
+        return f"Dataset({shapes}: {self.description})"
+
+
+def binarise(x: Tensor, seed: int = 0) -> Tensor:
+    """Draw each grey value in [0, 1] from its Bernoulli distribution. One seed gives one result.
+
+    Example:
+        >>> binarise(torch.tensor([0.0, 1.0]))
+        tensor([0., 1.])
+    """
+    generator = torch.Generator().manual_seed(seed)
+    return torch.bernoulli(x, generator=generator)

@@ -1,0 +1,61 @@
+"""Load a data set by name, or from a file or folder."""
+
+import os
+from pathlib import Path
+
+from pyro_vae.data.dataset import Dataset
+from pyro_vae.data.files import read_file
+from pyro_vae.data.images import read_folder
+from pyro_vae.data.named import NAMES
+
+
+def load(name: str | os.PathLike) -> Dataset:
+    """Load a data set by name, or from a file or folder of your own.
+
+    | name | what | split |
+    |---|---|---|
+    | `digits` | scikit-learn's 1,797 grey 8×8 digits, embedded | 1,297 / 200 / 300, fixed |
+    | `mnist`, `fashion-mnist` | 70,000 grey 28×28 images | 50,000 / 10,000 / 10,000 |
+    | `static-mnist` | MNIST, binarised once and for all | 50,000 / 10,000 / 10,000 |
+    | `omniglot` | grey 28×28 characters, ink is 1 | every tenth image held out, evaluation set |
+
+    The digits are split by a fixed permutation. For `mnist` and `fashion-mnist` the first 50,000
+    images of the training file are for training and the last 10,000 for validation. The test split
+    is the test file. `static-mnist` has the splits of its own file (Larochelle & Murray, 2011). For
+    `omniglot` every tenth image of the background set is for validation, and the evaluation set is
+    the test split.
+
+    Any other name is a path: a `.npy`, `.npz`, `.csv` (with or without a header) or `.pt` file (a
+    tensor, or a dict of tensors), or a folder of images, where subfolders are labels. Arrays named
+    `train`, `validation` (or `valid`) and `test` are the splits. Otherwise `x`, or the only array,
+    is split 80 / 10 / 10 by a fixed permutation, and `y` has its labels. Bytes are scaled to [0, 1]
+    (unless all are 0 or 1). Nothing that is loaded can run code.
+
+    Named data sets are read from the folder that the environment variable `PYRO_VAE_DATA` names,
+    by default a folder in the user's cache. What is missing there is downloaded to it.
+
+    Arguments:
+        name: A name of the table, or a path.
+
+    Returns:
+        A `Dataset`.
+
+    Raises:
+        ValueError: if the name is unknown, or a file is missing, unreadable or of an unusable
+            shape. If a data set is missing and cannot be downloaded, the error says what to put
+            where.
+
+    Example:
+        >>> load("digits").train.shape
+        torch.Size([1297, 1, 8, 8])
+    """
+    if str(name) in NAMES:
+        return NAMES[str(name)]()
+
+    path = Path(name)
+    if not path.exists():
+        known = ", ".join(NAMES)
+        raise ValueError(f"data: {str(name)!r} is neither a file or folder nor one of {known}")
+    if path.is_dir():
+        return read_folder(path)
+    return read_file(path)

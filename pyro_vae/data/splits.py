@@ -1,0 +1,46 @@
+"""Splits by a permutation that never changes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyro_vae.data.dataset import Dataset
+
+
+def split(
+    x: Tensor,
+    y: Tensor | None,
+    source: str,
+    *,
+    sizes: Sequence[int] | None = None,
+) -> Dataset:
+    """Split x and its labels into train, validation and test.
+
+    The permutation is drawn by NumPy's legacy generator at seed 0, which NumPy keeps as it is.
+
+    Arguments:
+        x: `[n, *event]`.
+        y: Labels, `[n]`, or None.
+        source: What the data are, for the description and for errors.
+        sizes: Rows of the three splits. By default validation and test have a tenth each.
+
+    Raises:
+        ValueError: if there are fewer than three rows, or not one label for each row.
+    """
+    n = len(x) if x.dim() else 0
+    if n < 3:
+        raise ValueError(f"data: {source} has {n} rows; at least 3 are needed, one for each split")
+    if y is not None and len(y) != n:
+        raise ValueError(f"data: {source} has {n} rows x and {len(y)} labels y")
+
+    if sizes is None:
+        tenth = max(1, n // 10)
+        sizes = (n - 2 * tenth, tenth, tenth)
+    order = np.random.RandomState(0).permutation(n)
+    rows = torch.from_numpy(order).split(list(sizes))
+    labels = None if y is None else tuple(y[index] for index in rows)
+    counts = " / ".join(map(str, sizes))
+
+    return Dataset(*(x[index] for index in rows), labels, f"{source}, split {counts} at random")

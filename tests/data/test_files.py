@@ -1,0 +1,177 @@
+"""Files of one's own, of each kind, and what is refused, with what the message says."""
+
+import os
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+import pyro_vae as pv
+from pyro_vae.data import load
+from tests.datasets import X, Y, everything, in_order, saved, written
+
+
+class Payload:
+    """Unpickled, it makes a folder."""
+
+    def __init__(self, folder):
+        self.folder = str(folder)
+
+    def __reduce__(self):
+        return os.mkdir, (self.folder,)
+
+
+def write_csv(header):
+    return lambda path: np.savetxt(path, X, delimiter=",", header=header, comments="")
+
+
+FILES = {
+    "x.npy": lambda path: np.save(path, X),
+    "big-endian.npy": lambda path: np.save(path, X.astype(">f8")),
+    "x.npz": lambda path: np.savez(path, x=X, y=Y),
+    "only.npz": lambda path: np.savez(path, intensity=X),
+    "plain.csv": write_csv(""),
+    "header.csv": write_csv("length,width,height"),
+    "tensor.pt": lambda path: torch.save(torch.tensor(X), path),
+    "dict.pt": lambda path: torch.save({"x": torch.tensor(X), "y": torch.tensor(Y)}, path),
+    "numbered.pt": lambda path: torch.save({0: torch.tensor(X)}, path),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_own_file(name, tmp_path):
+    path = tmp_path / name
+    FILES[name](path)
+    d, again = load(path), load(str(path))
+
+    assert [len(part) for part in d[:3]] == [16, 2, 2]
+    assert d.train.dtype == torch.float32
+    assert torch.equal(in_order(d), torch.tensor(X))
+    assert torch.equal(d.train, again.train)
+    if name in ("x.npz", "dict.pt"):
+        assert all(torch.equal(x[:, 0], 3.0 * y) for x, y in zip(d[:3], d.labels, strict=True))
+    else:
+        assert d.labels is None
+
+
+@pytest.mark.parametrize("validation", ["validation", "valid"])
+@pytest.mark.parametrize("suffix", [".npz", ".pt"])
+def test_splits_of_ones_own_are_kept(suffix, validation, tmp_path):
+    path, parts = tmp_path / f"splits{suffix}", {"train": X[:7], validation: X[7:9], "test": X[9:]}
+    if suffix == ".npz":
+        np.savez(path, **parts)
+    else:
+        torch.save({key: torch.tensor(value) for key, value in parts.items()}, path)
+
+    for ours, theirs in zip(load(path)[:3], parts.values(), strict=True):
+        assert torch.equal(ours, torch.tensor(theirs))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "values", "expected"),
+    [
+        (np.uint8, (0, 51, 255), (0.0, 0.2, 1.0)),
+        (bool, (0, 1, 1), (0.0, 1.0, 1.0)),
+        (np.float64, (0, 0.5, -3), (0.0, 0.5, -3.0)),
+        (np.int32, (0, 7, 300), (0, 7, 300)),
+        (np.uint16, (0, 7, 300), (0, 7, 300)),
+        (">i4", (0, 7, 300), (0, 7, 300)),
+    ],
+)
+@pytest.mark.parametrize("key", ["x", "intensity"])
+def test_bytes_are_scaled_and_other_integers_kept(dtype, values, expected, key, tmp_path):
+    np.savez(tmp_path / "x.npz", **{key: np.array(values, dtype).reshape(3, 1).repeat(4, 1)})
+    x = everything(load(tmp_path / "x.npz"))
+
+    assert x.dtype == (torch.float32 if isinstance(expected[0], float) else torch.int64)
+    assert sorted(x[:, 0].tolist()) == pytest.approx(sorted(expected))
+
+
+def test_integers_of_a_file_can_be_trained_on(tmp_path):
+    np.save(tmp_path / "counts.npy", X.astype(np.uint16))
+    d = load(tmp_path / "counts.npy")
+    pair = pv.VAE(
+        prior=pv.StandardNormal(2),
+        likelihood=pv.Poisson(3, given=2),
+        variational=pv.Normal(2, given=3),
+    )
+    assert np.isfinite(pv.fit(pair, d.train, epochs=1, validation=d.validation, seed=0).elbo).all()
+
+
+def truncated(write, name):
+    def make(path):
+        write(path / name)
+        (path / name).write_bytes((path / name).read_bytes()[:-100])
+        return path / name
+
+    return make
+
+
+REFUSED = {
+    "which is x": (saved("x.npz", a=X, b=X), "has the arrays a, b; expected x"),
+    "no array": (saved("x.npz"), "expected x"),
+    "words": (saved("x.npz", x=np.array(["a", "b", "c"])), "'x' in .* is not an array of numbers"),
+    "splits differ": (
+        saved("x.npz", train=X, valid=X[:, :2], test=X),
+        r"event shapes \[\(2,\), \(3,\)\]",
+    ),
+    "empty split": (saved("x.npz", train=X, valid=X[:0], test=X), "must have one, and rows"),
+    "truncated npy": (truncated(lambda path: np.save(path, X), "x.npy"), "cannot read"),
+    "truncated npz": (truncated(lambda path: np.savez(path, x=X), "x.npz"), "cannot read"),
+    "truncated pt": (
+        truncated(lambda path: torch.save(torch.tensor(X), path), "x.pt"),
+        "cannot read",
+    ),
+    "ragged csv": (written("x.csv", b"1,2\n3\n4,5\n"), "cannot read"),
+    "words in csv": (written("x.csv", b"1,2\n3,red\n4,5\n"), "cannot read"),
+    "empty npy": (written("x.npy"), "cannot read"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused(case, tmp_path):
+    make, words = REFUSED[case]
+    name = make(tmp_path)
+    with pytest.raises(ValueError, match=words):
+        load(name)
+
+
+def as_npy(path, payload):
+    np.save(path, np.array([payload] * 3, dtype=object), allow_pickle=True)
+
+
+def as_npz(path, payload):
+    np.savez(path, allow_pickle=True, x=np.array([payload] * 3, dtype=object))
+
+
+def as_bare_pickle(path, payload):
+    path.write_bytes(pickle.dumps(payload, protocol=2))
+
+
+def unpickle_npz(path):
+    return np.load(path, allow_pickle=True)["x"]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "write", "run"),
+    [
+        (".npy", as_npy, lambda path: np.load(path, allow_pickle=True)),
+        (".npz", as_npz, unpickle_npz),
+        (
+            ".pt",
+            lambda path, payload: torch.save(payload, path),
+            lambda path: torch.load(path, weights_only=False),
+        ),
+        (".pt", as_bare_pickle, lambda path: pickle.loads(path.read_bytes())),
+    ],
+)
+def test_pickle_is_refused_and_does_not_run(suffix, write, run, tmp_path):
+    marker, path = tmp_path / "it ran", tmp_path / f"x{suffix}"
+    write(path, Payload(marker))
+    with pytest.raises(ValueError, match="pickled objects are refused"):
+        load(path)
+    assert not marker.exists()
+
+    run(path)
+    assert marker.exists()
