@@ -81,8 +81,8 @@ from pyro_vae.training.checkpoints import save_weights as save_weights
 from pyro_vae.training.fit import History as History
 from pyro_vae.training.fit import fit as fit
 from pyro_vae.training.optim import FusedOptim as FusedOptim
-from pyro_vae.weights.traces import reconstruct as reconstruct
-from pyro_vae.weights.traces import simulate as simulate
+from pyro_vae.weights.draws import reconstruct as reconstruct
+from pyro_vae.weights.draws import simulate as simulate
 
 _Distribution.set_default_validate_args(_validate)
 __version__ = "0.2.0"

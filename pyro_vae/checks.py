@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from pyro_vae.pairs.parameters import OwnParameters
 from pyro_vae.supports import describe, same_support
 from pyro_vae.weights.intake import check_data
+from pyro_vae.weights.obstacles import find_obstacles
 from pyro_vae.weights.traces import (
     latent_values,
     log_prob,
     quietly,
-    refusals,
     sample_sites,
     trace,
     unvalidated,
@@ -91,7 +91,7 @@ def check(pair: nn.Module, *data: Tensor) -> Report:
     rows = [_row(name, site, "guide") for name, site in sample_sites(guide_trace).items()]
     rows += [_row(name, site, "model") for name, site in sample_sites(model_trace).items()]
 
-    problems = refusals(model_trace, guide_trace)
+    problems = find_obstacles(model_trace, guide_trace)
     for name, site in sample_sites(guide_trace).items():
         other = sample_sites(model_trace).get(name)
         if other is not None and not same_support(site["fn"].support, other["fn"].support):

@@ -976,7 +976,7 @@ X = torch.ones(4, 5)
                 outside, lambda x: pyro.sample("z", dist.Normal(0.0, 1.0)), X
             ),
             ValueError,
-            "site 'z' of the model is outside the plate 'data'",
+            "site 'z' of the model is outside the plate over the data",
         ),
         (
             lambda: pv.EvidenceLowerBound().loss(unobserved, unobserved, X),

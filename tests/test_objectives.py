@@ -10,7 +10,8 @@ from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 from torch import nn
 
 import pyro_vae as pv
-from pyro_vae.weights.traces import quietly, terms
+from pyro_vae.weights.traces import quietly
+from pyro_vae.weights.weights import weigh
 
 X = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
 
@@ -76,7 +77,7 @@ def test_weight_one_is_the_objective(pair):
 def test_weight_multiplies_the_kl_term_alone(pair, beta):
     loss = seeded(lambda: pv.KLWeight(pv.Objective(pair), beta)(X))
     with quietly(pair):
-        t = seeded(lambda: terms(pair, (X,), 1))
+        t = seeded(lambda: weigh(pair, (X,), 1))
     reconstruction, kl = t.log_likelihood.mean(), (t.log_variational - t.log_prior).mean()
 
     assert abs(kl) > 0.05

@@ -5,7 +5,8 @@ import torch
 from oracles import linear_gaussian
 
 import pyro_vae as pv
-from pyro_vae.weights.traces import quietly, terms
+from pyro_vae.weights.traces import quietly
+from pyro_vae.weights.weights import weigh
 
 
 def test_simulated_data_have_the_moments_of_the_model():
@@ -65,7 +66,7 @@ def test_terms_are_the_densities_of_the_pair():
     world = linear_gaussian()
     pair, x, z = world.pair(0.2, 1.3), world.sample(4), torch.randn(5, 4, 3).double()
     with quietly(pair):
-        found = terms(pair, (x,), 5, {"z": z})
+        found = weigh(pair, (x,), 5, {"z": z})
         likelihood = pair.likelihood(z).log_prob(x)
         assert torch.equal(found.log_likelihood, likelihood)
         assert torch.allclose(found.log_prior, pair.prior().log_prob(z))
@@ -79,5 +80,5 @@ def test_terms_of_a_pair_without_latents_lie_where_its_data_lie():
                 "x", dist.Normal(torch.zeros((), device="meta"), 1.0, validate_args=False), obs=x
             )
 
-    found = terms(pv.Pair(model, lambda x: None), (torch.zeros(5, device="meta"),), 3)
+    found = weigh(pv.Pair(model, lambda x: None), (torch.zeros(5, device="meta"),), 3)
     assert [term.device.type for term in found] == ["meta"] * len(found)

@@ -36,6 +36,8 @@ class Conditional(nn.Module):
         given_shapes: The shapes of what is given, a list of tuples.
     """
 
+    takes_missing = False
+
     def __init__(self, event_shape: ShapeLike, given: GivenLike | None = None):
         super().__init__()
 

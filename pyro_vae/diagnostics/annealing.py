@@ -10,18 +10,11 @@ from torch.distributions import Transform, biject_to, constraints
 from pyro_vae.diagnostics.evidence import evidence_of
 from pyro_vae.progress import progress_bar
 from pyro_vae.supports import describe
+from pyro_vae.weights.blocks import KEPT
+from pyro_vae.weights.draws import simulate
 from pyro_vae.weights.intake import check_data
-from pyro_vae.weights.traces import (
-    CHUNK,
-    latent_values,
-    log_joint,
-    log_prob,
-    quietly,
-    sample_sites,
-    simulate,
-    terms,
-    trace,
-)
+from pyro_vae.weights.traces import latent_values, log_prob, quietly, sample_sites, trace
+from pyro_vae.weights.weights import score_joint, weigh
 
 TARGET = 0.65  # acceptance rate of the transitions
 DIVERGENT = 1000.0  # nats of energy that a trajectory may lose
@@ -286,7 +279,7 @@ class _Path:
                 sample_sites(trace(pair.guide, data, draws=num_chains)) if len(sites) == 1 else None
             )
             if self.q is not None:
-                terms(pair, data, 1)  # refuses a pair without weights per datum
+                weigh(pair, data, 1)  # refuses a pair without weights per datum
         # the spread of q, so that one step size serves all dimensions
         self.scale = u.std(0).clamp(min=1e-6)
 
@@ -375,7 +368,7 @@ class _Path:
         with quietly(self.pair), torch.enable_grad():
             u = u.detach().requires_grad_()
             z, log_jacobian = self._unflatten(u)
-            log_likelihood, log_prior = log_joint(self.pair, self.data, self.k, z)
+            log_likelihood, log_prior = score_joint(self.pair, self.data, self.k, z)
             log_q = self._log_variational(z) + log_jacobian
             log_p = log_likelihood + log_prior + log_jacobian
             (grad_q,) = torch.autograd.grad(log_q.sum(), u, retain_graph=True)
@@ -384,7 +377,7 @@ class _Path:
 
     def _log_variational(self, z: dict[str, Tensor]) -> Tensor:
         if self.q is None:
-            return terms(self.pair, self.data, self.k, z).log_variational
+            return weigh(self.pair, self.data, self.k, z).log_variational
         ((name, site),) = self.q.items()
         return log_prob({**site, "value": z[name]})
 
@@ -427,7 +420,7 @@ def _schedule(num_steps: int) -> Tensor:
 
 
 def _blocks(data: tuple, num_chains: int):
-    rows = max(1, CHUNK // (num_chains * max(1, data[0][0].numel())))
+    rows = max(1, KEPT // (num_chains * max(1, data[0][0].numel())))
     for start in range(0, data[0].shape[0], rows):
         yield tuple(d[start : start + rows] for d in data)
 

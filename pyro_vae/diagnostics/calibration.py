@@ -8,8 +8,9 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from pyro_vae.progress import progress_bar
-from pyro_vae.weights import traces
-from pyro_vae.weights.traces import quietly, sample_sites, simulate, trace
+from pyro_vae.weights import blocks, traces
+from pyro_vae.weights.draws import simulate
+from pyro_vae.weights.traces import quietly, sample_sites, trace
 
 BINS = 20
 
@@ -202,7 +203,7 @@ def calibrate(
     with quietly(pair):
         drawn = traces.latent_values(trace(pair.guide, (first, *rest)))
     d = sum(value[0].numel() for value in drawn.values())
-    rows = max(1, traces.CHUNK // max(1, first[0].numel(), num_draws * d))
+    rows = max(1, blocks.KEPT // max(1, first[0].numel(), num_draws * d))
     ranks = []
     with progress_bar(n, "simulating", show=progress, unit="datum") as bar:
         for start in range(0, n, rows):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vae.diagnostics.log_weights import measured, stderr
-from pyro_vae.weights.traces import Terms
+from pyro_vae.weights.weights import Weights
 
 
 class Elbo(NamedTuple):
@@ -56,7 +56,7 @@ def elbo(pair: nn.Module, *data: Tensor, num_samples: int = 100, progress: bool 
     return gathered([elbo_of(t) for t in measured(pair, data, num_samples, progress)])
 
 
-def elbo_of(t: Terms) -> Elbo:
+def elbo_of(t: Weights) -> Elbo:
     kl = t.log_variational - t.log_prior
     columns = (t.log_likelihood - kl, t.log_likelihood, kl)
     return Elbo(*(statistic(c) for c in columns for statistic in (lambda c: c.mean(0), stderr)))

@@ -17,8 +17,9 @@ from pyro_vae.diagnostics.evidence import Evidence, evidence_of
 from pyro_vae.diagnostics.log_weights import measured, stderr
 from pyro_vae.progress import progress_bar
 from pyro_vae.supports import describe
+from pyro_vae.weights.blocks import KEPT
 from pyro_vae.weights.intake import check_data
-from pyro_vae.weights.traces import CHUNK, log_prob, quietly, sample_sites, trace
+from pyro_vae.weights.traces import log_prob, quietly, sample_sites, trace
 
 ALTERNATIVES = (("scale_tril", "covariance_matrix", "precision_matrix"), ("logits", "probs"))
 
@@ -207,7 +208,7 @@ def inference_gaps(
             _check_evidence(log_evidence, data)
         encoder = elbo(pair, *data, num_samples=num_samples, progress=progress)
         n, numbers = data[0].shape[0], max(1, data[0][0].numel())
-        rows = max(1, min(n, CHUNK // max(4 * numbers * num_particles, num_samples)))
+        rows = max(1, min(n, KEPT // max(4 * numbers * num_particles, num_samples)))
         parts = []
         with progress_bar(num_steps * n, "refitting", show=progress) as bar, quietly(pair):
             for start in range(0, n, rows):
@@ -468,7 +469,7 @@ def _log_weights(q, pair: nn.Module, data: tuple, k: int) -> Tensor:
 
 def _weights(q, pair: nn.Module, data: tuple, num_samples: int) -> Tensor:
     """The same without gradients, in pieces, float64."""
-    draws = max(1, CHUNK // data[0].numel())
+    draws = max(1, KEPT // data[0].numel())
     pieces = [
         _log_weights(q, pair, data, min(draws, num_samples - k))
         for k in range(0, num_samples, draws)

@@ -6,8 +6,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from pyro_vae.weights.blocks import KEPT
 from pyro_vae.weights.intake import check_data
-from pyro_vae.weights.traces import CHUNK, latent_values, quietly, terms, trace
+from pyro_vae.weights.traces import latent_values, quietly, trace
+from pyro_vae.weights.weights import weigh
 
 
 class GridPosterior(NamedTuple):
@@ -88,9 +90,9 @@ def grid_posterior(
     cell = numbers * math.log((bounds[1] - bounds[0]) / (size - 1))
 
     log_p, log_q = [], []
-    for z in points.split(max(1, CHUNK // (n * max(1, data[0][0].numel())))):
+    for z in points.split(max(1, KEPT // (n * max(1, data[0][0].numel())))):
         with quietly(pair):
-            t = terms(pair, data, z.shape[0], {name: z})
+            t = weigh(pair, data, z.shape[0], {name: z})
         log_p.append((t.log_likelihood + t.log_prior).double())
         log_q.append(t.log_variational.double())
     log_joint, log_q = torch.cat(log_p), torch.cat(log_q)

@@ -12,8 +12,10 @@ from pyro_vae.distributions.columns import Product
 from pyro_vae.distributions.missing import Missing, log_cells
 from pyro_vae.progress import progress_bar
 from pyro_vae.supports import elementwise
+from pyro_vae.weights.blocks import KEPT
 from pyro_vae.weights.intake import check_data
-from pyro_vae.weights.traces import CHUNK, latent_values, quietly, sample_sites, terms, trace
+from pyro_vae.weights.traces import latent_values, quietly, sample_sites, trace
+from pyro_vae.weights.weights import weigh
 
 
 class Imputation(NamedTuple):
@@ -80,7 +82,7 @@ def impute(
     device = next((p.device for p in pair.parameters()), data[0].device)
     data = tuple(d.to(device) for d in data)
     x = data[0]
-    rows = max(1, CHUNK // (num_samples * max(1, x[0].numel())))
+    rows = max(1, KEPT // (num_samples * max(1, x[0].numel())))
     parts = []
     with progress_bar(x.shape[0], "imputing", show=progress, unit="datum") as bar, quietly(pair):
         for part in zip(*(d.split(rows) for d in data), strict=True):
@@ -93,7 +95,7 @@ def impute(
 def _impute(pair: nn.Module, data: tuple, num_samples: int, draws: int) -> Imputation:
     x = data[0]
     z = latent_values(trace(pair.guide, data, draws=num_samples))
-    t = terms(pair, data, num_samples, z)
+    t = weigh(pair, data, num_samples, z)
     w = (t.log_likelihood + t.log_prior - t.log_variational).softmax(0)
     sites = sample_sites(trace(pair.model, data, draws=num_samples, latents=z)).values()
     likelihood = next(

@@ -12,9 +12,10 @@ from pyro_vae.diagnostics.evidence import Evidence
 from pyro_vae.diagnostics.evidence import log_evidence as importance_log_evidence
 from pyro_vae.diagnostics.log_weights import stderr
 from pyro_vae.progress import progress_bar
-from pyro_vae.weights import traces
+from pyro_vae.weights import blocks, traces
 from pyro_vae.weights.intake import check_data
-from pyro_vae.weights.traces import Terms, quietly, sample_sites, trace
+from pyro_vae.weights.traces import quietly, sample_sites, trace
+from pyro_vae.weights.weights import Weights, weigh
 
 TABLE = (
     2**18
@@ -338,7 +339,7 @@ def _prepared(pair: nn.Module, data: tuple, num_samples: int) -> tuple[Tensor, .
     data = tuple(d.to(device) for d in data)
     few = tuple(d[:2] for d in data)
     with quietly(pair):
-        traces.terms(pair, few, 1)
+        weigh(pair, few, 1)
         for side, fn in (("guide", pair.guide), ("model", pair.model)):
             for name, site in sample_sites(trace(fn, few)).items():
                 if site["mask"] is not None and not site["is_observed"]:
@@ -357,11 +358,11 @@ def _measured(
     with quietly(pair):
         z = traces.latent_values(trace(pair.guide, tuple(d[:1] for d in data)))
         d = sum(value.numel() for value in z.values())
-        rows = max(1, min(n, traces.CHUNK // max(numbers, num_samples * d)))
-        blocks = [slice(start, min(start + rows, n)) for start in range(0, n, rows)]
+        rows = max(1, min(n, blocks.KEPT // max(numbers, num_samples * d)))
+        parts_ = [slice(start, min(start + rows, n)) for start in range(0, n, rows)]
         apart = _apart(pair, data, list(z))
         # several latents: each piece runs the guide over the data, so the fewer the better
-        table = TABLE if len(z) == 1 else traces.CHUNK
+        table = TABLE if len(z) == 1 else blocks.KEPT
         width = max(1, min(rows, table // d))
         columns = [
             _score(pair.guide, data, slice(s, min(s + width, n)), z, apart)
@@ -371,7 +372,7 @@ def _measured(
     points = max(1, table // (width * d))
 
     with progress_bar(n, "scoring draws against all data", show=progress, unit="datum") as bar:
-        for block in blocks:
+        for block in parts_:
             part = tuple(d[block] for d in data)
             with quietly(pair):
                 run = trace(pair.guide, part, draws=num_samples)
@@ -458,7 +459,7 @@ def _score(
 
 def _prior(pair: nn.Module, data: tuple, z: dict[str, Tensor], apart: bool) -> Score:
     few = {name: value.unsqueeze(0) for name, value in z.items()}
-    n, width = data[0].shape[0], max(1, traces.CHUNK // max(1, data[0][0].numel()))
+    n, width = data[0].shape[0], max(1, blocks.KEPT // max(1, data[0][0].numel()))
     log_p = torch.cat(
         [
             _score(pair.model, data, slice(s, min(s + width, n)), z, False)[1](few).expand(1, -1, 1)
@@ -503,25 +504,25 @@ def _mean(site: dict, draws: int) -> Tensor:
 
 
 def _decoded(pair: nn.Module, part: tuple, z: dict[str, Tensor], num_samples: int) -> Tensor:
-    draws = max(1, traces.CHUNK // (part[0].shape[0] * max(1, part[0][0].numel())))
+    draws = max(1, blocks.KEPT // (part[0].shape[0] * max(1, part[0][0].numel())))
     pieces = []
     for k in range(0, num_samples, draws):
         values = {name: value[k : k + draws] for name, value in z.items()}
         pieces.append(
-            traces.terms(pair, part, min(draws, num_samples - k), values).log_likelihood.double()
+            weigh(pair, part, min(draws, num_samples - k), values).log_likelihood.double()
         )
     return torch.cat(pieces)
 
 
-def _over_data(blocks: list[Tensor]) -> Estimate:
+def _over_data(found: list[Tensor]) -> Estimate:
     """The mean over data and draws `[k, n, ...]` and its error: the data are fixed, only the draws are random."""
-    value = torch.cat([b.mean(0) for b in blocks])
-    error = torch.cat([stderr(b) for b in blocks]).square().sum(0).sqrt() / len(value)
+    value = torch.cat([b.mean(0) for b in found])
+    error = torch.cat([stderr(b) for b in found]).square().sum(0).sqrt() / len(value)
     value = value.mean(0)
     return Estimate(value, error) if value.dim() else Estimate(value.item(), error.item())
 
 
-def _enumerated(pair: nn.Module, data: tuple) -> tuple[Tensor, Terms] | None:
+def _enumerated(pair: nn.Module, data: tuple) -> tuple[Tensor, Weights] | None:
     """The values of a single discrete latent, `[K, d]`, and the terms at each, `[K, n]`; None if it is not one."""
     n = data[0].shape[0]
     with quietly(pair):
@@ -531,16 +532,16 @@ def _enumerated(pair: nn.Module, data: tuple) -> tuple[Tensor, Terms] | None:
             return None
         values = p.enumerate_support(expand=False)
         k = len(values)
-        if k * n > traces.CHUNK:
+        if k * n > blocks.KEPT:
             return None
         (name,) = sites
-        rows = max(1, traces.CHUNK // (k * max(1, data[0][0].numel())))
+        rows = max(1, blocks.KEPT // (k * max(1, data[0][0].numel())))
         parts = []
         for start in range(0, n, rows):
             part = tuple(d[start : start + rows] for d in data)
             z = values.expand(k, part[0].shape[0], *values.shape[2:])
-            parts.append(traces.terms(pair, part, k, {name: z}))
-    found = Terms(*(torch.cat(column, 1).double() for column in zip(*parts, strict=True)))
+            parts.append(weigh(pair, part, k, {name: z}))
+    found = Weights(*(torch.cat(column, 1).double() for column in zip(*parts, strict=True)))
     _same_for_all(found.log_prior)
     return values.reshape(k, -1).double(), found
 
@@ -550,7 +551,7 @@ def _expected(weights: Tensor, values: Tensor) -> float:
     return torch.where(weights > 0, weights * values, 0.0).sum(0).mean().item()
 
 
-def _latents_exact(values: Tensor, t: Terms) -> Latents:
+def _latents_exact(values: Tensor, t: Weights) -> Latents:
     n = t.log_prior.shape[1]
     log_q, log_p = t.log_variational, t.log_prior
     q = log_q.exp()
@@ -575,7 +576,7 @@ def _latents_exact(values: Tensor, t: Terms) -> Latents:
     )
 
 
-def _joint_kl_exact(t: Terms, log_p_data: Tensor) -> JointKL:
+def _joint_kl_exact(t: Weights, log_p_data: Tensor) -> JointKL:
     log_q, log_joint = t.log_variational, t.log_likelihood + t.log_prior
     q = log_q.exp()
     aggregate = log_q.logsumexp(1, keepdim=True) - math.log(len(log_p_data))

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from pyro_vae.compiling.loss import CompiledLoss
 from pyro_vae.progress import progress_bar
+from pyro_vae.weights.blocks import weigh_in_blocks
 from pyro_vae.weights.intake import check_data
-from pyro_vae.weights.traces import Terms, blocks, log_joint
+from pyro_vae.weights.weights import Weights, score_joint
 
 
 def log_weights(pair: nn.Module, *data: Tensor, num_samples: int, compile: bool = False) -> Tensor:
@@ -53,7 +54,7 @@ def log_weights(pair: nn.Module, *data: Tensor, num_samples: int, compile: bool 
 
 def measured(
     pair: nn.Module, data: tuple, num_samples: int, progress: bool = False, compile: bool = False
-) -> Iterator[Terms]:
+) -> Iterator[Weights]:
     """The terms `[k, n of a block]` of checked data, in float64, a block after the other."""
     if not isinstance(num_samples, int) or num_samples < 1:
         raise ValueError(f"num_samples: expected a positive whole number, got {num_samples!r}")
@@ -61,8 +62,8 @@ def measured(
     device = next((p.device for p in pair.parameters()), data[0].device)
     data = tuple(d.to(device) for d in data)
     with progress_bar(data[0].shape[0], "measuring", show=progress, unit="datum") as bar:
-        for block, found in blocks(pair, data, num_samples, _compiled(pair) if compile else None):
-            yield Terms(*(t.double() for t in found))
+        for block, found in weigh_in_blocks(pair, data, num_samples, _compiled(pair) if compile else None):
+            yield Weights(*(t.double() for t in found))
             bar.update(block.stop - block.start)
 
 
@@ -72,7 +73,7 @@ def _compiled(pair: nn.Module) -> Callable[..., tuple[Tensor, Tensor]]:
 
     def joint(pair: nn.Module, data: tuple, k: int, z: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         def flat(*tensors: Tensor) -> tuple[Tensor, Tensor]:
-            return log_joint(
+            return score_joint(
                 pair, tensors[: len(data)], k, dict(zip(z, tensors[len(data) :], strict=True))
             )
 

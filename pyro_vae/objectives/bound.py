@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal, kl_divergence
 
 from pyro_vae.arguments import check_whole
-from pyro_vae.weights.traces import latent_values, log_prob, refusals, sample_sites, trace
+from pyro_vae.weights.obstacles import find_obstacles
+from pyro_vae.weights.traces import latent_values, log_prob, sample_sites, trace
 
 REPARAMETRISED, DOUBLY = "reparametrised", "doubly_reparametrised"
 LANDING = "sticking_the_landing"
@@ -54,7 +55,7 @@ class Run:
         )
         self.model, self.guide = map(sample_sites, self.traces)
 
-        problems = refusals(*(SimpleNamespace(nodes=nodes) for nodes in (self.model, self.guide)))
+        problems = find_obstacles(*(SimpleNamespace(nodes=nodes) for nodes in (self.model, self.guide)))
         if problems:
             raise ValueError("this pair has no bound per datum: " + "; ".join(problems))
         observed = [site for site in self.model.values() if site["is_observed"]]

@@ -1,20 +1,80 @@
-"""Data that are admitted: tensors of equal length, finite, and within the support of the likelihood."""
+"""Data and pairs that are admitted to training and measurement, or refused with the cure."""
 
 import numpy as np
 import torch
 from pyro import poutine
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, constraints
 
-from pyro_vae.distributions.columns import Product
-from pyro_vae.supports import describe, elementwise
-from pyro_vae.weights.traces import latent_values, log_prob, quietly, refusals, sample_sites, trace
+from pyro_vae.conditionals.family import Conditional
+from pyro_vae.weights.comparison import compare_draws
+from pyro_vae.weights.obstacles import find_obstacles, refuse_obstacles
+from pyro_vae.weights.support_checks import check_observed, has_bounds_per_row
+from pyro_vae.weights.traces import (
+    latent_values,
+    log_prob,
+    observed_sites,
+    quietly,
+    sample_sites,
+    trace,
+)
 
 CHECKED = 4096  # rows that are compared with the support at a time
+EDGE = 2000  # rows with extreme values of which log p(x | z) is computed
+
+
+def admit(pair: nn.Module, data: tuple) -> tuple[Tensor, ...]:
+    """Data for measuring a pair: checked, and on the device of the pair.
+
+    Raises:
+        TypeError, ValueError: if the data do not fit, see `check_data`; or if the pair has no
+            weight per datum.
+    """
+    data = check_data(pair, data)
+    device = find_device(pair, data[0].device)
+    data = tuple(d.to(device) for d in data)
+
+    refuse_pair(pair, data)
+    return data
+
+
+def refuse_pair(pair: nn.Module, data: tuple) -> None:
+    """Raise a ValueError if a pair has no weight per datum. Random states are left alone.
+
+    Two rows are enough to see it.
+    """
+    few = tuple(d[:2] for d in data)
+    devices = [data[0].device] if data[0].is_cuda else []
+    with torch.random.fork_rng(devices=devices), quietly(pair):
+        guide_trace = trace(pair.guide, few)
+        model_trace = trace(pair.model, few, latents=latent_values(guide_trace))
+
+    refuse_obstacles(model_trace, guide_trace)
+    differences = compare_draws(pair, few)
+    if differences:
+        raise ValueError("this pair has no weight per datum: " + "; ".join(differences))
+
+
+def find_device(pair: nn.Module, otherwise: torch.device) -> torch.device:
+    """Where the parameters of a pair lie, or else the device given."""
+    return next((p.device for p in pair.parameters()), otherwise)
+
+
+def find_precision(pair: nn.Module) -> torch.dtype | None:
+    """The floating type of a pair's parameters, or None where it has none."""
+    return next((p.dtype for p in pair.parameters() if p.is_floating_point()), None)
+
+
+def takes_missing(pair: nn.Module) -> bool:
+    """Whether NaN in x is a missing value to the pair, see `conditionals.missing`."""
+    parts = [part for part in pair.modules() if isinstance(part, Conditional)]
+    return any(part.takes_missing for part in parts)
 
 
 def as_tensors(pair: nn.Module, data: tuple) -> tuple[Tensor, ...]:
-    """The data as tensors of equal length, floating ones in the precision of the pair.
+    """The data as tensors of equal length.
+
+    Floating data get the precision of the pair's parameters. A pair without parameters takes them
+    in their own.
 
     Raises:
         TypeError: if something is neither a tensor nor an array of numbers.
@@ -22,60 +82,69 @@ def as_tensors(pair: nn.Module, data: tuple) -> tuple[Tensor, ...]:
     """
     if not data:
         raise ValueError("x: expected data, got none")
-    like = next((p for p in pair.parameters() if p.is_floating_point()), torch.zeros(()))
-    tensors = []
-    for i, d in enumerate(data):
-        name = "x" if i == 0 else f"data[{i}]"
-        if isinstance(d, np.ndarray) and d.dtype.kind in "biuf":
-            d = torch.from_numpy(d)
-        if not isinstance(d, Tensor):
-            raise TypeError(
-                f"{name}: expected a tensor [n, *event], got {type(d).__name__}; see pyro_vae.data.load"
-            )
-        if d.dim() == 0 or d.shape[0] == 0:
-            raise ValueError(
-                f"{name} is empty: expected at least one row, got shape {list(d.shape)}"
-            )
-        if d.shape[0] != tensors[0].shape[0] if tensors else False:
-            raise ValueError(
-                f"{name}: expected as many rows as x, {tensors[0].shape[0]}, got {d.shape[0]}"
-            )
-        missing = (
-            d.isnan() if i == 0 and takes_missing(pair) else torch.zeros_like(d, dtype=torch.bool)
-        )
-        bad = ~d.isfinite() & ~missing
-        if bad.any():
-            cure = "Remove those rows, or fill the values in"
-            if i == 0 and d.isnan().any() and not takes_missing(pair):
-                cure += "; or take NaN as missing, likelihood=pv.missing(...)"
-            raise ValueError(
-                f"{name} holds {int(bad.sum())} values that are NaN or infinite, {_rows(bad)}. {cure}."
-            )
-        unseen = missing.reshape(d.shape[0], -1).all(1)
-        if unseen.any():
-            raise ValueError(
-                f"{name}: every value is missing {_rows(unseen)}. Remove those rows, nothing is known of them."
-            )
-        tensors.append(d.to(like.dtype) if d.is_floating_point() else d)
+
+    precision = find_precision(pair)
+    allows_missing = takes_missing(pair)
+    tensors: list[Tensor] = []
+    for i, values in enumerate(data):
+        name = f"data[{i}]" if i else "x"
+        tensor = _as_tensor(name, values)
+        if tensors and tensor.shape[0] != tensors[0].shape[0]:
+            rows = tensors[0].shape[0]
+            raise ValueError(f"{name}: expected as many rows as x, {rows}, got {tensor.shape[0]}")
+        _check_finite(name, tensor, allows_missing and i == 0)
+        if precision is not None and tensor.is_floating_point():
+            tensor = tensor.to(precision)
+        tensors.append(tensor)
     return tuple(tensors)
 
 
-def takes_missing(pair: nn.Module) -> bool:
-    """Whether NaN in x is a missing value to the pair, see `conditionals.missing`."""
-    return any(getattr(module, "takes_missing", False) for module in pair.modules())
+def _as_tensor(name: str, values: object) -> Tensor:
+    if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
+        values = torch.from_numpy(values)
+    if not isinstance(values, Tensor):
+        kind = type(values).__name__
+        raise TypeError(
+            f"{name}: expected a tensor [n, *event], got {kind}; see pyro_vae.data.load"
+        )
+    if values.dim() == 0 or values.shape[0] == 0:
+        shape = list(values.shape)
+        raise ValueError(f"{name} is empty: expected at least one row, got shape {shape}")
+    return values
 
 
-def _rows(bad: Tensor) -> str:
+def _check_finite(name: str, values: Tensor, allows_missing: bool) -> None:
+    missing = values.isnan() if allows_missing else torch.zeros_like(values, dtype=torch.bool)
+    bad = ~values.isfinite() & ~missing
+    if bad.any():
+        cure = "Remove those rows, or fill the values in"
+        if name == "x" and values.isnan().any() and not allows_missing:
+            cure += "; or take NaN as missing, likelihood=pv.missing(...)"
+        count = int(bad.sum())
+        raise ValueError(
+            f"{name} holds {count} values that are NaN or infinite, {_list_rows(bad)}. {cure}."
+        )
+
+    unseen = missing.reshape(values.shape[0], -1).all(1)
+    if unseen.any():
+        raise ValueError(
+            f"{name}: every value is missing {_list_rows(unseen)}. Remove those rows, nothing is "
+            "known of them."
+        )
+
+
+def _list_rows(bad: Tensor) -> str:
     rows = bad.reshape(bad.shape[0], -1).any(1).nonzero().flatten().tolist()
-    return f"in rows {rows[:5]}{' and more' if len(rows) > 5 else ''}"
+    more = " and more" if len(rows) > 5 else ""
+    return f"in rows {rows[:5]}{more}"
 
 
 def check_data(pair: nn.Module, data: tuple) -> tuple[Tensor, ...]:
-    """Check data for a pair: finite, of the likelihood's event shape, within its support, and log p(x | z) finite.
+    """Data for a pair: finite, of the likelihood's event shape, and within its support.
 
-    The support is compared for all of the data; log p(x | z) is computed for the rows that hold the
-    least and the largest value of each number of x, for a density can be infinite only at the edge
-    of its support.
+    The support is compared for all of the data. A density can be infinite only at the edge of its
+    support, so log p(x | z) is computed for the rows that hold the least and the largest value of
+    each number of x, and must be finite there.
 
     Returns:
         The data, as `as_tensors` gives them.
@@ -87,48 +156,22 @@ def check_data(pair: nn.Module, data: tuple) -> tuple[Tensor, ...]:
     data = as_tensors(pair, data)
     few = tuple(d[:2] for d in data)
     with quietly(pair):
-        per_row = any(
-            _bounded_per_row(site["fn"].support) for site in _observed(pair, few).values()
-        )
-        for part in zip(*(d.split(CHECKED) for d in data), strict=True) if per_row else [few]:
-            for name, site in _observed(pair, part).items():
-                _check_observed(name, site, part, part if per_row else data)
+        _check_supports(pair, few, data)
         trace(pair.guide, few)
-
-    x = data[0]
-    flat = x.reshape(x.shape[0], -1).to(torch.uint8 if x.dtype == torch.bool else x.dtype)
-    few_rows = torch.arange(min(2, x.shape[0]), device=x.device)
-    holes = flat.isnan()
-    gaps = holes.any(1).nonzero().flatten()[:2]
-    low, high = flat.nan_to_num(torch.inf).argmin(0), flat.nan_to_num(-torch.inf).argmax(0)
-    edge = torch.cat([few_rows, gaps, low, high]).unique()
-    part = tuple(d[edge[:2000]] for d in data)
-    with quietly(pair):
-        guide_trace = trace(pair.guide, part)
-        if holes.any() and any(
-            value.is_floating_point() and value.isnan().any()
-            for value in latent_values(guide_trace).values()
-        ):
-            raise ValueError(
-                "the guide draws NaN where x has missing values: tell its network what is missing, "
-                "variational=pv.Normal(..., net=pv.masked(pv.networks.mlp))"
-            )
-        model_trace = trace(pair.model, part, latents=latent_values(guide_trace))
-        if refusals(model_trace, guide_trace):
-            return data  # such a pair has no log p(x | z) per row; what measures it will say so
-        observed = [site for site in sample_sites(model_trace).values() if site["is_observed"]]
-        log_p = sum(
-            (log_prob(site) for site in observed), torch.zeros(part[0].shape[0], device=x.device)
-        )
-    bad = ~log_p.isfinite()
-    if bad.any():
-        row = int(edge[bad.flatten().nonzero()[0, 0]])
-        raise ValueError(
-            f"log p(x | z) is {log_p[bad][0].item()} at row {row} of x: its values touch the edge of the "
-            "likelihood's support, where its density is zero or infinite. Move them off it, x.clamp(1e-3, 1 - 1e-3) "
-            "for values between 0 and 1, or use a family that is finite there (pv.ContinuousBernoulli, pv.Normal)."
-        )
+        _check_edge(pair, data)
     return data
+
+
+def _check_supports(pair: nn.Module, few: tuple, data: tuple) -> None:
+    """Compare all of the data with the supports of the sites that the model observes."""
+    if not any(has_bounds_per_row(site["fn"].support) for site in _observed(pair, few).values()):
+        for name, site in _observed(pair, few).items():
+            check_observed(name, site, few, data)
+        return
+
+    for part in zip(*(d.split(CHECKED) for d in data), strict=True):
+        for name, site in _observed(pair, part).items():
+            check_observed(name, site, part, part)
 
 
 def _observed(pair: nn.Module, data: tuple) -> dict[str, dict]:
@@ -137,80 +180,48 @@ def _observed(pair: nn.Module, data: tuple) -> dict[str, dict]:
     return {name: site for name, site in sites.items() if site["infer"].get("was_observed")}
 
 
-def _bounded_per_row(support: constraints.Constraint) -> bool:
-    """Whether the bounds of a support are tensors, which may differ from datum to datum."""
-    inner = [*getattr(support, "cseq", []), getattr(support, "base_constraint", None)]
-    bounds = getattr(support, "lower_bound", 0), getattr(support, "upper_bound", 0)
-    within = any(_bounded_per_row(c) for c in inner if isinstance(c, constraints.Constraint))
-    return within or any(isinstance(b, Tensor) and b.dim() > 0 for b in bounds)
+def _check_edge(pair: nn.Module, data: tuple) -> None:
+    """Refuse data at which log p(x | z) is not finite."""
+    edge = _find_edge(data[0])
+    part = tuple(d[edge[:EDGE]] for d in data)
 
+    guide_trace = trace(pair.guide, part)
+    if data[0].isnan().any():
+        _check_draws_of_gaps(guide_trace)
+    model_trace = trace(pair.model, part, latents=latent_values(guide_trace))
+    if find_obstacles(model_trace, guide_trace):
+        return  # such a pair has no log p(x | z) per row, which is said elsewhere
 
-def _check_observed(name: str, site: dict, few: tuple, data: tuple) -> None:
-    fn, obs = site["fn"], site["infer"]["obs"]
-    event = tuple(fn.event_shape)
-    if tuple(obs.shape[1:]) != event:
-        hint = ""
-        if obs[0].numel() == torch.Size(event).numel():
-            hint = (
-                f" Reshape it: {name}.reshape(-1, {', '.join(map(str, event))})."
-                if event
-                else f" Use {name}[:, 0]."
-            )
+    rows = torch.zeros(part[0].shape[0], device=part[0].device)
+    log_p = sum((log_prob(site) for site in observed_sites(model_trace).values()), rows)
+    bad = ~log_p.isfinite()
+    if bad.any():
+        row = int(edge[bad.flatten().nonzero()[0, 0]])
         raise ValueError(
-            f"{name}: expected [n, *event] with the event shape of the likelihood, {event}, "
-            f"got {list(obs.shape[1:])}.{hint}"
-        )
-    whole = next((d for d, f in zip(data, few, strict=True) if obs is f), obs)
-    fn = getattr(fn, "complete", fn)
-    if not isinstance(fn, Product):
-        _check_values(name, fn, whole)
-        return
-    for column, values in fn.split(whole).items():
-        _check_values(f"column {column!r} of {name}", fn.parts[column], values)
-
-
-def _check_values(name: str, fn: Distribution, whole: Tensor) -> None:
-    base = elementwise(fn.support)
-    while isinstance(fn, Independent):
-        fn = fn.base_dist
-    family = type(fn).__name__
-    if not whole.is_floating_point() and not base.is_discrete:
-        raise TypeError(
-            f"{name} is made of integers ({whole.dtype}), and the support of {family} is continuous. Convert it, "
-            f"{name}.float(), and scale it as you mean it; or use a family of counts or classes (pv.Poisson, "
-            "pv.Categorical)."
-        )
-    inside, seen = torch.cat([base.check(part) for part in whole.split(CHECKED)]), ~whole.isnan()
-    if not seen.all():
-        whole, inside = whole[seen], inside[seen]
-    if not inside.all():
-        raise ValueError(
-            f"{name} lies outside the support of {family}: " + _advice(base, whole, inside)
+            f"log p(x | z) is {log_p[bad][0].item()} at row {row} of x: its values touch the edge "
+            "of the likelihood's support, where its density is zero or infinite. Move them off it, "
+            "x.clamp(1e-3, 1 - 1e-3) for values between 0 and 1, or use a family that is finite "
+            "there (pv.ContinuousBernoulli, pv.Normal)."
         )
 
 
-def _advice(base: constraints.Constraint, x: Tensor, inside: Tensor) -> str:
-    low, high = x.min().item(), x.max().item()
-    share = 100 * (~inside).float().mean().item()
-    said = (
-        f"{share:.3g} % of its values are not {describe(base)}; they run from {low:g} to {high:g}. "
-    )
-    if base is constraints.boolean:
-        if low >= 0 and high <= 1:
-            return (
-                f"{share:.3g} % of its values are strictly between 0 and 1. Binarise it (transform=torch.bernoulli) "
-                "or use pv.ContinuousBernoulli."
+def _find_edge(x: Tensor) -> Tensor:
+    """The rows that hold the least and the largest value of each number, and a few others."""
+    flat = x.reshape(x.shape[0], -1)
+    if x.dtype == torch.bool:
+        flat = flat.to(torch.uint8)
+    first = torch.arange(min(2, x.shape[0]), device=x.device)
+    with_gaps = flat.isnan().any(1).nonzero().flatten()[:2]
+    lowest = flat.nan_to_num(torch.inf).argmin(0)
+    highest = flat.nan_to_num(-torch.inf).argmax(0)
+
+    return torch.cat([first, with_gaps, lowest, highest]).unique()
+
+
+def _check_draws_of_gaps(guide_trace: poutine.Trace) -> None:
+    for value in latent_values(guide_trace).values():
+        if value.is_floating_point() and value.isnan().any():
+            raise ValueError(
+                "the guide draws NaN where x has missing values: tell its network what is missing, "
+                "variational=pv.Normal(..., net=pv.masked(pv.networks.mlp))"
             )
-        return said + "Scale it to [0, 1] and binarise it, or use pv.Normal."
-    if isinstance(base, constraints.integer_interval):
-        ask = f"ask for classes={int(high) + 1}, if they are classes; for total_count={int(high)}, if they are counts."
-        return said + "Number the classes from 0 and " + ask
-    if base.is_discrete:
-        return (
-            said + "Round it to counts, or use a continuous family such as pv.Normal or pv.Gamma."
-        )
-    if isinstance(base, constraints.interval):
-        return said + f"Scale it, (x - {low:g}) / {high - low:g}, or use pv.Normal."
-    if isinstance(base, constraints.greater_than | constraints.greater_than_eq):
-        return said + "Shift or transform it to be positive, or use pv.Normal."
-    return said + "Transform it, or use a family with another support."

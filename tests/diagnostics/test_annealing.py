@@ -93,7 +93,7 @@ def test_on_digits_it_agrees_with_a_grid(trained):
 def test_chunks_of_data(monkeypatch):
     world = linear_gaussian()
     x = world.sample(7)
-    monkeypatch.setattr(annealing, "CHUNK", 50)
+    monkeypatch.setattr(annealing, "KEPT", 50)
     found = annealed_log_evidence(world.pair(), x, num_steps=3, num_chains=3)
     assert (
         found.value.shape == (7,) and found.z["z"].shape == (3, 7, 3) and found.path.shape == (4, 7)

@@ -8,7 +8,7 @@ from oracles import linear_gaussian, within
 import pyro_vae as pv
 from pyro_vae.diagnostics import elbo, grid_posterior, log_evidence, picture
 from pyro_vae.diagnostics.evidence import evidence_of, pareto_khat
-from pyro_vae.weights import traces
+from pyro_vae.weights import blocks
 
 
 @pytest.mark.parametrize("shift, stretch", [(0.3, 1.0), (0.0, 1.5), (0.1, 0.95)])
@@ -71,14 +71,14 @@ def test_chunks_give_what_one_piece_gives(monkeypatch):
     x = world.sample(7)
     truth = world.log_evidence(x)
     decoded, encoded = [], []
-    log_joint, pair = traces.log_joint, world.pair()
+    log_joint, pair = blocks.score_joint, world.pair()
     guide = pair.guide
     monkeypatch.setattr(
-        traces, "log_joint", lambda *a, **kw: decoded.append(a[2]) or log_joint(*a, **kw)
+        blocks, "score_joint", lambda *a, **kw: decoded.append(a[2]) or log_joint(*a, **kw)
     )
     monkeypatch.setattr(pair, "guide", lambda x: encoded.append(x.shape[0]) or guide(x))
-    monkeypatch.setattr(traces, "CHUNK", 300)
-    monkeypatch.setattr(traces, "DECODED", {"cpu": 100})
+    monkeypatch.setattr(blocks, "KEPT", 300)
+    monkeypatch.setattr(blocks, "DECODED", {"cpu": 100})
     found = log_evidence(pair, x, num_samples=50)
     assert found.value.shape == (7,) and len(decoded) > 7
     rows = encoded[-2]

@@ -230,7 +230,7 @@ def test_one_datum_and_chunks(monkeypatch):
     world = linear_gaussian()
     pair = mean_field(world, 0.3)
     assert inference_gaps(pair, world.sample(1), num_steps=3, num_samples=20).total.shape == (1,)
-    monkeypatch.setattr("pyro_vae.diagnostics.gaps.CHUNK", 1000)
+    monkeypatch.setattr("pyro_vae.diagnostics.gaps.KEPT", 1000)
     x = world.sample(7)
     gaps = inference_gaps(pair, x, log_evidence=known(world, x), num_samples=2000)
     approximation, amortisation = closed_forms(world, 0.3, 1.0)

@@ -178,7 +178,7 @@ def test_a_family_without_a_mean_is_imputed_by_its_draws():
 def test_blocks_of_rows_give_the_whole(monkeypatch):
     world = linear_gaussian(d=2, n=5)
     x = holed(world.sample(9))
-    monkeypatch.setattr("pyro_vae.diagnostics.imputation.CHUNK", 5 * 500 * 2)
+    monkeypatch.setattr("pyro_vae.diagnostics.imputation.KEPT", 5 * 500 * 2)
     found = impute(pair_of(world), x, num_samples=500, draws=4, progress=False)
     whole = impute(pair_of(world), x, num_samples=20_000, progress=False)
     assert (

@@ -11,7 +11,7 @@ from torch.distributions import MultivariateNormal, kl_divergence
 
 import pyro_vae as pv
 from pyro_vae.diagnostics.latents import joint_kl, latents
-from pyro_vae.weights import traces
+from pyro_vae.weights import blocks
 
 # the package exports the function under the name of its file
 module = importlib.import_module("pyro_vae.diagnostics.latents")
@@ -279,7 +279,7 @@ def test_chunks_give_what_one_piece_gives(monkeypatch):
         and min(columns for columns, _ in sizes) == 2
     )
 
-    monkeypatch.setattr(traces, "CHUNK", 40)
+    monkeypatch.setattr(blocks, "KEPT", 40)
     found = latents(pair, x, num_samples=7)
     for a, b in zip((*found[:3], found.marginal), (*whole[:3], whole.marginal)):
         assert abs(a.value - b.value) < 5 * math.hypot(a.stderr, b.stderr)

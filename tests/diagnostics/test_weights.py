@@ -7,7 +7,7 @@ from torch import nn
 
 import pyro_vae as pv
 from pyro_vae.diagnostics import log_weights
-from pyro_vae.weights import traces
+from pyro_vae.weights import blocks
 
 
 def test_with_the_posterior_as_variational_every_weight_is_the_evidence():
@@ -136,9 +136,9 @@ def vector_guide(x):
     [
         (richer_model, good_guide, "guide lacks the latent 'w'"),
         (good_model, richer_guide, "model lacks the latent 'extra'"),
-        (global_model, global_guide, "'mu' of the model is outside the plate 'data'"),
+        (global_model, global_guide, "'mu' of the model is outside the plate over the data"),
         (subsampling_model, subsampling_guide, "subsamples"),
-        (undeclared_model, vector_guide, "'x' of the model is outside the plate 'data'"),
+        (undeclared_model, vector_guide, "'x' of the model is outside the plate over the data"),
     ],
 )
 def test_what_has_no_weight_per_datum_is_refused(model, guide, said):
@@ -161,8 +161,8 @@ def test_compiled_they_are_the_same(monkeypatch):
         variational=pv.Normal(2, given=5),
     )
     x = torch.bernoulli(torch.full((7, 5), 0.4))
-    monkeypatch.setattr(traces, "CHUNK", 90)
-    monkeypatch.setattr(traces, "DECODED", {"cpu": 60})
+    monkeypatch.setattr(blocks, "KEPT", 90)
+    monkeypatch.setattr(blocks, "DECODED", {"cpu": 60})
     found = []
     for compile in (False, True):
         torch.manual_seed(1)

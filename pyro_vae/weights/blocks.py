@@ -1,0 +1,146 @@
+"""Blocks of data and draws, so that memory does not grow with either."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from pyro_vae.weights.traces import latent_values, quietly, trace
+from pyro_vae.weights.weights import Weights, score_joint, sum_latent
+
+KEPT = 2**23  # numbers kept at a time: draws of z, weights
+DECODED = {"cpu": 2**19, "cuda": 2**27}  # numbers of x decoded at a time: a cache full, or a GPU
+
+
+def count_fitting(each: int, limit: int | None = None) -> int:
+    """How many things of so many numbers each are kept at a time, at least one.
+
+    Example:
+        >>> count_fitting(3, limit=10)
+        3
+    """
+    limit = KEPT if limit is None else limit
+    return max(1, limit // max(1, each))
+
+
+def cut(data: tuple, rows: int) -> Iterator[tuple[slice, tuple[Tensor, ...]]]:
+    """Data in blocks of so many rows: where each block lies, and the block.
+
+    Example:
+        >>> [(rows.start, rows.stop) for rows, _ in cut((torch.zeros(5, 3),), 2)]
+        [(0, 2), (2, 4), (4, 5)]
+    """
+    n = data[0].shape[0]
+    for start in range(0, n, rows):
+        block = slice(start, min(start + rows, n))
+        yield block, tuple(d[block] for d in data)
+
+
+def count_numbers(x: Tensor) -> int:
+    """How many numbers a datum has, at least one."""
+    return max(1, x[0].numel())
+
+
+def weigh_in_blocks(
+    pair: nn.Module,
+    data: tuple,
+    draws: int,
+    joint: Callable | None = None,
+) -> Iterator[tuple[slice, Weights]]:
+    """Draw from q(z | x) and weigh the draws, one block of data after the other.
+
+    It computes no gradients, and its memory grows neither with the data nor with the draws. z is
+    drawn for a block at once, so that the encoder runs once, and is decoded in pieces.
+
+    Arguments:
+        pair: The pair.
+        data: What its model and guide are called with, x first, `[n, *event]`.
+        draws: How many draws of z for each datum, k.
+        joint: Takes the place of `score_joint` for the pieces of full size. It may be compiled.
+
+    Returns:
+        For each block its rows, and its `Weights` `[k, rows]`.
+    """
+    sizes = _Sizes(pair, data, draws)
+    for block, part in cut(data, sizes.rows):
+        yield block, _weigh_block(pair, part, draws, sizes, joint)
+
+
+class _Sizes:
+    """How many rows and draws are taken at a time.
+
+    Attributes:
+        rows: Data in a block.
+        drawn: Draws of z that are kept at a time.
+        decoded: Draws of z that are decoded at a time.
+    """
+
+    def __init__(self, pair: nn.Module, data: tuple, draws: int):
+        n, device = data[0].shape[0], data[0].device
+        kept = _count_latent_numbers(pair, data)
+        numbers = count_numbers(data[0])
+        limit = DECODED.get(device.type, DECODED["cpu"])
+
+        fitting = min(KEPT // (kept * draws), limit // numbers)
+        self.rows = max(1, min(n, fitting))
+        self.drawn = count_fitting(kept)
+        self.decoded = count_fitting(self.rows * numbers, limit)
+
+
+def _count_latent_numbers(pair: nn.Module, data: tuple) -> int:
+    """How many numbers the largest latent of a datum has. Random states are left alone."""
+    devices = [data[0].device] if data[0].is_cuda else []
+    few = tuple(d[:64] for d in data)
+    with torch.random.fork_rng(devices=devices), quietly(pair):
+        values = latent_values(trace(pair.guide, few, draws=1)).values()
+
+    return max([1, *(value[0, 0].numel() for value in values if value.dim() > 1)])
+
+
+def _weigh_block(
+    pair: nn.Module, data: tuple, draws: int, sizes: _Sizes, joint: Callable | None
+) -> Weights:
+    found: Weights | None = None
+    for first in range(0, draws, sizes.drawn):
+        k = min(sizes.drawn, draws - first)
+        for start, piece in _weigh_pieces(pair, data, k, sizes, joint):
+            if found is None:
+                shape = (draws, data[0].shape[0])
+                found = Weights(*(term.new_empty(shape) for term in piece))
+            here = slice(first + start, first + start + piece.log_prior.shape[0])
+            for whole, term in zip(found, piece, strict=True):
+                whole[here] = term
+    return found
+
+
+def _draw(pair: nn.Module, data: tuple, k: int):
+    with quietly(pair):
+        guide_trace = trace(pair.guide, data, draws=k)
+        return guide_trace, latent_values(guide_trace)
+
+
+def _weigh_pieces(
+    pair: nn.Module, data: tuple, k: int, sizes: _Sizes, joint: Callable | None
+) -> Iterator[tuple[int, Weights]]:
+    """Draw z at once, and weigh the draws in pieces: where a piece starts, and its weights."""
+    shape = (k, data[0].shape[0])
+    guide_trace, z = _draw(pair, data, k)
+    log_variational = None
+    for start in range(0, k, sizes.decoded):
+        size = min(sizes.decoded, k - start)
+        here = slice(start, start + size)
+        piece = {name: _take(value, here, k) for name, value in z.items()}
+        is_whole = size == sizes.decoded and shape[1] == sizes.rows
+        with quietly(pair):
+            if joint is not None and is_whole and log_variational is not None:
+                terms = joint(pair, data, size, piece)
+            else:
+                terms = score_joint(pair, data, size, piece, guide_trace)
+            if log_variational is None:
+                log_variational = sum_latent(guide_trace, shape, data[0])
+        yield start, Weights(*terms, log_variational[here])
+
+
+def _take(value: Tensor, draws: slice, k: int) -> Tensor:
+    """Some of the draws of a latent, unless it is the same for all draws."""
+    return value[draws] if value.shape[0] == k else value

@@ -1,0 +1,102 @@
+"""Draws from a pair: z and x from p, and z from q decoded."""
+
+import torch
+from pyro import poutine
+from pyro.poutine import Trace
+from torch import Tensor, nn
+
+from pyro_vae.conditionals.family import Conditional
+from pyro_vae.pairs.vae import VAE
+from pyro_vae.weights.traces import latent_values, quietly, sample_sites, trace
+
+
+def simulate(pair: nn.Module, *data: Tensor | int, mean: bool = False) -> dict[str, Tensor]:
+    """Draw z ~ p(z) and x ~ p(x | z): one named way, for every pair.
+
+    Arguments:
+        pair: The pair.
+        data: What the model is called with; x is a template whose values are ignored, as many are
+            drawn as it has rows. For a `VAE` the number itself will do.
+        mean: The mean of p(x | z) in place of a draw of x, where the family has one.
+
+    Returns:
+        The value of every site by name, `[n, *event]`.
+
+    Example:
+        >>> import pyro_vae as pv
+        >>> vae = pv.VAE(
+        ...     prior=pv.StandardNormal(2),
+        ...     likelihood=pv.Bernoulli(3, given=2),
+        ...     variational=pv.Normal(2, given=3),
+        ... )
+        >>> {name: tuple(value.shape) for name, value in pv.simulate(vae, 5).items()}
+        {'z': (5, 2), 'x': (5, 3)}
+    """
+    if data and isinstance(data[0], int):
+        data = (_make_template(pair, data[0]), *data[1:])
+
+    with quietly(pair):
+        run = trace(poutine.uncondition(pair.model), data)
+        return _collect_values(run, mean)
+
+
+def _make_template(pair: nn.Module, count: int) -> Tensor:
+    """As many rows of zeros as x shall have."""
+    likelihood = pair.likelihood if isinstance(pair, VAE) else None
+    if not isinstance(likelihood, Conditional) or count < 1:
+        raise ValueError(
+            "data: expected a positive number of draws, and a pair whose likelihood says its "
+            f"event_shape, got {count}; otherwise pass a template tensor x of as many rows as you "
+            "want"
+        )
+
+    like = next(pair.parameters(), torch.zeros(()))
+    return like.new_zeros(count, *likelihood.event_shape)
+
+
+def reconstruct(
+    pair: nn.Module, *data: Tensor, mean: bool = True, at: dict[str, Tensor] | None = None
+) -> dict[str, Tensor]:
+    """Draw z ~ q(z | x), then x ~ p(x | z), or its mean.
+
+    Arguments:
+        pair: The pair.
+        data: The data, x first.
+        mean: The mean of p(x | z) in place of a draw of x, where the family has one.
+        at: Values of z by site, `[n, *event]`, to decode those instead of draws of q(z | x).
+
+    Returns:
+        The value of every site by name, `[n, *event]`.
+
+    Example:
+        >>> import pyro_vae as pv
+        >>> vae = pv.VAE(
+        ...     prior=pv.StandardNormal(2),
+        ...     likelihood=pv.Bernoulli(3, given=2),
+        ...     variational=pv.Normal(2, given=3),
+        ... )
+        >>> pv.reconstruct(vae, torch.ones(5, 3))["x"].shape
+        torch.Size([5, 3])
+    """
+    with quietly(pair):
+        z = latent_values(trace(pair.guide, data)) if at is None else at
+        run = trace(poutine.uncondition(pair.model), data, latents=z)
+        return _collect_values(run, mean)
+
+
+def _collect_values(run: Trace, mean: bool) -> dict[str, Tensor]:
+    """The value of each site by name, with means in place of what was observed, if asked for."""
+    values = {}
+    for name, site in sample_sites(run).items():
+        was_observed = site["infer"].get("was_observed", False)
+        values[name] = _find_mean(site) if mean and was_observed else site["value"]
+    return values
+
+
+def _find_mean(site: dict) -> Tensor:
+    """The mean of a site's distribution, or its value where there is no finite mean."""
+    try:
+        mean = site["fn"].mean
+    except NotImplementedError:
+        return site["value"]
+    return mean if mean.isfinite().all() else site["value"]

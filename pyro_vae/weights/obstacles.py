@@ -1,0 +1,104 @@
+"""Why a pair has no weight per datum, and what to write instead."""
+
+from pyro.poutine import Trace
+
+from pyro_vae.weights.traces import DRAWS, is_plate, latent_sites, observed_sites, sample_sites
+
+NO_SIZE = -1  # what Pyro writes for a plate without a size
+
+
+def refuse_obstacles(model_trace: Trace, guide_trace: Trace) -> None:
+    """Raise a ValueError if the draws of a pair cannot be weighed datum by datum.
+
+    Each datum needs a weight of its own. So model and guide have the same latents, every site lies
+    in the plate over the data, and no plate subsamples.
+    """
+    obstacles = find_obstacles(model_trace, guide_trace)
+    if obstacles:
+        raise ValueError("this pair has no weight per datum: " + "; ".join(obstacles))
+
+
+def find_obstacles(model_trace: Trace, guide_trace: Trace) -> list[str]:
+    """What stands in the way of weights per datum, each with its cure."""
+    sides = {"model": model_trace, "guide": guide_trace}
+
+    return [
+        *find_lone_latents(model_trace, guide_trace),
+        *find_sites_outside(model_trace, guide_trace),
+        *(line for side, run in sides.items() for line in _find_subsampling(side, run)),
+    ]
+
+
+def find_lone_latents(model_trace: Trace, guide_trace: Trace) -> list[str]:
+    """The latents that only one side has."""
+    in_model, in_guide = set(latent_sites(model_trace)), set(latent_sites(guide_trace))
+
+    lacking = [
+        f"the guide lacks the latent {name!r} of the model; sample it in the guide as well"
+        for name in sorted(in_model - in_guide)
+    ]
+    beyond = [
+        f"the model lacks the latent {name!r} of the guide; sample it in the model, or drop it"
+        for name in sorted(in_guide - in_model)
+    ]
+    return lacking + beyond
+
+
+def find_sites_outside(model_trace: Trace, guide_trace: Trace) -> list[str]:
+    """The sites that do not lie in the plate over the data.
+
+    That plate is the innermost one of what the model observes, whatever its name is.
+    """
+    data_plate = find_data_plate(model_trace)
+    found = []
+    for side, run in (("model", model_trace), ("guide", guide_trace)):
+        for name, site in sample_sites(run).items():
+            plate = _find_innermost(site)
+            if plate is None:
+                found.append(_describe_outside(name, side))
+            elif data_plate is not None and not _has_same_size(plate, data_plate):
+                found.append(_describe_other_plate(name, side, plate, data_plate))
+    return found
+
+
+def find_data_plate(model_trace: Trace):
+    """The plate over the data: the innermost one of the first observed site, or None."""
+    plates = [_find_innermost(site) for site in observed_sites(model_trace).values()]
+    return next((plate for plate in plates if plate is not None), None)
+
+
+def _find_innermost(site: dict):
+    frames = [frame for frame in site["cond_indep_stack"] if frame.name != DRAWS]
+    return next((frame for frame in frames if frame.dim == -1), None)
+
+
+def _has_same_size(plate, other) -> bool:
+    if NO_SIZE in (plate.size, other.size):
+        return True
+    return plate.size == other.size
+
+
+def _describe_outside(name: str, side: str) -> str:
+    return (
+        f"site {name!r} of the {side} is outside the plate over the data; sample it within "
+        "pyro.plate('data', x.shape[0]), as the innermost plate; or, if all data share it, fix it "
+        f"with pyro.poutine.condition(model, {{{name!r}: value}})"
+    )
+
+
+def _describe_other_plate(name: str, side: str, plate, data_plate) -> str:
+    return (
+        f"site {name!r} of the {side} lies in the plate {plate.name!r} of size {plate.size}, and "
+        f"not in the plate over the data, {data_plate.name!r} of size {data_plate.size}; declare "
+        "the dimension of the former with .to_event(1), within the latter; or, if all data share "
+        f"it, fix it with pyro.poutine.condition(model, {{{name!r}: value}})"
+    )
+
+
+def _find_subsampling(side: str, run: Trace) -> list[str]:
+    plates = {name: site for name, site in run.nodes.items() if is_plate(site)}
+    return [
+        f"the plate {name!r} of the {side} subsamples; pass the subset of x as the data instead"
+        for name, site in plates.items()
+        if len(site["value"]) != site["fn"].size
+    ]
