@@ -25,7 +25,7 @@ from pyro_vae.conditionals.levels import DiscretisedLogistic as DiscretisedLogis
 from pyro_vae.conditionals.levels import DiscretisedLogisticMixture as DiscretisedLogisticMixture
 from pyro_vae.conditionals.levels import Multinomial as Multinomial
 from pyro_vae.conditionals.levels import Ordinal as Ordinal
-from pyro_vae.conditionals.missing import masked as masked
+from pyro_vae.networks.masked import masked as masked
 from pyro_vae.conditionals.missing import missing as missing
 from pyro_vae.conditionals.mixtures import Aggregate as Aggregate
 from pyro_vae.conditionals.mixtures import Mixture as Mixture

@@ -7,7 +7,7 @@ from pyro.infer import Trace_ELBO
 from torch import Tensor, nn
 
 from pyro_vae.pairs.parameters import OwnParameters
-from pyro_vae.supports import describe, same_support
+from pyro_vae.supports import describe, is_same_support
 from pyro_vae.weights.intake import check_data
 from pyro_vae.weights.obstacles import find_obstacles
 from pyro_vae.weights.traces import (
@@ -94,7 +94,7 @@ def check(pair: nn.Module, *data: Tensor) -> Report:
     problems = find_obstacles(model_trace, guide_trace)
     for name, site in sample_sites(guide_trace).items():
         other = sample_sites(model_trace).get(name)
-        if other is not None and not same_support(site["fn"].support, other["fn"].support):
+        if other is not None and not is_same_support(site["fn"].support, other["fn"].support):
             problems.append(
                 f"latent {name!r} has support {describe(other['fn'].support)} in the model and "
                 f"{describe(site['fn'].support)} in the guide; take a variational with the prior's support"

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import pyro_vae as pv
-from pyro_vae.networks.network import build, conv, mlp
+from pyro_vae.networks import build, conv, mlp
 
 IMAGE = (2, 8, 6)
 

@@ -22,7 +22,7 @@ from pyro_vae.data.dataset import Dataset, binarise
 from pyro_vae.diagnostics import Picture
 from pyro_vae.look import plots
 from pyro_vae.look.report import report
-from pyro_vae.supports import describe
+from pyro_vae.supports import is_real
 
 app = typer.Typer(
     add_completion=False,
@@ -474,7 +474,7 @@ def _figures(
             ),
             "latents": plots.latents(z, labels),
         }
-        real = describe(pair.variational.support) == "real"
+        real = is_real(pair.variational.support)
         if real and z[0].numel() <= 2:
             low, high = z.quantile(0.005).item(), z.quantile(0.995).item()
             reach = (

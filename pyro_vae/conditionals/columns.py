@@ -7,7 +7,7 @@ from torch import nn
 
 from pyro_vae import distributions
 from pyro_vae.conditionals.family import Conditional, Family, GivenLike
-from pyro_vae.networks.network import Builder, build, mlp
+from pyro_vae.networks import Builder, build, mlp
 
 
 class Columns(Conditional):

@@ -11,7 +11,7 @@ from torch.distributions import constraints
 from pyro_vae import distributions
 from pyro_vae.conditionals.family import Conditional, Family, GivenLike, ShapeLike, family
 from pyro_vae.conditionals.table import Bernoulli, Categorical  # noqa: F401
-from pyro_vae.networks.network import Builder, build, mlp
+from pyro_vae.networks import Builder, build, mlp
 
 
 class _Relaxed(Family):

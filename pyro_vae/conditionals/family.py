@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import constraints, transform_to
 
-from pyro_vae.networks.network import Builder, Shape, build, leading_shape, mlp
+from pyro_vae.networks import Builder, Shape, build, leading_shape, mlp
 
 REAL_MAX = 1e7
 POSITIVE_MIN, POSITIVE_MAX = 1e-6, 1e6

@@ -11,7 +11,7 @@ from torch.distributions import constraints
 from pyro_vae import distributions
 from pyro_vae.conditionals.family import Conditional, Family, GivenLike, ShapeLike
 from pyro_vae.conditionals.table import Normal
-from pyro_vae.networks.network import Builder, build, mlp
+from pyro_vae.networks import Builder, build, mlp
 from pyro_vae.supports import elementwise
 
 _NO_CHANGE_AT_ZERO = (

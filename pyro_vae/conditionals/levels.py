@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from pyro_vae import distributions
 from pyro_vae.conditionals.family import Family, GivenLike, ShapeLike
-from pyro_vae.networks.network import Builder, Shape, mlp
+from pyro_vae.networks import Builder, Shape, mlp
 
 
 class Binomial(Family):

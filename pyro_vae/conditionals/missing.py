@@ -1,12 +1,11 @@
 """Missing values: a likelihood that scores what is observed, and a network that is told what is not."""
 
 import pyro.distributions as dist
-import torch
-from torch import Tensor, nn
+import torch  # noqa: F401
+from torch import Tensor
 
 from pyro_vae import distributions
 from pyro_vae.conditionals.family import Conditional
-from pyro_vae.networks.network import Builder, Network, build, mlp
 
 
 class missing(Conditional):
@@ -59,33 +58,3 @@ class missing(Conditional):
 
     def __repr__(self) -> str:
         return f"missing({self.likelihood!r})"
-
-
-def masked(net: Builder = mlp) -> Builder:
-    """A builder of networks that may be given NaN: they see zeros in its place, and masks that are 1 elsewhere.
-
-    Arguments:
-        net: The builder of the network itself, which is given every variable, and then the mask of
-            each.
-
-    Example:
-        >>> q = masked(mlp)([(3,)], (4,))
-        >>> q(torch.full((5, 3), torch.nan)).isfinite().all().item()
-        True
-    """
-
-    def builder(given_shapes: list, out_shape: tuple) -> Network:
-        inner = build(net, [*given_shapes, *given_shapes], out_shape)
-        return Network(_ZerosAndMasks(inner), given_shapes, out_shape)
-
-    return builder
-
-
-class _ZerosAndMasks(nn.Module):
-    def __init__(self, net: nn.Module):
-        super().__init__()
-        self.net = net
-
-    def forward(self, *given: Tensor) -> Tensor:
-        masks = [(~g.isnan()).to(g.dtype) for g in given]
-        return self.net(*(torch.where(g.isnan(), 0.0, g) for g in given), *masks)

@@ -11,7 +11,7 @@ from torch.distributions import constraints
 from pyro_vae import distributions
 from pyro_vae.conditionals.family import Conditional, Family, GivenLike, ShapeLike
 from pyro_vae.conditionals.table import Categorical, Normal  # noqa: F401
-from pyro_vae.networks.network import Builder, mlp
+from pyro_vae.networks import Builder, mlp
 
 
 class Mixture(Conditional):

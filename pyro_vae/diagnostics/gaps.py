@@ -16,7 +16,7 @@ from pyro_vae.diagnostics.elbo import elbo, gathered
 from pyro_vae.diagnostics.evidence import Evidence, evidence_of
 from pyro_vae.diagnostics.log_weights import measured, stderr
 from pyro_vae.progress import progress_bar
-from pyro_vae.supports import describe
+from pyro_vae.supports import describe, is_real
 from pyro_vae.weights.blocks import KEPT
 from pyro_vae.weights.intake import check_data
 from pyro_vae.weights.traces import log_prob, quietly, sample_sites, trace
@@ -373,7 +373,7 @@ class _Joint:
                 base.expand((n, *base.batch_shape)), reinterpreted, self.unit, self._start(base)
             )
             self.tensors = [(raw, None) for raw in self.factor.raw.values()]
-        elif base.has_rsample and not _parameters(base) and describe(base.support) == "real":
+        elif base.has_rsample and not _parameters(base) and is_real(base.support):
             self.flows = [q] + [family(d).to(u) for _ in range(n - 1)]
             self.tensors = [
                 (raw, i) for i, flow in enumerate(self.flows) for raw in flow.parameters()
@@ -410,7 +410,7 @@ class _Joint:
         if (
             "loc" not in keys
             or not keys & {"scale", "scale_tril", "cov_diag"}
-            or describe(base.support) != "real"
+            or not is_real(base.support)
         ):
             raise ValueError(
                 f"family: {type(base).__name__} over {describe(base.support)} with {', '.join(sorted(keys))}; expected "

@@ -1,8 +1,10 @@
 """Networks: tensor to tensor, no probability."""
 
+from pyro_vae.networks.conv import conv as conv
+from pyro_vae.networks.masked import masked as masked
+from pyro_vae.networks.mlp import mlp as mlp
 from pyro_vae.networks.network import Builder as Builder
 from pyro_vae.networks.network import Network as Network
+from pyro_vae.networks.network import Shape as Shape
 from pyro_vae.networks.network import build as build
-from pyro_vae.networks.network import conv as conv
 from pyro_vae.networks.network import leading_shape as leading_shape
-from pyro_vae.networks.network import mlp as mlp

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from pyro_vae.conditionals.family import Conditional
 from pyro_vae.pairs.parameters import register
-from pyro_vae.supports import describe, same_support
+from pyro_vae.supports import describe, is_same_support
 
 
 class VAE(nn.Module):
@@ -124,7 +124,7 @@ def _compare_supports(prior: nn.Module, variational: nn.Module) -> None:
     if not isinstance(prior, Conditional) or not isinstance(variational, Conditional):
         return
     p, q = prior.support, variational.support
-    if p is None or q is None or same_support(p, q):
+    if p is None or q is None or is_same_support(p, q):
         return
 
     raise ValueError(

@@ -9,7 +9,7 @@ from pyro.infer import SVI, Predictive, Trace_ELBO, TraceMeanField_ELBO
 from pyro.optim import Adam
 
 import pyro_vae as pv
-from pyro_vae.networks.network import mlp
+from pyro_vae.networks import mlp
 
 
 def small(net=mlp, **kwargs):
