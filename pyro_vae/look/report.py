@@ -1,13 +1,15 @@
-"""A measured picture and its figures as one HTML page that a person can open and send on."""
+"""A measured picture and its figures as one HTML page, to open and to send on."""
 
 import base64
 import html
 import io
+import math
 from collections.abc import Mapping
 
 from matplotlib.figure import Figure
 
 from pyro_vae.diagnostics import Picture
+from pyro_vae.diagnostics.picture import Row
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -15,7 +17,8 @@ PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width">
 <title>{title}</title>
 <style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222; }}
+body {{ font: 16px/1.5 system-ui, sans-serif; color: #222; }}
+body {{ max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }}
 table {{ border-collapse: collapse; }}
 td, th {{ padding: .25rem .8rem; text-align: right; border-bottom: 1px solid #ddd; }}
 td:first-child, th:first-child, td:last-child, th:last-child {{ text-align: left; }}
@@ -30,7 +33,8 @@ pre {{ background: #f6f6f6; padding: .8rem; overflow-x: auto; }}
 <pre>{about}</pre>
 <h2>The Bayesian picture</h2>
 <p>Means over {count} data, in nats; ± is the Monte Carlo standard error, then the standard error
-over the data.</p> <table>
+over the data.</p>
+<table>
 <tr><th>term</th><th>mean</th><th>±</th><th>over data</th><th>what it means</th></tr>
 {rows}
 </table>
@@ -49,14 +53,17 @@ def report(
     note: str = "",
     about: str = "",
 ) -> str:
-    """The page, as HTML that holds everything it shows.
+    """Write the page. It loads nothing from elsewhere.
 
     Arguments:
         picture: What `diagnostics.picture` returned.
         figures: Matplotlib figures by caption.
         title: The title.
-        note: A sentence under it, on data and protocol.
-        about: Lines to be shown as they are, the `repr` of the pair for one.
+        note: A sentence below the title, about the data and how they were measured.
+        about: Lines that are shown as they are, such as the `repr` of the pair.
+
+    Returns:
+        HTML.
 
     Example:
         >>> import torch, pyro_vae as pv
@@ -65,31 +72,36 @@ def report(
         ...     likelihood=pv.Bernoulli(3, given=2),
         ...     variational=pv.Normal(2, given=3),
         ... )
-        >>> page = report(pv.diagnostics.picture(vae, torch.ones(5, 3), num_samples=50), {}, about=repr(vae))
-        >>> "KL(q(z|x) ‖ p(z|x))" in page
+        >>> picture = pv.diagnostics.picture(vae, torch.ones(5, 3), num_samples=50)
+        >>> "KL(q(z|x) ‖ p(z|x))" in report(picture, {}, about=repr(vae))
         True
     """
+    rows = [_write_row(row) for row in picture.table()]
+    warnings = [f'<p class="warning">{html.escape(text)}</p>' for text in picture.warnings()]
+    drawn = [_write_figure(caption, figure) for caption, figure in figures.items()]
 
-    def number(value: float) -> str:
-        return "" if value != value else f"{value:.4f}"
-
-    rows = "\n".join(
-        f"<tr><td>{html.escape(row.label)}</td><td>{number(row.mean)}</td><td>{number(row.stderr)}</td>"
-        f"<td>{number(row.spread)}</td><td>{html.escape(row.meaning)}</td></tr>"
-        for row in picture.table()
-    )
     return PAGE.format(
         title=html.escape(title),
         note=html.escape(note),
         about=html.escape(about),
         count=len(picture.gap.value),
-        rows=rows,
-        warnings="\n".join(f'<p class="warning">{html.escape(w)}</p>' for w in picture.warnings()),
-        figures="\n".join(_figure(caption, figure) for caption, figure in figures.items()),
+        rows="\n".join(rows),
+        warnings="\n".join(warnings),
+        figures="\n".join(drawn),
     )
 
 
-def _figure(caption: str, figure: Figure) -> str:
+def _write_row(row: Row) -> str:
+    numbers = [_write_number(number) for number in (row.mean, row.stderr, row.spread)]
+    cells = [html.escape(row.label), *numbers, html.escape(row.meaning)]
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _write_number(number: float) -> str:
+    return "" if math.isnan(number) else f"{number:.4f}"
+
+
+def _write_figure(caption: str, figure: Figure) -> str:
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=110)
     data = base64.b64encode(file.getvalue()).decode()

@@ -1,0 +1,70 @@
+"""Figures of calibration: rank histograms."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from scipy import stats
+
+from pyro_vae.diagnostics import Calibration
+
+FINE, FAULT, BAND = "C0", "C3", "0.4"  # colours
+
+
+def ranks(found: Calibration) -> Figure:
+    """Draw the rank histograms of simulation-based calibration.
+
+    The grey band holds 99 % of the bars if q is the posterior.
+
+    Arguments:
+        found: What `diagnostics.calibrate` returned.
+    """
+    counts, shares = found.histogram()
+    n, d = found.ranks.shape
+    possible = found.num_draws + 1
+    edges = np.append(0, np.cumsum(shares.numpy())) * possible - 0.5
+    low, high = (stats.binom.ppf(q, n, shares.numpy()) for q in (0.005, 0.995))
+    figure, panels = _panels(d)
+
+    for j, fault in enumerate(found.faults()):
+        ax, colour = panels[j], FAULT if fault else FINE
+        ax.stairs(counts[:, j].numpy(), edges, fill=True, color=colour, alpha=0.6)
+        ax.stairs(high, edges, baseline=low, fill=True, color=BAND, alpha=0.35)
+        pvalue = found.pvalue[j].item()
+        title = f"{found.names[j]}: {_shorten(fault)}, p = {pvalue:.2g}"
+        ax.set_title(title, fontsize="small")
+        ax.set_xlim(edges[0], edges[-1])
+    figure.supxlabel(f"rank of z* among {found.num_draws} draws of q(z|x*)", fontsize="medium")
+    figure.supylabel("simulated data", fontsize="medium")
+    _explain(figure)
+    return figure
+
+
+def _panels(count: int) -> tuple[Figure, Sequence[Axes]]:
+    columns = min(4, count)
+    height = -(-count // columns)
+    size = (3.2 * columns + 0.6, 2.4 * height + 0.9)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(height, columns, squeeze=False, sharex=True, sharey=True)
+    panels = axes.flatten()
+    for ax in panels[count:]:
+        ax.set_axis_off()
+    return figure, panels
+
+
+def _shorten(fault: str) -> str:
+    """The names of the faults, without what they mean."""
+    if not fault:
+        return "no fault found"
+    return ", ".join(part.split(":")[0] for part in fault.split("; "))
+
+
+def _explain(figure: Figure) -> None:
+    handles = [
+        Patch(color=FINE, alpha=0.6, label="no fault found"),
+        Patch(color=FAULT, alpha=0.6, label="at fault"),
+        Patch(color=BAND, alpha=0.35, label="99 % of bars, if q is the posterior"),
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=3, fontsize="small")

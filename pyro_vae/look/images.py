@@ -1,0 +1,100 @@
+"""Figures of data: rows of images or lines, and what the decoder expects over a square of z."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+
+def data(x: Tensor, *, title: str = "", columns: int = 10) -> Figure:
+    """Draw data side by side: images as images, anything else as one line each.
+
+    Arguments:
+        x: `[n, *event]`. Images are `[n, channels, height, width]`, with one or three channels.
+        title: The title.
+        columns: How many in a row.
+    """
+    rows = [x[start : start + columns] for start in range(0, len(x), columns)]
+    return _draw_rows(rows, title)
+
+
+def reconstructions(x: Tensor, reconstructed: Tensor) -> Figure:
+    """Draw data above their reconstructions.
+
+    Arguments:
+        x: `[n, *event]`.
+        reconstructed: `reconstruct(pair, x)["x"]`, of the same shape.
+    """
+    title = "data, and the mean of p(x|z) at a draw z of q(z|x)"
+    return _draw_rows([x, reconstructed], title, names=["x", "E p(x|z)"])
+
+
+def decoded_grid(x: Tensor, bounds: tuple[float, float]) -> Figure:
+    """Draw the mean of p(x | z) over a square of a two-dimensional z.
+
+    Arguments:
+        x: Images `[size * size, channels, height, width]`, the first coordinate of z slowest.
+        bounds: The least and the largest value of each coordinate.
+    """
+    figure = Figure(figsize=(6, 6), layout="constrained")
+    ax = figure.subplots()
+
+    ax.imshow(_tile(x), cmap="gray_r", extent=(*bounds, *bounds), vmin=0, vmax=1)
+    ax.set_title("mean of p(x|z) over z")
+    ax.set_xlabel("z[0]")
+    ax.set_ylabel("z[1]")
+    return figure
+
+
+def draw_image(ax: Axes, image: Tensor) -> None:
+    """Draw one image `[channels, height, width]`, without ticks. Ink is 1."""
+    pixels = _pixels(image[None])[0]
+    if pixels.shape[-1] == 1:
+        pixels = pixels.squeeze(-1)
+    ax.imshow(pixels, cmap="gray_r", vmin=0, vmax=1)
+    ax.set_xticks([])
+    ax.set_yticks([])
+
+
+def _pixels(x: Tensor) -> np.ndarray:
+    """Images as matplotlib takes them, `[n, height, width, channels]` in [0, 1]."""
+    x = x.detach().float().cpu().clamp(0, 1)
+    return x.permute(0, 2, 3, 1).numpy()
+
+
+def _tile(x: Tensor) -> np.ndarray:
+    """One image of all images: z[0] runs to the right, z[1] upwards."""
+    size = int(len(x) ** 0.5)
+    height, width = x.shape[2:]
+    tiles = _pixels(x).reshape(size, size, height, width, -1)
+    upwards = np.flip(tiles.transpose(1, 0, 2, 3, 4), 0)
+    canvas = upwards.transpose(0, 2, 1, 3, 4)
+    return canvas.reshape(size * height, size * width, -1).squeeze()
+
+
+def _draw_rows(rows: Sequence[Tensor], title: str, names: Sequence[str] = ()) -> Figure:
+    columns = max(map(len, rows))
+    size = (max(4.0, 0.9 * columns), 0.95 * len(rows) + 0.5)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+
+    figure.suptitle(title, fontsize="medium")
+    for line, row in zip(axes, rows, strict=True):
+        _draw_row(line, row)
+    for line, name in zip(axes, names, strict=False):
+        line[0].set_ylabel(name)
+    return figure
+
+
+def _draw_row(line: Sequence[Axes], row: Tensor) -> None:
+    is_image = row.dim() == 4 and row.shape[1] in (1, 3)
+    for ax in line[len(row) :]:
+        ax.set_axis_off()
+    for ax, x in zip(line, row, strict=False):
+        if is_image:
+            draw_image(ax, x)
+        else:
+            ax.plot(x.detach().float().cpu().flatten().numpy(), linewidth=1)
+            ax.set_axis_off()

@@ -1,0 +1,32 @@
+import pytest
+import torch
+
+from pyro_vae.look import plots
+from tests.figures import drawn
+
+
+@pytest.mark.parametrize("event", [(1, 8, 8), (3, 5, 7), (64,), ()])
+def test_data_of_any_shape(event):
+    x = torch.rand(13, *event)
+    figure = plots.data(x, columns=5)
+    drawn(figure)
+    assert len(figure.axes) == 15
+    drawn(plots.reconstructions(x, x))
+
+
+def test_the_grid_has_z0_to_the_right_and_z1_upwards():
+    z = torch.cartesian_prod(torch.arange(3.0), torch.arange(3.0))
+    x = (z[:, 0] / 2 * 0.5 + z[:, 1] / 2 * 0.25)[:, None, None, None].expand(9, 1, 4, 4)
+    figure = plots.decoded_grid(x, (-1.0, 1.0))
+    drawn(figure)
+    shown = figure.axes[0].images[0].get_array()
+    assert shown.shape == (12, 12)
+    assert shown[-1, -1] == 0.5 and shown[0, 0] == 0.25 and shown[0, -1] == 0.75
+
+
+def test_an_image_is_grey_with_ink_1_and_a_line_has_no_frame():
+    image = plots.data(torch.rand(1, 1, 4, 4)).axes[0]
+    assert image.images[0].get_cmap().name == "gray_r" and image.images[0].get_clim() == (0, 1)
+
+    line = plots.data(torch.rand(1, 6)).axes[0]
+    assert len(line.lines) == 1 and not line.axison
