@@ -1,0 +1,131 @@
+"""A number with its Monte Carlo error."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, is_dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number, or one per datum or dimension, and its Monte Carlo standard error.
+
+    The results of diagnostics are estimates, with more fields where there is more to say.
+
+    Attributes:
+        value: The number.
+        stderr: Its standard error, 0 where the number is exact.
+    """
+
+    value: float | Tensor
+    stderr: float | Tensor
+
+
+def standard_error(draws: Tensor) -> Tensor:
+    """The standard error of the mean over the first dimension. It is infinite for a single draw.
+
+    Example:
+        >>> standard_error(torch.tensor([[1.0], [3.0]]))
+        tensor([1.])
+    """
+    k = draws.shape[0]
+    if k == 1:
+        return torch.full_like(draws[0], torch.inf)
+
+    return draws.std(0) / k**0.5
+
+
+def average_draws(draws: Tensor) -> Estimate:
+    """The mean over draws, `[k, ...]`, with its standard error.
+
+    Example:
+        >>> average_draws(torch.tensor([[1.0], [3.0]]))
+        Estimate(value=tensor([2.]), stderr=tensor([1.]))
+    """
+    return Estimate(value=draws.mean(0), stderr=standard_error(draws))
+
+
+def average_data(each: Estimate) -> Estimate:
+    """The mean over data of independent estimates, `[n, ...]`, with its Monte Carlo error.
+
+    The data are fixed, only the draws are random. How the data differ is no part of the error.
+
+    Returns:
+        Floats for estimates `[n]`, tensors for `[n, ...]`.
+
+    Example:
+        >>> average_data(Estimate(torch.tensor([1.0, 3.0]), torch.tensor([3.0, 4.0])))
+        Estimate(value=2.0, stderr=2.5)
+    """
+    value = each.value.mean(0)
+    error = each.stderr.square().sum(0).sqrt() / len(each.stderr)
+    if value.dim() == 0:
+        return Estimate(value=value.item(), stderr=error.item())
+
+    return Estimate(value=value, stderr=error)
+
+
+def combine_errors(*errors: Tensor) -> Tensor:
+    """The standard error of a sum or difference of independent estimates.
+
+    It is the root of the sum of the squared errors.
+
+    Example:
+        >>> combine_errors(torch.tensor([3.0]), torch.tensor([4.0]))
+        tensor([5.])
+    """
+    return sum(error.square() for error in errors).sqrt()
+
+
+def subtract(first: Estimate, second: Estimate) -> Estimate:
+    """The difference of two independent estimates.
+
+    Example:
+        >>> first = Estimate(torch.tensor([7.0]), torch.tensor([3.0]))
+        >>> subtract(first, Estimate(torch.tensor([5.0]), torch.tensor([4.0])))
+        Estimate(value=tensor([2.]), stderr=tensor([5.]))
+    """
+    return Estimate(
+        value=first.value - second.value,
+        stderr=combine_errors(first.stderr, second.stderr),
+    )
+
+
+def join_blocks(parts: Sequence[Result]) -> Result:
+    """The results of blocks of data as one result.
+
+    Tensors are joined along their last dimension, which is over the data. A dataclass is joined
+    field by field. Anything else is taken from the first block.
+
+    Example:
+        >>> part = Estimate(torch.tensor([1.0]), torch.tensor([0.0]))
+        >>> join_blocks([part, part])
+        Estimate(value=tensor([1., 1.]), stderr=tensor([0., 0.]))
+    """
+    first = parts[0]
+    if isinstance(first, Tensor):
+        return torch.cat(list(parts), dim=-1)
+    if not is_dataclass(first):
+        return first
+
+    columns = {name: join_blocks([vars(part)[name] for part in parts]) for name in vars(first)}
+    return type(first)(**columns)
+
+
+def to_plain(value: object) -> object:
+    """A result for a JSON file: dataclasses as dictionaries, tensors as lists.
+
+    Example:
+        >>> to_plain(Estimate(torch.tensor([1.0]), 0.0))
+        {'value': [1.0], 'stderr': 0.0}
+    """
+    if is_dataclass(value):
+        return {name: to_plain(field) for name, field in vars(value).items()}
+    if isinstance(value, Tensor):
+        return value.tolist()
+
+    return value
