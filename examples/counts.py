@@ -1,7 +1,7 @@
-"""Likelihoods for counts, on the same data: digits whose pixels are counts of ink from 0 to 16.
+"""Likelihoods for counts on the same data: digits with counts of ink from 0 to 16 as pixels.
 
-All of them are distributions over whole numbers, so their log p(x) are comparable; some also give
-some of it to counts above 16, which there are none of.
+All of them are distributions over whole numbers, so their log p(x) can be compared. Some also give
+probability to counts above 16, which do not occur.
 """
 
 import torch

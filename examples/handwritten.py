@@ -1,4 +1,4 @@
-"""A Pyro model and guide written by hand go through the same tools as those we ship: check, fit, picture."""
+"""A Pyro model and guide written by hand go through the same tools as ours: check, fit, picture."""
 
 import pyro
 import pyro.distributions as dist

@@ -1,8 +1,8 @@
-"""Probabilistic PCA: a VAE in which every term of the picture is known in closed form (Tipping & Bishop, 1999).
+"""Probabilistic PCA (Tipping & Bishop, 1999): a VAE with every term of the picture in closed form.
 
-z ~ N(0, I), x ~ N(Wz + b, s² I). The posterior is N(M⁻¹Wᵀ(x - b), s²M⁻¹) with M = WᵀW + s²I, and
-the best mean-field q has its mean and the variances s² / M_ii, for a gap of ½(Σ log M_ii - log det
-M) at every x.
+z ~ N(0, I), x ~ N(Wz + b, s² I). The posterior is N(M⁻¹Wᵀ(x - b), s²M⁻¹) with M = WᵀW + s²I. The
+best mean-field q has the posterior's mean, and the variances s² / M_ii. Its gap is
+½(Σ log M_ii - log det M) at every x.
 """
 
 import torch

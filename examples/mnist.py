@@ -1,9 +1,8 @@
 """A mean-field VAE on static MNIST, against a published run.
 
-The network and optimiser are those of github.com/altosaar/variational-autoencoder, whose log prints
-a test ELBO of
--103.31 and log p(x) of -97.10 nats (128 samples) after about 65,000 steps: 784-256-256-128 and
-back, RMSprop. Set PYRO_VAE_DATA to the folder that has binarized_mnist.npz.
+The network and optimiser are those of github.com/altosaar/variational-autoencoder: 784-256-256-128
+and back, RMSprop. Its log prints a test ELBO of -103.31 and log p(x) of -97.10 nats (128 samples)
+after about 65,000 steps. Set PYRO_VAE_DATA to the folder that has binarized_mnist.npz.
 """
 
 import time
@@ -32,8 +31,7 @@ def main(
         mnist.train[:rows],
         epochs=epochs,
         batch_size=128,
-        # the published loss is a sum over the batch, ours a mean: its eps is divided by the batch
-        # size
+        # the published loss is a sum over the batch and ours a mean, so eps is divided by 128
         optimizer=partial(torch.optim.RMSprop, lr=1e-3, centered=True, eps=1e-8 / 128),
         validation=mnist.validation[:rows],
         seed=0,

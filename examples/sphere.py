@@ -1,6 +1,6 @@
-"""A latent that is a direction: von Mises-Fisher against normal q, at the same number of degrees of freedom.
+"""A latent that is a direction: von Mises-Fisher q against normal q (Davidson et al., 2018).
 
-A normal prior pulls every q towards one point, the origin; on a sphere no point is special, and the
+A normal prior pulls every q towards one point, the origin. On a sphere no point is special, and the
 uniform prior costs only what q knows. The sphere of R³ has two degrees of freedom, so the normal
 latent has two dimensions. (Davidson, Falorsi, De Cao, Kipf & Tomczak, 2018)
 """
@@ -33,9 +33,8 @@ def main(
             likelihood=pv.Bernoulli((1, 8, 8), given=d),
             variational=family(d, given=(1, 8, 8)),
         )
-        warm = pv.KLWeight(
-            pv.Objective(vae), pv.linear(300)
-        )  # without it the sphere collapses to its prior
+        # without a warm-up q on the sphere collapses to its prior
+        warm = pv.KLWeight(pv.Objective(vae), pv.linear(300))
         pv.fit(
             vae,
             digits.train,

@@ -1,9 +1,9 @@
-"""One argument swapped at a time on static MNIST: the prior, and q, at the same network, budget and test images.
+"""One argument swapped at a time on static MNIST: first the prior, then q.
 
-The networks are the gated ones of Tomczak & Welling (2018), whose VampPrior of 500 pseudo-inputs
-takes log p(x) from
--88.56 to -85.57 nats after some hundred epochs with early stopping; here the last iterate is
-measured. Set PYRO_VAE_DATA to the folder that has binarized_mnist.npz.
+Network, budget and test images stay the same. The networks are the gated ones of Tomczak & Welling
+(2018). Their VampPrior of 500 pseudo-inputs takes log p(x) from -88.56 to -85.57 nats, after some
+hundred epochs with early stopping. Here the last iterate is measured. Set PYRO_VAE_DATA to the
+folder that has binarized_mnist.npz.
 
     python examples/static_mnist.py                   # all
     python examples/static_mnist.py 50 standard vamp  # epochs, and which
@@ -90,8 +90,8 @@ def main(
         found[name] = pv.diagnostics.log_evidence(vae, test, num_samples=k, compile=True).value
         error = found[name].std() / math.sqrt(len(test))
         print(
-            f"{name:10} log p(x) {found[name].mean():.2f} ± {error:.2f}, validation ELBO {history.elbo[-1]:.2f}, "
-            f"{sum(history.seconds) / 60:.1f} minutes",
+            f"{name:10} log p(x) {found[name].mean():.2f} ± {error:.2f}, "
+            f"validation ELBO {history.elbo[-1]:.2f}, {sum(history.seconds) / 60:.1f} minutes",
             flush=True,
         )
     for name in names[1:]:
@@ -99,8 +99,8 @@ def main(
         error = gain.std() / math.sqrt(len(gain))
         print(f"{name} against {names[0]}: {gain.mean():+.2f} ± {error:.2f} nats, paired")
     print(
-        f"static MNIST, {len(x)} training images, {len(test)} of the test split evenly spaced, L_{k}, "
-        f"last of {epochs} epochs"
+        f"static MNIST, {len(x)} training images, {len(test)} of the test split evenly spaced, "
+        f"L_{k}, last of {epochs} epochs"
     )
     return found
 

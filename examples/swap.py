@@ -1,12 +1,14 @@
-"""Priors × likelihoods × variationals on the same data, compared by log p(x): each swap is one line.
+"""Priors × likelihoods × variationals on the same data, compared by log p(x). A swap is one line.
 
-The data are images whose pixels are rounded to 17 levels, 0 to 16, as the digits come. All
-likelihoods here are distributions over those levels, so their log p(x) may be compared; with one of
-binarised or grey pixels it may not.
+The data are images with pixels rounded to 17 levels, 0 to 16, as the digits come. All likelihoods
+here are distributions over those levels, so their log p(x) may be compared. They may not be
+compared with log p(x) of binarised or grey pixels.
 
     python examples/swap.py             # the digits of scikit-learn
     python examples/swap.py digits 300  # with more epochs, which the richer priors ask for
-    python examples/swap.py mnist       # 5,000 rows of MNIST, in the folder that PYRO_VAE_DATA names; about an hour
+    python examples/swap.py mnist       # 5,000 rows of MNIST, about an hour
+
+MNIST is looked for in the folder that PYRO_VAE_DATA names.
 """
 
 import sys
@@ -46,7 +48,8 @@ def main(
     data = pv.data.load(name)
     x, x_test = ((16 * d).round() for d in (data.train[:rows], data.test[:tests]))
     print(
-        f"{name}, {len(x)} rows, {epochs} epochs; log p(x) in nats, L_{num_samples} of {len(x_test)} test data\n"
+        f"{name}, {len(x)} rows, {epochs} epochs; log p(x) in nats, L_{num_samples} of "
+        f"{len(x_test)} test data\n"
     )
     print(f"{'':40}" + "".join(f"{'q: ' + q:>18}" for q in VARIATIONALS))
 

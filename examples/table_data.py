@@ -1,9 +1,10 @@
-"""Tables with missing cells: 30 % of them hidden at random, and imputed from the posterior by importance weights.
+"""Tables with missing cells, imputed from the posterior by importance weights.
 
-The tables are real, and mixed: numbers, brought to mean 0 and scale 1 by their observed cells, and
-one column of classes. The error is the root mean square over the hidden cells of the numbers
-(RMSE). The network, its size and its training were chosen, once for all tables, by the error on
-further observed cells that were hidden for that.
+30 % of the cells are hidden at random. The tables are real and mixed: columns of numbers and one
+column of classes. Numbers are brought to mean 0 and scale 1 by their observed cells. The error is
+the root mean square over the hidden cells of the numbers (RMSE). The network, its size and its
+training were chosen once for all tables. They were chosen by the error on further observed cells,
+which were hidden for that.
 """
 
 import warnings
@@ -50,7 +51,8 @@ def vae(numbers: int, classes: int) -> pv.VAE:
 
 def main(epochs: int = 400, masks: int = 5, num_samples: int = 1000) -> dict[str, Tensor]:
     print(
-        f"{'RMSE over hidden cells':24}{'column means':>18}{'IterativeImputer':>20}{'VAE':>18}{'classes right':>16}"
+        f"{'RMSE over hidden cells':24}{'column means':>18}{'IterativeImputer':>20}"
+        f"{'VAE':>18}{'classes right':>16}"
     )
     found = {}
     for name, (numbers, classes) in tables().items():

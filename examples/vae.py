@@ -1,4 +1,4 @@
-"""A VAE as Pyro has it: a model, a guide, and the loop of stochastic variational inference written out."""
+"""A VAE as Pyro has it: a model, a guide, and the loop of SVI written out."""
 
 import pyro
 import torch

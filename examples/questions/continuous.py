@@ -1,13 +1,12 @@
 # %% [markdown]
 # # Why is the latent space continuous?
-# Because the KL term asks for it: averaged over the data, it is
+# Because the KL term asks for it. Averaged over the data, it is
 #
-#     mean KL(q(z|x) ‖ p(z)) = information of z about x + KL(q(z) ‖ p(z)),     q(z) = mean of q(z|x)
-# over the data
+#     mean KL(q(z|x) ‖ p(z)) = information of z about x + KL(q(z) ‖ p(z))
 #
-# The first part widens each q(z|x), so that it overlaps its neighbours; the second lays all of them
-# together over the prior, without holes. Here the same VAE is trained with that term weighted by
-# beta = 0, 0.1 and 1.
+# where q(z) is the mean of q(z|x) over the data. Pressing the first part down widens each q(z|x),
+# until it overlaps its neighbours. Pressing the second part down lays all of them together over the
+# prior, without holes. Here the same VAE is trained with that term weighted by beta = 0, 0.1 and 1.
 
 # %%
 from pathlib import Path
@@ -44,10 +43,13 @@ for beta in BETAS:
     )
 
 # %% [markdown]
-# Some numbers for each. Holes: the share of draws of the prior at a place where q(z) is less than a
-# tenth of p(z); the prior goes there, the data hardly do. Outside: the share of the data whose z is
-# further than 3 from the centre, where the prior has 1 % of its draws. log p(x) of new digits: how
-# well draws of the prior, decoded, explain them.
+# Some numbers for each:
+#
+# - Holes: the share of draws of the prior at a place where q(z) is less than a tenth of p(z). The
+#   prior goes there, and the data hardly do.
+# - Outside: the share of the data with a z further than 3 from the centre. The prior has 1 % of its
+#   draws there.
+# - log p(x) of new digits: how well decoded draws of the prior explain them.
 
 
 # %%
@@ -89,8 +91,8 @@ for beta, vae in vaes.items():
     )
 
 # %% [markdown]
-# A straight line from one datum to another: what is decoded on the way, and how empty the emptiest
-# place on it is.
+# A straight line from one datum to another. What is decoded on the way, and how empty is the
+# emptiest place on it?
 
 # %%
 ends = x[[0, 6]]
@@ -105,7 +107,8 @@ for beta, vae in vaes.items():
     z = torch.lerp(one, other, torch.linspace(0, 1, 12)[:, None])
     lines[beta] = pv.reconstruct(vae, ends[:1].expand(12, -1, -1, -1), at={"z": z})["x"]
     print(
-        f"beta {beta:3g}: on the way log q(z) falls by {dips[beta]:.1f} nats below its ends (median of 100 lines)"
+        f"beta {beta:3g}: on the way log q(z) falls by {dips[beta]:.1f} nats below its ends "
+        "(median of 100 lines)"
     )
 
 # %%

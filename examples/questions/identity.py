@@ -1,11 +1,11 @@
 # %% [markdown]
 # # Why compare q(z|x) with p(z|x)?
-# Because what the ELBO lacks to log p(x) is exactly that comparison, for every single x:
+# Because the ELBO falls short of log p(x) by exactly that comparison, for every single x:
 #
 #     log p(x) = ELBO(x) + KL(q(z|x) ‖ p(z|x))
 #
-# Here each of the three is measured on its own, while a VAE trains: log p(x) and the KL by sums
-# over a grid of z, the ELBO by drawing z from q.
+# Here each of the three is measured on its own while a VAE trains. log p(x) and the KL are sums
+# over a grid of z. The ELBO is an average over draws of z from q.
 
 # %%
 from pathlib import Path
@@ -61,7 +61,8 @@ def train(vae, when):
 
 def table(found):
     print(
-        "epoch   log p(x) =     ELBO  +    KL     largest error over the data, in nats and in standard errors"
+        "epoch   log p(x) =     ELBO  +    KL     "
+        "largest error over the data, in nats and in standard errors"
     )
     for epoch, m in found.items():
         means = [m[name].mean().item() for name in ("log p(x)", "ELBO", "KL")]
@@ -78,8 +79,8 @@ together = train(make(), EPOCHS)
 table(together)
 
 # %% [markdown]
-# Now p is frozen after 30 epochs, and q alone is trained from a fresh start. log p(x) cannot move,
-# so every nat that the ELBO gains is a nat that the KL loses.
+# Now p is frozen after 30 epochs, and q alone is trained from a fresh start. log p(x) cannot move.
+# So every nat that the ELBO gains is a nat that the KL loses.
 
 # %%
 vae = make()
@@ -93,7 +94,8 @@ first, last = alone[0], alone[ALONE[-1]]
 gain, loss = (last["ELBO"] - first["ELBO"]).mean().item(), (first["KL"] - last["KL"]).mean().item()
 closer = (last["KL"] < first["KL"]).double().mean().item()
 print(
-    f"the ELBO gained {gain:.3f} nats, the KL lost {loss:.3f}; it fell for {100 * closer:.0f} % of the data"
+    f"the ELBO gained {gain:.3f} nats, the KL lost {loss:.3f}; "
+    f"it fell for {100 * closer:.0f} % of the data"
 )
 
 # %%

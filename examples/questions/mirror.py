@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Do encoder and decoder mirror each other?
-# The encoder is trained towards p(z|x), which follows from the decoder, good or bad. So a small
-# KL(q(z|x) ‖ p(z|x)) says that the encoder fits its decoder, and not that either is any good. Here
-# one is frozen and the other trained.
+# The encoder is trained towards p(z|x), and p(z|x) follows from the decoder, good or bad. So a
+# small KL(q(z|x) ‖ p(z|x)) says that the encoder fits its decoder. It does not say that either is
+# any good. Here one is frozen and the other trained.
 
 # %%
 from pathlib import Path
@@ -54,8 +54,8 @@ train(good, digits.train)
 measure("both trained", good)
 
 # %% [markdown]
-# A bad decoder, which has only ever seen digits turned by a quarter, frozen; with a new encoder,
-# before and after the encoder alone is trained on digits that stand upright.
+# A bad decoder, frozen. It has only ever seen digits turned by a quarter. It gets a new encoder,
+# and the encoder alone is trained on digits that stand upright.
 
 # %%
 pair = make()
@@ -67,8 +67,7 @@ train(pair, digits.train)
 measure("bad decoder, encoder trained", pair)
 
 # %% [markdown]
-# The reverse: the good decoder with an encoder at random, frozen; before and after the decoder
-# alone is trained.
+# The reverse: a random encoder, frozen, with the good decoder. The decoder alone is trained.
 
 # %%
 good.variational = pv.Normal(2, given=(1, 8, 8)).requires_grad_(False)

@@ -1,14 +1,14 @@
 # %% [markdown]
 # # Would comparing q(x|z) with p(x|z) do as well?
-# Encoder and data together are a joint distribution of x and z, q(x,z) = data(x) q(z|x); prior and
-# decoder are another, p(x,z) = p(z) p(x|z). The distance between the two can be split in two ways:
+# Encoder and data together are a joint distribution of x and z, q(x,z) = data(x) q(z|x). Prior and
+# decoder are another, p(x,z) = p(z) p(x|z). The KL between the two can be split in two ways:
 #
 #     KL(q(x,z) ‖ p(x,z)) = mean KL(q(z|x) ‖ p(z|x)) + KL(data ‖ p(x))
 #                         = KL(q(z) ‖ p(z))          + mean KL(q(x|z) ‖ p(x|z))
 #
 # The last term compares the decoder with the encoder turned round, q(x|z) = data(x) q(z|x) / q(z).
-# It is a fair question why one would not minimise that, and nothing else. Here one pair is trained
-# with both terms (which is the ELBO) and one with the last term alone.
+# Why not minimise that, and nothing else? Here one pair is trained with both terms, which is the
+# ELBO, and one with the last term alone.
 
 # %%
 from pathlib import Path
@@ -38,8 +38,8 @@ def make(prior):
 
 
 # %% [markdown]
-# mean KL(q(x|z) ‖ p(x|z)) = mean of log q(x|z) - log p(x|z), where for N data q(xᵢ|z) = q(z|xᵢ) /
-# Σⱼ q(z|xⱼ).
+# mean KL(q(x|z) ‖ p(x|z)) is the mean of log q(x|z) - log p(x|z). For N data,
+# q(xᵢ|z) = q(z|xᵢ) / Σⱼ q(z|xⱼ).
 
 
 # %%
@@ -62,8 +62,8 @@ pv.fit(both, x, **how)
 pv.fit(second, x, **how, objective=SecondTermOnly(second))
 
 # %% [markdown]
-# The four terms; log p(x), which the first two need, by a sum over a grid. KL(data ‖ p(x)) is large
-# in any case: it is what a distribution that allows other digits than just these 600 has to pay.
+# The four terms. The first two need log p(x), which is a sum over a grid. KL(data ‖ p(x)) is large
+# in any case: a distribution that allows other digits than just these 600 has to pay for that.
 
 # %%
 names = ("posterior", "evidence", "marginal", "likelihood")
@@ -81,9 +81,9 @@ measure("both terms", both)
 measure("second term only", second)
 
 # %% [markdown]
-# The proof that p(z) does not occur in the second term: give the pair another prior and measure
-# again. Not one digit of that term moves, so minimising it cannot teach encoder or decoder anything
-# about p(z).
+# Here is the proof that p(z) does not occur in the second term. Give the pair another prior and
+# measure again. Not one digit of that term moves, so minimising it cannot teach encoder or decoder
+# anything about p(z).
 
 # %%
 other = make(pv.Normal(2, loc=torch.tensor([5.0, 5.0]), scale=1.0))
@@ -91,7 +91,8 @@ other.likelihood, other.variational = both.likelihood, both.variational
 measure("both terms, prior moved", other)
 
 print(
-    f"{'nats per datum':26}{'KL(q(z|x)‖p(z|x)) + KL(data‖p(x))':>36}{'KL(q(z)‖p(z)) + KL(q(x|z)‖p(x|z))':>38}"
+    f"{'nats per datum':26}{'KL(q(z|x)‖p(z|x)) + KL(data‖p(x))':>36}"
+    f"{'KL(q(z)‖p(z)) + KL(q(x|z)‖p(x|z))':>38}"
 )
 for name, row in found.items():
     print("{:26}{:17.2f} + {:16.2f}{:19.2f} + {:16.2f}".format(name, *row.values()))

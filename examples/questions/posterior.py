@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Where does p(z|x) come from, if we only have a decoder?
-# From Bayes' rule. The decoder says p(x|z), the prior says p(z); multiply them at every z, and
-# divide by the sum so that the result is a distribution over z. With two latents the z are points
+# From Bayes' rule. The decoder says p(x|z), and the prior says p(z). Multiply them at every z, and
+# divide by the sum, so that the result is a distribution over z. With two latents the z are points
 # of a grid, and the sum can be done.
 
 # %%
@@ -39,13 +39,11 @@ with torch.no_grad():
     log_likelihood = vae.likelihood(z[:, None]).log_prob(x)  # log p(x|z), [grid points, data]
 
 log_joint = log_prior + log_likelihood
-log_evidence = torch.logsumexp(
-    log_joint + cell.log(), 0
-)  # log p(x): the sum that Bayes' rule divides by
+log_evidence = torch.logsumexp(log_joint + cell.log(), 0)  # log p(x), the sum to divide by
 log_posterior = log_joint - log_evidence  # log p(z|x)
 
 # %% [markdown]
-# Two checks. p(x) is also the average of p(x|z) over draws of the prior; and the library's grid
+# Two checks. p(x) is also the average of p(x|z) over draws of the prior. And the library's grid
 # does the same sum.
 
 # %%
@@ -56,8 +54,8 @@ grid = pv.diagnostics.grid_posterior(vae, x, size=SIZE, bounds=(-5.0, 5.0))
 error = (grid.log_evidence - log_evidence).abs().max().item()
 
 # %% [markdown]
-# Now the encoder: q(z|x) on the same grid, and how far it is from p(z|x), KL(q‖p) = Σ q (log q -
-# log p).
+# Now the encoder: q(z|x) on the same grid, and how far it is from p(z|x),
+# KL(q‖p) = Σ q (log q - log p).
 
 # %%
 with torch.no_grad():
