@@ -2,12 +2,13 @@
 
     PYRO_VAE_DATA=folder python benchmarks/epoch.py [--rounds 5] [--rows 60000]
 
-Two races, for Pyro's example and Pythae have sizes of their own and the others take those. Every
-turn reads the files, builds the model and the loader, and trains for one epoch of the 60,000
-training images. Ours and plain PyTorch binarise anew in every batch, which the rivals do not do;
-ours measures the ELBO at the end as well. Pyro's example is timed without what it does on the test
-set. "ours, compiled" leaves out what its first epoch took more than its second; with compiling,
-that is in: from the compiler's cache on disk, but for the first call.
+There are two races, because Pyro's example and Pythae have sizes of their own. The others take
+those. Every turn reads the files, builds the model and the loader, and trains for one epoch of the
+60,000 training images. Ours and plain PyTorch binarise anew in every batch. The rivals do not. Ours
+measures the ELBO at the end as well. Pyro's example is timed without what it does on the test set.
+
+"ours, compiled" leaves out the time by which its first epoch was longer than its second. "ours,
+compiled, with compiling" includes it. Except at the first call, compiling reads the cache on disk.
 """
 
 import os
@@ -40,7 +41,11 @@ def images(rows: int) -> Tensor:
 
 
 def our_fit(shape: Shape, rows: int, device: str, compiled: bool, whole: bool) -> Turn:
-    """Files to weights; compiled, less what the first of two epochs took more than the second, unless `whole`."""
+    """Files to weights.
+
+    Compiled, it trains two epochs. Unless `whole`, it leaves out the time by which the first was
+    longer than the second.
+    """
 
     def turn(steps: int) -> float:
         start = time.perf_counter()
@@ -65,7 +70,7 @@ def our_fit(shape: Shape, rows: int, device: str, compiled: bool, whole: bool) -
 
 
 def plain(shape: Shape, rows: int, device: str) -> Turn:
-    """The network of pytorch/examples on data in memory, with fused Adam: what one writes by hand who minds speed."""
+    """The network of pytorch/examples, written by hand for speed: data in memory, fused Adam."""
 
     def turn(steps: int) -> None:
         x, loss = images(rows).to(device), Plain(shape).to(device)
@@ -83,7 +88,7 @@ def plain(shape: Shape, rows: int, device: str) -> Turn:
 
 
 class MNISTCached(MNIST):
-    """pyro, examples/vae/utils/mnist_cached.py: scaled and flattened once, and read a row at a time."""
+    """pyro, examples/vae/utils/mnist_cached.py: scaled and flattened once, then read by row."""
 
     def __init__(self, root: str, train: bool):
         super().__init__(root, train=train, download=True)
@@ -106,7 +111,7 @@ def cached(root: str) -> tuple[Dataset, dict]:
 
 
 def transformed(root: str) -> tuple[Dataset, dict]:
-    """pyro, tutorial/source/vae.ipynb: torchvision's images one by one through `ToTensor`, in a worker."""
+    """pyro, tutorial/source/vae.ipynb: a worker puts images through `ToTensor`, one by one."""
     to_tensor = torchvision.transforms.ToTensor()
     MNIST(root, train=False, transform=to_tensor, download=True)
     return MNIST(root, train=True, transform=to_tensor, download=True), {"num_workers": 1}
@@ -126,7 +131,7 @@ def pyro_example(shape: Shape, rows: int, device: str, data: Callable) -> Turn:
 
 
 def pythae(shape: Shape, rows: int, device: str) -> Turn:
-    """pythae, README "Launching a model training", with the networks it builds by itself: 784-512-latent and back."""
+    """pythae, README "Launching a model training", its networks: 784-512-latent and back."""
     from pythae.models import VAE, VAEConfig
     from pythae.pipelines import TrainingPipeline
     from pythae.trainers import BaseTrainerConfig
@@ -183,7 +188,10 @@ def main(argv: list[str] | None = None) -> dict[str, tuple[dict[str, Row], dict[
     for name, shape in RACES.items():
         makers = chosen(contestants(name, rows, args.device), args.only)
         table, missing = race(makers, ours=OURS, rounds=rounds, device=args.device)
-        title = f"{name}: {shape}; s from files to weights after an epoch of {rows} images, {rounds} rounds"
+        title = (
+            f"{name}: {shape}; s from files to weights after an epoch of {rows} images, "
+            f"{rounds} rounds"
+        )
         show(title, HEAD, milliseconds(table, scale=1), missing, args.markdown)
         found[name] = table, missing
     pyro.clear_param_store()

@@ -1,12 +1,14 @@
-"""L_5000 of 1,000 images and AIS, 16 chains x 100 steps, of 100: images a second, share of the floor, peak memory.
+"""log p(x) by L_5000 and by AIS: images a second, share of the floor, and peak memory.
 
     python benchmarks/evidence.py [--rounds 3] [--images 1000] [--annealed 100] [--device cuda]
 
-The network is that of Burda et al., 784-200-200-50, its weights as they were initialised. The floor
-is the matrix products of the decoder alone, for each draw (L_5000), or forward and back to z at
-each leapfrog step of the run and of its pilot (AIS), in pieces of the size that suits them best;
-shares are of the faster floor. Every turn is a process of its own; peak memory is what it takes
-beyond the model and the data.
+L_5000 is of 1,000 images. AIS has 16 chains x 100 steps and is of 100 images. The network is that
+of Burda et al., 784-200-200-50, with its weights as they were initialised.
+
+The floor is the matrix products of the decoder alone, in pieces of the size that suits them best.
+For L_5000 they are for each draw. For AIS they are forward and back to z, at each leapfrog step of
+the run and of its pilot. Shares are of the faster floor. Every turn is a process of its own. Peak
+memory is what it takes beyond the model and the data.
 """
 
 import argparse
@@ -64,7 +66,7 @@ def products(rows: int, backward: bool, library: str, device: str) -> Callable[[
 def floor(
     rows: int, evaluations: int, backward: bool, library: str, device: str
 ) -> Callable[[], None]:
-    """Products of `rows` rows, `evaluations` times, in the pieces that took least a row when tried."""
+    """Products of `rows` rows, `evaluations` times, in the pieces that were fastest when tried."""
     cost = {}
     for piece in sorted({min(rows, piece) for piece in PIECES}):
         run = products(piece, backward, library, device)
@@ -86,7 +88,7 @@ def floor(
 
 
 def get_nll(x: Tensor, draws: int, device: str) -> Callable[[], float]:
-    """pythae, `VAE.get_nll`, without gradients, at the batch size that took least when tried on an image."""
+    """pythae, `VAE.get_nll`, without gradients, at the batch size that was fastest when tried."""
     model = pythae_vae(SHAPE).to(device)
     model.eval()
 

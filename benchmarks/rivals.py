@@ -1,4 +1,4 @@
-"""Ours and its rivals on networks of one size, each rival written as its own documentation recommends."""
+"""Ours and its rivals on networks of one size. Rivals are written as their documentation says."""
 
 import contextlib
 import itertools
@@ -26,7 +26,7 @@ LEARNING_RATE = 1e-3
 
 
 class Shape(NamedTuple):
-    """The network 784-hidden-latent and back, or the convolutional one, its batch, and k of the bound."""
+    """A network, 784-hidden-latent and back or convolutional, its batch, and k of the bound."""
 
     hidden: tuple[int, ...]
     latent: int
@@ -109,7 +109,10 @@ def decoder(shape: Shape) -> nn.Sequential:
 
 
 class Plain(nn.Module):
-    """pytorch/examples, vae/main.py; its two heads are one product here and its sigmoid is in the loss, both faster."""
+    """pytorch/examples, vae/main.py.
+
+    Two things are faster here: its two heads are one product, and its sigmoid is in the loss.
+    """
 
     def __init__(self, shape: Shape):
         super().__init__()
@@ -151,7 +154,10 @@ class _Heads(nn.Module):
 
 
 class PyroExample(nn.Module):
-    """pyro, examples/vae/vae.py: its model, guide and two heads; `logits` for its sigmoid left to the density."""
+    """pyro, examples/vae/vae.py: its model, guide and two heads.
+
+    With `logits` its sigmoid is left to the density.
+    """
 
     def __init__(self, shape: Shape, name: str = "", logits: bool = False):
         super().__init__()
@@ -193,7 +199,10 @@ def pyro_svi(
 
 
 def numpyro_svi(shape: Shape, device: str):
-    """numpyro, examples/vae.py: stax networks under `numpyro.module`; its sigmoid is left to the density here."""
+    """numpyro, examples/vae.py: stax networks under `numpyro.module`.
+
+    Its sigmoid is left to the density here.
+    """
     import jax
     import numpyro
     import numpyro.distributions as ndist
@@ -254,7 +263,7 @@ def numpyro_svi(shape: Shape, device: str):
 
 
 def pythae_vae(shape: Shape):
-    """pythae, README "Defining your own autoencoder architectures": its VAE, or its IWAE for k > 1."""
+    """pythae, README "Defining your own autoencoder architectures": VAE, or IWAE for k > 1."""
     from pythae.models import IWAE, VAE, IWAEConfig, VAEConfig
     from pythae.models.base.base_utils import ModelOutput
     from pythae.models.nn import BaseDecoder, BaseEncoder
@@ -283,7 +292,7 @@ def pythae_vae(shape: Shape):
 
 
 def pythae_step(shape: Shape, x: Tensor, device: str) -> Callable[[Tensor], float]:
-    """The body of the loop of its `BaseTrainer.train_step`, with the trainer's own optimiser step."""
+    """The body of the loop of `BaseTrainer.train_step`, with the trainer's own optimiser step."""
     model = pythae_vae(shape)
     from pythae.data.datasets import BaseDataset
     from pythae.trainers import BaseTrainer, BaseTrainerConfig
@@ -327,7 +336,7 @@ def quiet():
 
 
 def onednn() -> bool:
-    """Whether torch has, beside what `torch.mm` calls, oneDNN's products, which may be the faster ones on a CPU."""
+    """Whether torch has oneDNN's products. They may be faster than those of `torch.mm`."""
     return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
@@ -337,7 +346,7 @@ def through_onednn(x: Tensor, w: Tensor) -> Tensor:
 
 
 def products(shape: Shape, device: str, library: str = "mm") -> Callable[[], None]:
-    """The floor: all matrix products and convolutions of a step, forward and backward, and nothing else."""
+    """The floor: the matrix products and convolutions of a step alone, forward and backward."""
     body, width = layers(shape)
     encoder = [*body, nn.Linear(width, 2 * shape.latent)]
     work = [_product(*sized, shape.batch, device, library) for sized in _sized(encoder, EVENT)]
@@ -357,7 +366,7 @@ def products(shape: Shape, device: str, library: str = "mm") -> Callable[[], Non
 
 
 def _sized(modules, event: tuple[int, ...], needs: bool = False):
-    """Each layer that has weights, its shapes, and whether what goes in needs a gradient."""
+    """Each layer that has weights, its shapes, and whether its input needs a gradient."""
     x = torch.zeros(1, *event)
     for module in modules:
         y = module(x).detach()

@@ -1,12 +1,12 @@
-"""Time and peak memory of training against the rows of the data, the latents, k of the bound, and the batch.
+"""Time and peak memory of training against rows of data, latents, k of the bound, and batch.
 
-    python benchmarks/scaling.py [--rounds 3] [--rows 1000 10000 100000 1000000] [--figure
-    scaling.png] [--eager]
+    python benchmarks/scaling.py [--rounds 3] [--rows 1000 10000 100000 1000000]
+        [--figure scaling.png] [--eager]
 
-784-400-20 on zeros and ones, batch 128, compiled unless `--eager`. Against the rows it is `fit`,
-the second of two epochs; else a step. Every turn is a process of its own; its peak memory is what
-it takes beyond the imports: network, data (3.1 kB a row), and what the compiler left in memory; for
-`fit` what the compiler took in passing as well.
+The network is 784-400-20 on zeros and ones, at batch 128, compiled unless `--eager`. Against the
+rows it times the second of two epochs of `fit`, else a step. Every turn is a process of its own.
+Its peak memory is what it takes beyond the imports: the network, the data (3.1 kB a row), and what
+the compiler left in memory. For `fit` it includes what the compiler took in passing.
 """
 
 import argparse
@@ -107,7 +107,7 @@ def cells(table: dict, axis: str) -> list[list[str]]:
 
 
 def draw(tables: dict, path: str) -> None:
-    """One figure: above the time of a step, below the peak memory, a column for what is varied."""
+    """One figure: the time of a step above, the peak memory below, a column for what is varied."""
     import matplotlib
 
     matplotlib.use("Agg")

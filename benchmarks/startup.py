@@ -1,6 +1,8 @@
-"""The import of pyro_vae beside that of what it stands on, and of NumPyro and Pythae, each in a process of its own.
+"""The import of pyro_vae beside that of its dependencies, of NumPyro and of Pythae.
 
-python benchmarks/startup.py [--rounds 15]
+Each is a process of its own.
+
+    python benchmarks/startup.py [--rounds 15]
 """
 
 import subprocess

@@ -1,12 +1,12 @@
-"""One training step (loss, gradients, update) of ours and its rivals, and the floor, its matrix products alone.
+"""One training step of ours and of its rivals, and the floor, which is its matrix products alone.
 
     python benchmarks/step.py [--shapes mlp iwae iwae-5 conv wide] [--rounds 30] [--steps 20]
     [--device cuda]
 
-Networks, likelihood and data (zeros and ones in memory, float32) are the same in all; validation is
-off in all. Where rivals come from is said in `rivals.py`. There are two floors on a CPU: torch's
-own `mm`, which the plain loops call, and oneDNN's products, which use AVX-512 where that does not.
-Leave OMP_NUM_THREADS alone: JAX does not heed it.
+A step is loss, gradients and update. Networks, likelihood and data (zeros and ones in memory,
+float32) are the same for all. Validation is off for all. `rivals.py` says where rivals come from.
+A CPU has two floors: torch's own `mm`, which the plain loops call, and oneDNN's products, which use
+AVX-512 where `mm` does not. Leave OMP_NUM_THREADS alone, because JAX does not heed it.
 """
 
 import os
@@ -60,7 +60,7 @@ def cycle(step: Callable[[Tensor], object], x: Tensor) -> Turn:
 
 
 def descent(loss: nn.Module, x: Tensor) -> Turn:
-    """Steps of torch's fused Adam down a module whose call is the loss."""
+    """Steps of torch's fused Adam. The module's call is the loss."""
     optimizer = torch.optim.Adam(loss.parameters(), lr=LEARNING_RATE, fused=True)
 
     def step(batch: Tensor) -> None:
@@ -85,7 +85,10 @@ def our_svi(shape: Shape, x: Tensor, device: str) -> Turn:
 
 
 def our_fit(shape: Shape, x: Tensor, device: str) -> Turn:
-    """The second epoch of `fit`, what it measures at the end included; compiling and capturing are in the first."""
+    """The second epoch of `fit`, with what it measures at the end.
+
+    Compiling and capturing are in the first.
+    """
     vae = ours(shape).to(device)
     rows = x.flatten(0, 1)
 
@@ -116,7 +119,10 @@ def stock(shape: Shape, x: Tensor, device: str, **options) -> Turn:
 
 
 def numpyro_update(shape: Shape, x: Tensor, device: str, scan: bool) -> Turn:
-    """`jit(svi.update)` a batch at a time, or as numpyro's examples/vae.py has it, all batches in one jitted loop."""
+    """`jit(svi.update)` a batch at a time, or all batches in one jitted loop.
+
+    The loop is as numpyro's examples/vae.py has it.
+    """
     svi = numpyro_svi(shape, device)
     import jax
 

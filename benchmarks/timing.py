@@ -1,4 +1,4 @@
-"""Contestants timed in turn: every round has all of them, in an order that rotates, so that a noisy machine is fair."""
+"""Contestants timed in turn. Each round has all of them in a new order, so that noise is fair."""
 
 import argparse
 import contextlib
@@ -53,13 +53,14 @@ def race(
     """Time the contestants against each other.
 
     Arguments:
-        makers: By name, what builds a contestant: a callable that takes so many steps, and may
-            return the seconds itself. One that raises `ImportError` is left out.
-        ours: The name that the ratios are to.
+        makers: By name, a function that builds a contestant. A contestant is a callable that takes
+            so many steps, and may return the seconds itself. One that raises `ImportError` is left
+            out.
+        ours: The name of the contestant that all are compared with.
         rounds: How many times each has its turn.
         steps: Steps in a turn.
         warm: Steps before each turn that are not timed.
-        rehearse: Take a first step before the rounds; a contestant that is a process of its own
+        rehearse: Take a first step before the rounds. A contestant that is a process of its own
             needs none.
         device: Where they run.
 
@@ -145,7 +146,7 @@ def show(
     missing: Mapping[str, str],
     markdown: bool,
 ):
-    """Print a table, the first column words and the others numbers, and below it who is missing."""
+    """Print a table of words and then numbers, and below it who is missing."""
     table = [["", *head], *cells]
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
     lines = [
@@ -191,7 +192,7 @@ def parser(doc: str, *, rounds: int) -> argparse.ArgumentParser:
 
 
 def chosen(makers: Mapping[str, Callable], only: Sequence[str]) -> dict[str, Callable]:
-    """The contestants that `--only` names; all if it names none."""
+    """The contestants that `--only` names, or all."""
     found = {
         name: make
         for name, make in makers.items()
@@ -225,7 +226,7 @@ def machine(device: str = "cpu") -> str:
 
 
 def worker(script: str, **options: object) -> dict:
-    """Run `python script --worker JSON` in a process of its own, and read the JSON that it prints last.
+    """Run `python script --worker JSON` as a process, and read the JSON that it prints last.
 
     Raises:
         RuntimeError: if it fails.
@@ -245,7 +246,9 @@ def require(package: str) -> None:
 
 
 class Peak:
-    """The peak memory of a block beyond what was held before it, in MB: resident, or allocated on the device.
+    """The peak memory of a block beyond what was held before it, in MB.
+
+    It is resident memory, or what is allocated on the device.
 
     Example:
         >>> with Peak() as peak:
@@ -258,7 +261,7 @@ class Peak:
         self.device = device
 
     def __enter__(self) -> "Peak":
-        # what was freed but not given back would be taken for held
+        # memory that was freed but not given back would count as held
         with contextlib.suppress(AttributeError, OSError):
             ctypes.CDLL(None).malloc_trim(0)
         self.forget()
@@ -268,7 +271,7 @@ class Peak:
         return self
 
     def forget(self) -> None:
-        """Put the high-water mark, which imports and compiling have raised, down to what is held now."""
+        """Lower the high-water mark, which imports and compiling have raised, to what is held."""
         if self.device == "cuda":
             torch.cuda.reset_peak_memory_stats()
         else:

@@ -17,6 +17,12 @@ torch.set_default_dtype(torch.float64)
 torch.manual_seed(7)
 
 
+def list_parameters():
+    if "pyro" not in sys.modules:
+        return []
+    return sorted(sys.modules["pyro"].get_param_store().keys())
+
+
 def state():
     return {{
         "validation": torch.distributions.Distribution._validate_args,
@@ -26,7 +32,7 @@ def state():
         "python": random.getstate(),
         "threads": torch.get_num_threads(),
         "grad": torch.is_grad_enabled(),
-        "store": sorted(sys.modules["pyro"].get_param_store().keys()) if "pyro" in sys.modules else [],
+        "store": list_parameters(),
     }}
 
 

@@ -24,22 +24,29 @@ SHORT = {
 }
 
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:__array__ implementation:DeprecationWarning"
-)  # matplotlib, of tensors
+# matplotlib, of tensors
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+def put_constant(source: str, name: str, value: object) -> str:
+    """The source with another value for a constant at its top."""
+    line = f"{name} = {value!r}"
+    if isinstance(value, Path):
+        line = f"{name} = Path({str(value)!r})"
+
+    source, replaced = re.subn(rf"^{name} = .*$", lambda _: line, source, flags=re.MULTILINE)
+    assert replaced == 1, name
+    return source
 
 
 @pytest.fixture
 def run(tmp_path):
     def run(name: str) -> dict:
-        """Run a script with its constants at the top replaced; what its cells leave behind."""
+        """Run a script with other constants, and return what its cells leave behind."""
         source = (QUESTIONS / f"{name}.py").read_text()
         for constant, value in (SHORT[name] | {"OUT": tmp_path}).items():
-            value = f"Path({str(value)!r})" if isinstance(value, Path) else repr(value)
-            source, replaced = re.subn(
-                rf"^{constant} = .*$", lambda _: f"{constant} = {value}", source, flags=re.M
-            )  # noqa: B023
-            assert replaced == 1, constant
+            source = put_constant(source, constant, value)
+
         left = {"__name__": "__main__"}
         exec(compile(source, f"{name}.py", "exec"), left)
         assert matplotlib.image.imread(tmp_path / f"{name}.png").std() > 0.05
