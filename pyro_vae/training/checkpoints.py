@@ -1,105 +1,128 @@
-"""Weights, and the state of a run, in safetensors files: whole or not at all, and nothing in them can run code."""
+"""Weights and states in safetensors files. A file is whole or not there, and none can run code."""
 
 import json
 import os
 from pathlib import Path
+from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from pyro_vae.training.kept import join, split
 
-def tensors_of(module: nn.Module) -> dict[str, Tensor]:
+NOTES = "pyro_vae"  # the metadata of a file under which its notes lie
+PAIR = "pair."  # begins the names of a pair's tensors in the checkpoint of a run
+OBJECTIVE = "objective."  # begins the names of those that the objective has beside the pair
+
+
+def list_tensors(module: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers by name, each object once however many names it has."""
-    return {k: v.detach() for k, v in [*module.named_parameters(), *module.named_buffers()]}
-
-
-def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors whose names begin so, by the rest of the name."""
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def keyed(saved, now):
-    """What JSON made of a state: its keys are strings, where those of the state now may be numbers."""
-    if isinstance(saved, dict) and isinstance(now, dict):
-        keys = {str(key): key for key in now}
-        return type(now)(
-            {keys.get(k, k): keyed(v, now.get(keys.get(k, k))) for k, v in saved.items()}
-        )
-    if isinstance(saved, list) and isinstance(now, list) and len(saved) == len(now):
-        return [keyed(a, b) for a, b in zip(saved, now, strict=True)]
-    return saved
+    return dict([*module.named_parameters(), *module.named_buffers()])
 
 
 def copy_into(own: dict[str, Tensor], other: dict[str, Tensor], source: str) -> None:
-    """Copy tensors by name; a ValueError that names the source if they are another pair's."""
-    differing = [k for k in own if k not in other or other[k].shape != own[k].shape] + [
-        k for k in other if k not in own
-    ]
+    """Copy tensors by name.
+
+    Raises:
+        ValueError: if they are those of another pair. It names the source.
+    """
+    differing = [name for name in own if not _has_shape(other.get(name), own[name])]
+    differing += [name for name in other if name not in own]
     if differing:
-        k = differing[0]
-        said = [tuple(t[k].shape) if k in t else "nothing" for t in (own, other)]
+        first = differing[0]
+        expected, got = (_describe_shape(tensors.get(first)) for tensors in (own, other))
         raise ValueError(
-            f"{source} is of another pair: {len(differing)} tensors differ, the first is {k}, "
-            f"expected {said[0]}, got {said[1]}"
+            f"{source} is of another pair: {len(differing)} tensors differ, the first is {first}, "
+            f"expected {expected}, got {got}"
         )
-    for k, v in own.items():
-        v.copy_(other[k])
+
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(other[name])
 
 
-def save_tensors(path: Path, tensors: dict[str, Tensor], notes: dict) -> None:
-    """Write tensors and JSON notes to one safetensors file, which is either there whole or not at all."""
+def _has_shape(tensor: Tensor | None, like: Tensor) -> bool:
+    return tensor is not None and tensor.shape == like.shape
+
+
+def _describe_shape(tensor: Tensor | None) -> str:
+    return "nothing" if tensor is None else str(tuple(tensor.shape))
+
+
+def write_file(path: Path, tensors: dict[str, Tensor], notes: Any) -> None:
+    """Write tensors and notes to one file, which is there whole or not at all."""
     half = path.with_name(path.name + ".part")
-    whole = {k: v.detach().to("cpu", copy=True).contiguous() for k, v in tensors.items()}
-    save_file(whole, half, metadata={"pyro_vae": json.dumps(notes)})
+    # copies, for safetensors refuses tensors that share memory
+    copies = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in tensors.items()}
+
+    save_file(copies, half, metadata={NOTES: json.dumps(notes)})
     os.replace(half, path)
 
 
-def load_tensors(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict]:
-    """Read what `save_tensors` wrote; nothing in such a file can run code.
+def read_file(path: str | os.PathLike) -> tuple[dict[str, Tensor], Any]:
+    """Read the tensors and the notes of a file. Nothing in it can run code.
 
     Raises:
         ValueError: if the file is missing, truncated, corrupted or of another kind.
     """
     try:
-        with safe_open(path, framework="pt") as f:
-            tensors = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118
-            notes = json.loads((f.metadata() or {}).get("pyro_vae", "{}"))
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            metadata = file.metadata() or {}
+        notes = json.loads(metadata.get(NOTES, "{}"))
     except (FileNotFoundError, IsADirectoryError) as error:
         raise ValueError(f"checkpoint: there is no file {path}") from error
     except (SafetensorError, OSError, ValueError) as error:
         raise ValueError(
-            f"checkpoint: {path} is not a whole safetensors file ({error}); it is truncated, corrupted or of another "
-            "kind (pickles are never opened)"
+            f"checkpoint: {path} is not a whole safetensors file ({error}); it is truncated, "
+            "corrupted or of another kind (pickles are never opened)"
         ) from error
     return tensors, notes
+
+
+def write_tree(path: Path, tree: dict) -> None:
+    """Write a tree of tensors and plain values to a file, which is there whole or not at all."""
+    notes, tensors = split(tree)
+    write_file(path, tensors, notes)
+
+
+def read_tree(path: str | os.PathLike) -> dict:
+    """Read what `write_tree` wrote. A file of weights alone gives an empty tree.
+
+    Raises:
+        ValueError: if the file is missing, truncated, corrupted or of another kind.
+    """
+    tensors, notes = read_file(path)
+    return join(notes, tensors)
 
 
 def save_weights(pair: nn.Module, path: str | os.PathLike) -> None:
     """Write the weights of a pair to a safetensors file.
 
     Arguments:
-        pair: The pair, or a part of it, the encoder alone for one.
+        pair: The pair, or a part of it, such as the encoder alone.
         path: The file.
     """
-    save_tensors(Path(path), tensors_of(pair), {})
+    write_file(Path(path), list_tensors(pair), {})
 
 
 def load_weights(pair: nn.Module, path: str | os.PathLike) -> None:
-    """Read the weights of a pair from a file that `save_weights`, or the checkpoint of `fit`, wrote.
+    """Read the weights of a pair from a file of `save_weights`, or from a checkpoint of `fit`.
 
-    Of a checkpoint with `patience` the best weights are read, otherwise the last.
+    From a checkpoint of a run with `patience` it reads the best weights, otherwise the last.
 
     Raises:
-        ValueError: if the file is missing, truncated, or of another pair; it says where they
+        ValueError: if the file is missing, truncated, or of another pair. It says where they
             differ.
     """
-    tensors, _ = load_tensors(path)
-    inner = under("best/", tensors) or under("weights/", tensors)
-    if inner:
-        found = [
-            {k.removeprefix(p): v for k, v in inner.items() if k.startswith(p)}
-            for p in ("pair.", "objective.pair.")
-        ]
-        tensors = next((f for f in found if f), inner)
-    copy_into(tensors_of(pair), tensors, str(path))
+    tensors, notes = read_file(path)
+    if notes:
+        state = join(notes, tensors)
+        weights = state["best"]["weights"] or state["weights"]
+        tensors = {
+            name.removeprefix(PAIR): t for name, t in weights.items() if name.startswith(PAIR)
+        }
+
+    copy_into(list_tensors(pair), tensors, str(path))

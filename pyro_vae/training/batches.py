@@ -1,0 +1,180 @@
+"""Batches: data in memory in a new random order, or what a loader gives."""
+
+import inspect
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from pyro_vae.pairs.pair import find_arguments
+from pyro_vae.weights.intake import admit, as_tensors
+
+WATCHED = 1000  # rows of the training data that are measured where there are no validation data
+POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+Transform = Callable[[Tensor], Tensor]
+
+
+class Batches(ABC):
+    """What an epoch consists of: tuples of tensors on one device, x first, `[rows, *event]`.
+
+    Attributes:
+        device: Where the tensors are.
+        generator: The generator that draws the order, where that is not torch's own.
+    """
+
+    device: torch.device
+    generator: torch.Generator | None = None
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many batches an epoch has, or 0 if that is not known."""
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        """The batches of one epoch."""
+
+    @abstractmethod
+    def take_first(self) -> tuple[Tensor, ...]:
+        """The first rows, to be measured after each epoch."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, int | None]:
+        """What two runs must have in common if one resumes the other."""
+
+
+class InMemory(Batches):
+    """Data in memory, gathered by index, in a new random order for each epoch."""
+
+    def __init__(
+        self,
+        pair: nn.Module,
+        data: tuple,
+        device: torch.device,
+        transform: Transform | None,
+        batch_size: int,
+    ):
+        self.data = tuple(d.to(device) for d in as_tensors(pair, data))
+        self.device = device
+        self.transform = transform
+        self.batch_size = int(batch_size)
+        admit(pair, transform_first(self.data, transform))
+
+    @property
+    def rows(self) -> int:
+        """How many rows the data have."""
+        return self.data[0].shape[0]
+
+    def __len__(self) -> int:
+        return math.ceil(self.rows / self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        order = torch.randperm(self.rows).to(self.device)
+        for index in order.split(self.batch_size):
+            batch = tuple(d[index] for d in self.data)
+            yield transform_first(batch, self.transform)
+
+    def take_first(self) -> tuple[Tensor, ...]:
+        first = tuple(d[:WATCHED] for d in self.data)
+        return transform_first(first, self.transform)
+
+    def describe(self) -> dict[str, int | None]:
+        return {"rows": self.rows, "batch_size": self.batch_size}
+
+
+class FromLoader(Batches):
+    """Batches of a `DataLoader`, cut to what the model takes."""
+
+    def __init__(
+        self, pair: nn.Module, loader: DataLoader, device: torch.device, transform: Transform | None
+    ):
+        self.pair = pair
+        self.loader = loader
+        self.device = device
+        self.transform = transform
+        self.generator = loader.generator
+        self.count = count_arguments(pair)
+
+        first = next(iter(self), None)
+        if first is None:
+            raise ValueError("data is empty: the loader gave no batch")
+        self.first = admit(pair, first)
+
+    def __len__(self) -> int:
+        try:
+            return len(self.loader)
+        except TypeError:  # the loader of an IterableDataset cannot tell
+            return 0
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        for given in self.loader:
+            parts = given if isinstance(given, list | tuple) else [given]
+            taken = tuple(parts)[: self.count]
+            batch = tuple(d.to(self.device) for d in as_tensors(self.pair, taken))
+            yield transform_first(batch, self.transform)
+
+    def take_first(self) -> tuple[Tensor, ...]:
+        return tuple(d[:WATCHED] for d in self.first)
+
+    def describe(self) -> dict[str, int | None]:
+        return {"batches": len(self), "batch_size": self.loader.batch_size}
+
+
+def make_batches(
+    pair: nn.Module,
+    data: tuple,
+    device: torch.device,
+    transform: Transform | None,
+    batch_size: int,
+) -> Batches:
+    """The batches of training data: tensors, or one `DataLoader`.
+
+    Raises:
+        TypeError, ValueError: if the data do not fit the pair.
+    """
+    if not data or not isinstance(data[0], DataLoader):
+        return InMemory(pair, data, device, transform, batch_size)
+    if len(data) > 1:
+        raise ValueError(
+            "data: the batches of a DataLoader hold all that the model takes; got more beside it"
+        )
+    return FromLoader(pair, data[0], device, transform)
+
+
+def admit_validation(
+    pair: nn.Module,
+    validation: Tensor | np.ndarray | Sequence,
+    device: torch.device,
+    transform: Transform | None,
+) -> tuple[Tensor, ...]:
+    """The validation data, checked, transformed once, and on the device.
+
+    Raises:
+        TypeError, ValueError: if they do not fit the pair. The message says whose they are.
+    """
+    is_x = isinstance(validation, Tensor | np.ndarray)
+    data = (validation,) if is_x else tuple(validation)
+    try:
+        tensors = tuple(d.to(device) for d in as_tensors(pair, data))
+        return admit(pair, transform_first(tensors, transform))
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"validation: {error}") from error
+
+
+def transform_first(data: tuple, transform: Transform | None) -> tuple[Tensor, ...]:
+    """The data with their first tensor, x, transformed."""
+    if transform is None:
+        return data
+    return (transform(data[0]), *data[1:])
+
+
+def count_arguments(pair: nn.Module) -> int | None:
+    """How many positional arguments the model takes, or None if any number."""
+    kinds = [argument.kind for argument in find_arguments(pair)]
+    if inspect.Parameter.VAR_POSITIONAL in kinds:
+        return None
+    return sum(kind in POSITIONAL for kind in kinds)

@@ -1,0 +1,153 @@
+"""The loop of training: start an epoch, step, measure, until done. What looks on are observers."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
+
+from torch import Tensor, nn
+
+from pyro_vae.training.batches import Batches
+from pyro_vae.training.checkpoints import copy_into
+from pyro_vae.training.faults import Watch
+from pyro_vae.training.held_out import HeldOut
+from pyro_vae.training.randomness import fork
+from pyro_vae.training.state import State
+
+
+class Loop:
+    """What happens to the state of a run. It is told nothing of who looks on.
+
+    Arguments:
+        objective: The objective.
+        batches: What an epoch consists of.
+        take_step: Takes a step on a batch and returns the loss before it.
+        held_out: The data that are measured after each epoch.
+        watch: Stops a run that is not finite.
+        epochs: How many epochs there are in all.
+        patience: How many epochs may pass without a better ELBO, or None for any number.
+    """
+
+    def __init__(
+        self,
+        objective: nn.Module,
+        batches: Batches,
+        take_step: Callable[[tuple[Tensor, ...]], Tensor],
+        held_out: HeldOut,
+        watch: Watch,
+        epochs: int,
+        patience: int | None,
+    ):
+        self.objective = objective
+        self.batches = batches
+        self.take_step = take_step
+        self.held_out = held_out
+        self.watch = watch
+        self.epochs = epochs
+        self.patience = patience
+
+    def start(self, state: State) -> Iterator[tuple[Tensor, ...]]:
+        """Start an epoch, or go on within one. It returns the batches that are still to come."""
+        self.objective.train()
+        self.began = time.monotonic() - state.position.seconds
+        batches = iter(self.batches)
+
+        if state.position.batches == 0:
+            state.epoch_start.mark()
+            return batches
+        with fork(self.batches.device):
+            state.epoch_start.recall()
+            for _ in range(state.position.batches):
+                next(batches)
+        return batches
+
+    def step(self, state: State, batch: tuple[Tensor, ...]) -> None:
+        """Take one step."""
+        position = state.position
+
+        loss = self.take_step(batch)
+        if position.batches == 0:
+            position.is_bound = is_bound(self.objective)
+        position.add(loss, batch[0].shape[0])
+        position.seconds = time.monotonic() - self.began
+        self.watch.check_losses()
+
+    def measure(self, state: State) -> None:
+        """End an epoch: measure the ELBO, write it down, and keep the weights if they are best."""
+        position, epoch = state.position, state.record.epochs
+        position.read()
+        self.watch.check_losses()
+        if not position.rows:
+            raise ValueError("data: the loader gave no batch")
+
+        measurement = self.held_out.measure()
+        state.record.add(
+            loss=position.loss_sum / position.rows,
+            seconds=time.monotonic() - self.began,
+            bound=int(position.is_bound and is_bound(self.objective)),
+            **measurement._asdict(),
+        )
+        elbo = measurement.elbo
+        if self.patience is not None and state.best.is_beaten_by(elbo):
+            state.best.replace(epoch, elbo, state.weights.copy())
+
+        position.reset()
+        state.epoch_start.mark()
+        state.schedule.advance(elbo)
+
+    def done(self, state: State) -> bool:
+        """Whether all epochs are done, or patience is exhausted."""
+        epochs = state.record.epochs
+        if epochs >= self.epochs:
+            return True
+        return self.patience is not None and state.best.count_since(epochs) >= self.patience
+
+    def finish(self, state: State) -> None:
+        """Put the best weights back, if they were kept."""
+        if self.patience is not None and state.best.weights:
+            copy_into(state.weights.list_all(), state.best.weights, "the best weights")
+
+
+class Observer(AbstractContextManager):
+    """Looks on at a run. It is a context while the epochs run, and ends with them."""
+
+    def __exit__(self, *error: object) -> None:
+        return None
+
+    def after_step(self, state: State) -> None:
+        """A step was taken."""
+
+    def after_epoch(self, state: State) -> bool:
+        """An epoch was measured. True stops the run, and further observers are not told."""
+        return False
+
+    def at_end(self, state: State) -> None:
+        """All epochs are done, or the run was stopped. The last weights are still in place."""
+
+
+def run(loop: Loop, state: State, observers: Sequence[Observer]) -> None:
+    """Run a loop to its end, and tell the observers in their order."""
+    with ExitStack() as stack:
+        for observer in observers:
+            stack.enter_context(observer)
+        _iterate(loop, state, observers)
+
+    for observer in observers:
+        observer.at_end(state)
+    loop.finish(state)
+
+
+def _iterate(loop: Loop, state: State, observers: Sequence[Observer]) -> None:
+    while not loop.done(state):
+        for batch in loop.start(state):
+            loop.step(state, batch)
+            for observer in observers:
+                observer.after_step(state)
+        loop.measure(state)
+        if any(observer.after_epoch(state) for observer in observers):
+            return
+
+
+def is_bound(objective: nn.Module) -> bool:
+    """Whether an objective says that minus its loss is a lower bound on log p(x) now."""
+    # a module that a person wrote need not say
+    return bool(getattr(objective, "bound", False))
