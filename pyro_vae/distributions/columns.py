@@ -1,6 +1,6 @@
-"""Products of distributions, side by side in one vector."""
+"""Independent distributions side by side in one vector."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 import torch
@@ -17,7 +17,7 @@ class Product(TorchDistribution):
     .. math:: \log p(x) = \sum_c \log p_c(x_c)
 
     Arguments:
-        parts: Distributions by name, of event_shape `[columns of it]` and of equal batch_shape.
+        parts: Distributions by name, each of event_shape `[its columns]`, all of one batch_shape.
 
     Raises:
         ValueError: if their batch_shapes differ.
@@ -37,12 +37,13 @@ class Product(TorchDistribution):
     def __init__(self, parts: Mapping[str, TorchDistribution], validate_args: bool | None = None):
         self.parts = dict(parts)
         self.sizes = [p.event_shape[0] for p in self.parts.values()]
-        shapes = [p.batch_shape for p in self.parts.values()]
-        if any(shape != shapes[0] for shape in shapes):
-            raise ValueError(
-                f"parts: expected distributions of equal batch_shape, got {list(map(tuple, shapes))}"
-            )
-        super().__init__(shapes[0], Size([sum(self.sizes)]), validate_args=validate_args)
+
+        first, *others = [p.batch_shape for p in self.parts.values()]
+        if any(shape != first for shape in others):
+            shapes = [tuple(shape) for shape in (first, *others)]
+            raise ValueError(f"parts: expected distributions of equal batch_shape, got {shapes}")
+
+        super().__init__(first, Size([sum(self.sizes)]), validate_args=validate_args)
 
     @property
     def has_rsample(self) -> bool:
@@ -51,34 +52,38 @@ class Product(TorchDistribution):
     @constraints.dependent_property
     def support(self) -> constraints.Constraint:
         cells = [elementwise(p.support) for p in self.parts.values()]
+
         return constraints.independent(constraints.cat(cells, -1, self.sizes), 1)
 
     def expand(self, batch_shape: Size, _instance=None) -> "Product":
-        return Product(
-            {name: p.expand(batch_shape) for name, p in self.parts.items()}, validate_args=False
-        )
+        parts = {name: p.expand(batch_shape) for name, p in self.parts.items()}
+
+        return Product(parts, validate_args=False)
 
     def split(self, value: Tensor) -> dict[str, Tensor]:
         """The columns of each part, by its name."""
         return dict(zip(self.parts, value.split(self.sizes, -1), strict=True))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        return sum(self.parts[name].log_prob(x) for name, x in self.split(value).items())
+        columns = self.split(value)
+
+        return sum(p.log_prob(columns[name]) for name, p in self.parts.items())
 
     def sample(self, sample_shape: Size = Size()) -> Tensor:  # noqa: B008
-        return self._joined(p.sample(sample_shape) for p in self.parts.values())
+        return _join(p.sample(sample_shape) for p in self.parts.values())
 
     def rsample(self, sample_shape: Size = Size()) -> Tensor:  # noqa: B008
-        return self._joined(p.rsample(sample_shape) for p in self.parts.values())
+        return _join(p.rsample(sample_shape) for p in self.parts.values())
 
     @property
     def mean(self) -> Tensor:
-        return self._joined(p.mean for p in self.parts.values())
+        return _join(p.mean for p in self.parts.values())
 
-    @staticmethod
-    def _joined(values) -> Tensor:
-        values = list(values)
-        floating = [v.dtype for v in values if v.is_floating_point()]
-        return torch.cat(
-            [v.to(floating[0] if floating else torch.get_default_dtype()) for v in values], -1
-        )
+
+def _join(columns: Iterable[Tensor]) -> Tensor:
+    """Columns side by side, in the floating type that one of them has."""
+    columns = list(columns)
+    floating = [column.dtype for column in columns if column.is_floating_point()]
+    dtype = next(iter(floating), torch.get_default_dtype())
+
+    return torch.cat([column.to(dtype) for column in columns], -1)

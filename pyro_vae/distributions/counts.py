@@ -1,4 +1,4 @@
-"""Counts: with a total, whatever the total of each datum, and with too many zeros."""
+"""Counts: with too many zeros, and with a total."""
 
 from typing import ClassVar
 
@@ -12,15 +12,20 @@ from pyro_vae.supports import CountOfTotal
 
 
 class _ByLogits:
-    """Pyro keeps the probability of a zero once it drew, cannot be expanded then, and has log p of fewer digits."""
+    """Zero inflation by the logits of its gate, throughout.
+
+    Pyro's keeps the probability of a zero once it drew. After that it cannot be expanded, and its
+    log p has fewer digits.
+    """
 
     @property
     def gate(self) -> Tensor:
+        """The probability of a zero beside those of the counts."""
         return self.gate_logits.sigmoid()
 
 
 class ZeroInflatedPoisson(_ByLogits, dist.ZeroInflatedPoisson):
-    """Pyro's, by its logits throughout, so that it is after a draw what it was before.
+    """Pyro's, by its logits throughout. A draw does not change it.
 
     Example:
         >>> p = ZeroInflatedPoisson(torch.tensor(2.0), gate_logits=torch.tensor(30.0))
@@ -36,11 +41,14 @@ class ZeroInflatedPoisson(_ByLogits, dist.ZeroInflatedPoisson):
 
 
 class ZeroInflatedNegativeBinomial(_ByLogits, dist.ZeroInflatedNegativeBinomial):
-    """Pyro's, by its logits throughout; it does not refuse those so large that their probability rounds to one.
+    """Pyro's, by its logits throughout.
+
+    It does not refuse logits so large that their probability rounds to one.
 
     Example:
         >>> a = torch.tensor(2.0)
-        >>> ZeroInflatedNegativeBinomial(a, logits=100 * a, gate_logits=a).log_prob(a).isfinite().item()
+        >>> p = ZeroInflatedNegativeBinomial(a, logits=100 * a, gate_logits=a)
+        >>> p.log_prob(a).isfinite().item()
         True
     """
 
@@ -52,17 +60,16 @@ class ZeroInflatedNegativeBinomial(_ByLogits, dist.ZeroInflatedNegativeBinomial)
 
 
 class Multinomial(TorchDistribution):
-    r"""Counts over K classes, given their total: the density takes the total from each value
-    itself.
+    r"""Counts over K classes, given their total. The density takes the total from each value.
 
     .. math:: \log p(x \mid N) = \log \frac{N!}{\prod_j x_j!} + \sum_j x_j \log p_j, \qquad N =
     \sum_j x_j
 
-    It sums to one over the counts of each total. Draws have the total that `total_count` says.
+    It sums to one over the counts of each total. Draws have the total `total_count`.
 
     Arguments:
-        logits: Of the classes, `[..., K]`.
-        total_count: The total of a draw, `[...]`; log p makes no use of it.
+        logits: Those of the classes, `[..., K]`.
+        total_count: The total of a draw, `[...]`. log p makes no use of it.
 
     Example:
         >>> p = Multinomial(torch.zeros(3), torch.tensor(10))
@@ -80,26 +87,28 @@ class Multinomial(TorchDistribution):
 
     def __init__(self, logits: Tensor, total_count: Tensor, validate_args: bool | None = None):
         shape = torch.broadcast_shapes(logits.shape[:-1], total_count.shape)
-        self.logits, self.total_count = (
-            logits.expand(*shape, logits.shape[-1]),
-            total_count.expand(shape),
-        )
+        self.logits = logits.expand(*shape, logits.shape[-1])
+        self.total_count = total_count.expand(shape)
         super().__init__(shape, logits.shape[-1:], validate_args=validate_args)
 
     def expand(self, batch_shape: Size, _instance=None) -> "Multinomial":
         logits = self.logits.expand(*batch_shape, self.logits.shape[-1])
-        return Multinomial(logits, self.total_count.expand(batch_shape), validate_args=False)
+        total_count = self.total_count.expand(batch_shape)
+
+        return Multinomial(logits, total_count, validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
         value = value.to(self.logits.dtype)
-        ways = torch.lgamma(value.sum(-1) + 1) - torch.lgamma(value + 1).sum(-1)
-        return ways + (value * self.logits.log_softmax(-1)).sum(-1)
+        log_ways = torch.lgamma(value.sum(-1) + 1) - torch.lgamma(value + 1).sum(-1)
+        log_p = value * self.logits.log_softmax(-1)
+
+        return log_ways + log_p.sum(-1)
 
     @torch.no_grad()
     def sample(self, sample_shape: Size = Size()) -> Tensor:  # noqa: B008
-        return _counts(
-            self.logits.softmax(-1).expand(self._extended_shape(sample_shape)), self.total_count
-        )
+        probs = self.logits.softmax(-1).expand(self._extended_shape(sample_shape))
+
+        return _draw_counts(probs, self.total_count)
 
     @property
     def mean(self) -> Tensor:
@@ -107,15 +116,14 @@ class Multinomial(TorchDistribution):
 
 
 class DirichletMultinomial(dist.DirichletMultinomial):
-    r"""Counts over K classes whose probabilities vary, Dirichlet, from datum to datum, given their
-    total.
+    r"""Counts over K classes, given their total, with probabilities that are Dirichlet.
 
-    .. math:: p(x \mid N) = \frac{N! \, \Gamma(A)}{\Gamma(N + A)} \prod_j \frac{\Gamma(x_j +
-    a_j)}{x_j! \, \Gamma(a_j)},
-        \qquad N = \sum_j x_j, \quad A = \sum_j a_j
+    .. math:: p(x \mid N) = \frac{N! \, \Gamma(A)}{\Gamma(N + A)} \prod_j
+        \frac{\Gamma(x_j + a_j)}{x_j! \, \Gamma(a_j)}, \qquad N = \sum_j x_j, \quad A = \sum_j a_j
 
-    As with `Multinomial` the density takes the total from each value, and `total_count` is that of
-    a draw, which here may differ from datum to datum. (Mosimann, 1962)
+    Each datum has probabilities of its own. As with `Multinomial` the density takes the total from
+    each value, and `total_count` is the total of a draw. Here it may differ from datum to datum.
+    (Mosimann, 1962)
 
     Arguments:
         concentration: a, `[..., K]`.
@@ -129,21 +137,31 @@ class DirichletMultinomial(dist.DirichletMultinomial):
     support = constraints.independent(CountOfTotal(0), 1)
 
     def expand(self, batch_shape: Size, _instance=None) -> "DirichletMultinomial":
-        return super().expand(
-            batch_shape, self._get_checked_instance(DirichletMultinomial, _instance)
-        )
+        new = self._get_checked_instance(DirichletMultinomial, _instance)
+
+        return super().expand(batch_shape, new)
 
     @torch.no_grad()
     def sample(self, sample_shape: Size = Size()) -> Tensor:  # noqa: B008
-        return _counts(self._dirichlet.sample(sample_shape), self.total_count)
+        probs = self._dirichlet.sample(sample_shape)
+
+        return _draw_counts(probs, self.total_count)
 
 
-def _counts(probs: Tensor, total: Tensor) -> Tensor:
-    """Counts of so many draws of a class, one class after the other; torch's wants one total for all."""
+def _draw_counts(probs: Tensor, total: Tensor) -> Tensor:
+    """How often each class is drawn in so many draws.
+
+    Class by class, each a binomial of the draws that are left. torch's sampler wants one total for
+    all rows.
+    """
     left = total.expand(probs.shape[:-1]).to(probs.dtype)
     rest = probs.flip(-1).cumsum(-1).flip(-1).clamp(min=torch.finfo(probs.dtype).tiny)
+    shares = (probs / rest).clamp(0, 1)
+
     counts = []
-    for share in (probs / rest).clamp(0, 1)[..., :-1].unbind(-1):
-        counts.append(torch.binomial(left, share))
-        left = left - counts[-1]
+    for share in shares[..., :-1].unbind(-1):
+        drawn = torch.binomial(left, share)
+        left = left - drawn
+        counts.append(drawn)
+
     return torch.stack([*counts, left], -1)

@@ -11,10 +11,10 @@ from torch.distributions import constraints
 class FlowDistribution(TorchDistribution):
     """A Zuko flow over vectors, as a Pyro distribution of any event shape.
 
-    Keeps the log density of its last draw, which a flow computes on the way.
+    It keeps the log density of its last draw, which a flow computes on the way.
 
     Arguments:
-        flow: A distribution over vectors, `zuko.flows.NSF(...)(context)` for one.
+        flow: A distribution over vectors, such as `zuko.flows.NSF(...)(context)`.
         event_shape: The shape of an event, of as many numbers as the vector.
     """
 
@@ -39,17 +39,20 @@ class FlowDistribution(TorchDistribution):
         return FlowDistribution(self.flow.expand(Size(batch_shape)), self.event_shape)
 
     def rsample(self, sample_shape: Size = Size()) -> Tensor:  # noqa: B008
-        z, log_q = self.flow.rsample_and_log_prob(Size(sample_shape))
-        z = z.reshape(z.shape[:-1] + self.event_shape)
+        vector, log_q = self.flow.rsample_and_log_prob(Size(sample_shape))
+        z = vector.reshape(vector.shape[:-1] + self.event_shape)
         self._last = (z, log_q, torch.is_grad_enabled())
+
         return z
 
     def log_prob(self, value: Tensor) -> Tensor:
         z, log_q, with_grad = self._last
         if value is z and (with_grad or not torch.is_grad_enabled()):
             return log_q
-        lead = torch.broadcast_shapes(
-            value.shape[: value.dim() - len(self.event_shape)], self.batch_shape
-        )
+
+        value_lead = value.shape[: value.dim() - len(self.event_shape)]
+        lead = torch.broadcast_shapes(value_lead, self.batch_shape)
         # some of Zuko's transforms do not broadcast a value against their context
-        return self.flow.log_prob(value.expand(lead + self.event_shape).reshape(*lead, -1))
+        vector = value.expand(lead + self.event_shape).reshape(*lead, -1)
+
+        return self.flow.log_prob(vector)

@@ -1,7 +1,7 @@
-"""The shape of the gradient of torch's gamma sampler, without which it is exported and then cannot be compiled.
+"""A kernel that torch lacks: the shape of the gradient of its gamma sampler.
 
-Draws from Gamma, Beta, Student-t, Dirichlet and the power spherical need it; where torch brings its
-own it is left alone.
+Without it a loss with such draws is exported and then cannot be compiled. Draws from Gamma, Beta,
+Student-t, Dirichlet and the power spherical need it. Where torch brings its own, that is kept.
 """
 
 import torch

@@ -1,4 +1,4 @@
-"""Ordered levels 0, ..., L-1: a logistic variable, cut into intervals."""
+"""Ordered levels 0, ..., L-1. Each is an interval of a logistic variable."""
 
 from typing import ClassVar
 
@@ -8,7 +8,7 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Size, Tensor
 from torch.distributions import constraints
 from torch.distributions.utils import broadcast_all
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import logsigmoid, pad
 
 from pyro_vae.distributions.mixture import Mixture
 
@@ -19,11 +19,11 @@ class DiscretisedLogistic(TorchDistribution):
     .. math:: p(x) = \sigma\Big(\frac{u + h - \mu}{s}\Big) - \sigma\Big(\frac{u - h - \mu}{s}\Big),
         \qquad u = 2xh - 1, \quad h = \frac{1}{L - 1}
 
-    The lowest level takes all that is below it and the highest all above, so the levels sum to one
-    exactly. (Salimans, Karpathy, Chen & Kingma, 2017)
+    The lowest level takes all that is below it, and the highest takes all that is above it. So the
+    levels sum to one exactly. (Salimans, Karpathy, Chen & Kingma, 2017)
 
     Arguments:
-        loc, scale: μ and s; -1 is the lowest level and 1 the highest.
+        loc, scale: μ and s. The lowest level is at -1 and the highest at 1.
         levels: L, at least 2.
 
     Example:
@@ -50,38 +50,49 @@ class DiscretisedLogistic(TorchDistribution):
 
     def expand(self, batch_shape: Size, _instance=None) -> "DiscretisedLogistic":
         parameters = (a.expand(batch_shape) for a in (self.loc, self.scale, self.levels))
+
         return DiscretisedLogistic(*parameters, validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
         top = self.levels - 1
         low, high = (((2 * value + side - top) / top - self.loc) / self.scale for side in (-1, 1))
-        return _log_between(low, high, 2 / (top * self.scale), value <= 0, value >= top)
+        gap = 2 / (top * self.scale)
+
+        return _log_between(low, high, gap, is_bottom=value <= 0, is_top=value >= top)
 
     @torch.no_grad()
     def sample(self, sample_shape: Size = Size()) -> Tensor:  # noqa: B008
-        u = torch.rand(
-            self._extended_shape(sample_shape), dtype=self.loc.dtype, device=self.loc.device
-        )
-        y = self.loc + self.scale * u.logit(eps=torch.finfo(u.dtype).eps)
-        return ((y + 1) / 2 * (self.levels - 1)).round().clamp(min=0).minimum(self.levels - 1)
+        shape = self._extended_shape(sample_shape)
+        top = self.levels - 1
+
+        u = torch.rand(shape, dtype=self.loc.dtype, device=self.loc.device)
+        logistic = self.loc + self.scale * u.logit(eps=torch.finfo(u.dtype).eps)
+        level = ((logistic + 1) / 2 * top).round()
+
+        return level.clamp(min=0).minimum(top)
 
     @property
     def mean(self) -> Tensor:
-        j = torch.arange(1, int(self.levels.max()), dtype=self.loc.dtype, device=self.loc.device)
+        most = int(self.levels.max())
+        j = torch.arange(1, most, dtype=self.loc.dtype, device=self.loc.device)
         loc, scale, levels = (a.unsqueeze(-1) for a in (self.loc, self.scale, self.levels))
         above = torch.sigmoid((loc + 1 - (2 * j - 1) / (levels - 1)) / scale)
+
         return torch.where(j < levels, above, 0.0).sum(-1)
 
 
 class DiscretisedLogisticMixture(Mixture):
-    """A mixture of `DiscretisedLogistic` at every entry, as in PixelCNN++. (Salimans et al., 2017)
+    """A mixture of `DiscretisedLogistic` at every entry, as in PixelCNN++.
+
+    (Salimans et al., 2017)
 
     Arguments:
-        logits, loc, scale: Of the components, `[..., components]`.
+        logits, loc, scale: Those of the components, `[..., components]`.
         levels: L, `[...]`.
 
     Example:
-        >>> p = DiscretisedLogisticMixture(torch.zeros(3), torch.randn(3), torch.ones(3), torch.tensor(17))
+        >>> logits, loc, scale = torch.zeros(3), torch.randn(3), torch.ones(3)
+        >>> p = DiscretisedLogisticMixture(logits, loc, scale, torch.tensor(17))
         >>> round(p.log_prob(torch.arange(17)).exp().sum().item(), 4)
         1.0
     """
@@ -104,9 +115,8 @@ class DiscretisedLogisticMixture(Mixture):
         components = DiscretisedLogistic(
             self.loc, self.scale, self.levels.unsqueeze(-1), validate_args=validate_args
         )
-        super().__init__(
-            dist.Categorical(logits=self.logits), components, validate_args=validate_args
-        )
+        weights = dist.Categorical(logits=self.logits)
+        super().__init__(weights, components, validate_args=validate_args)
 
     @constraints.dependent_property(is_discrete=True, event_dim=0)
     def support(self) -> constraints.Constraint:
@@ -115,19 +125,19 @@ class DiscretisedLogisticMixture(Mixture):
     def expand(self, batch_shape: Size, _instance=None) -> "DiscretisedLogisticMixture":
         shape = (*batch_shape, self.loc.shape[-1])
         parameters = (a.expand(shape) for a in (self.logits, self.loc, self.scale))
-        return DiscretisedLogisticMixture(
-            *parameters, self.levels.expand(batch_shape), validate_args=False
-        )
+        levels = self.levels.expand(batch_shape)
+
+        return DiscretisedLogisticMixture(*parameters, levels, validate_args=False)
 
 
 class Ordinal(dist.Categorical):
-    r"""Ordered classes by cumulative logits: a logistic variable about loc, cut at thresholds c.
+    r"""Ordered classes by cumulative logits: a logistic variable around loc, cut at thresholds c.
 
     .. math:: p(x \le j) = \sigma(c_j - \mu), \qquad c_j - c_{j-1} = g_j > 0, \quad c_0 + c_{L-2} =
     0
 
-    The thresholds are given by their gaps, centred, since a common shift of theirs is one of loc.
-    (McCullagh, 1980)
+    The thresholds are given by their gaps and centred, because a common shift of them is a shift of
+    loc. (McCullagh, 1980)
 
     Arguments:
         loc: μ, `[...]`.
@@ -145,42 +155,41 @@ class Ordinal(dist.Categorical):
 
     def __init__(self, loc: Tensor, gaps: Tensor, validate_args: bool | None = None):
         self.loc, self.gaps = loc, gaps
-        c = (
-            torch.nn.functional.pad(gaps.cumsum(-1), (1, 0))
-            - gaps.sum(-1, keepdim=True) / 2
-            - loc.unsqueeze(-1)
-        )
-        low, high = torch.nn.functional.pad(c, (1, 0)), torch.nn.functional.pad(c, (0, 1))
-        gap = torch.nn.functional.pad(gaps, (1, 1), value=1.0).expand(low.shape)
+        thresholds = pad(gaps.cumsum(-1), (1, 0)) - gaps.sum(-1, keepdim=True) / 2
+        c = thresholds - loc.unsqueeze(-1)
+
+        low, high = pad(c, (1, 0)), pad(c, (0, 1))
+        gap = pad(gaps, (1, 1), value=1.0).expand(low.shape)
         j = torch.arange(low.shape[-1], device=loc.device)
-        super().__init__(
-            logits=_log_between(low, high, gap, j == 0, j == j.shape[0] - 1),
-            validate_args=validate_args,
-        )
+        logits = _log_between(low, high, gap, is_bottom=j == 0, is_top=j == j.shape[0] - 1)
+
+        super().__init__(logits=logits, validate_args=validate_args)
 
     def expand(self, batch_shape: Size, _instance=None) -> "Ordinal":
         new = self._get_checked_instance(Ordinal, _instance)
-        new.loc, new.gaps = (
-            self.loc.expand(batch_shape),
-            self.gaps.expand(*batch_shape, self.gaps.shape[-1]),
-        )
+        new.loc = self.loc.expand(batch_shape)
+        new.gaps = self.gaps.expand(*batch_shape, self.gaps.shape[-1])
+
         return super().expand(batch_shape, new)
 
     @property
     def mean(self) -> Tensor:
-        return self.probs @ torch.arange(
-            self.probs.shape[-1], dtype=self.probs.dtype, device=self.probs.device
-        )
+        classes = self.probs.shape[-1]
+        j = torch.arange(classes, dtype=self.probs.dtype, device=self.probs.device)
+
+        return self.probs @ j
 
 
-def _log_between(low: Tensor, high: Tensor, gap: Tensor, bottom: Tensor, top: Tensor) -> Tensor:
-    """log(σ(high) - σ(low)), high = low + gap, where nothing is below the bottom level, and nothing above the top one.
+def _log_between(
+    low: Tensor, high: Tensor, gap: Tensor, *, is_bottom: Tensor, is_top: Tensor
+) -> Tensor:
+    """log(σ(high) - σ(low)), where high = low + gap.
 
-    As σ(high) σ(-low) (1 - exp(-gap)), of which no term cancels.
+    Nothing is below the bottom level and nothing above the top one. It is computed as
+    σ(high) σ(-low) (1 - exp(-gap)), in which no term cancels another.
     """
-    inside = torch.where(bottom | top, 0.0, (-torch.expm1(-gap)).log())
-    return (
-        torch.where(top, 0.0, logsigmoid(high))
-        + torch.where(bottom, 0.0, logsigmoid(-low))
-        + inside
-    )
+    inside = torch.where(is_bottom | is_top, 0.0, (-torch.expm1(-gap)).log())
+    below_high = torch.where(is_top, 0.0, logsigmoid(high))
+    above_low = torch.where(is_bottom, 0.0, logsigmoid(-low))
+
+    return below_high + above_low + inside

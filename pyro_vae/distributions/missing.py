@@ -15,16 +15,16 @@ from pyro_vae.supports import OrMissing, elementwise
 
 
 class Missing(TorchDistribution):
-    r"""A distribution of which NaN is no value: log p is that of the observed cells, the others
-    integrated out.
+    r"""A distribution over the observed cells of x. NaN marks a missing cell.
 
     .. math:: \log p(x_\mathrm{obs}) = \log \int p(x) \, dx_\mathrm{mis}
 
-    Right if cells are missing at random: whether one is may depend on what is observed, and on
-    nothing else. (Rubin, 1976)
+    log p is that of the observed cells, and the others are integrated out. That is right if cells
+    are missing at random: whether a cell is missing may depend on what is observed, and on nothing
+    else. (Rubin, 1976)
 
     Arguments:
-        complete: p(x): independent over its cells, or a mixture of such.
+        complete: p(x), independent over its cells, or a mixture of such.
 
     Raises:
         TypeError: if p(x) is neither.
@@ -38,8 +38,8 @@ class Missing(TorchDistribution):
     arg_constraints: ClassVar[dict] = {}
 
     def __init__(self, complete: TorchDistribution, validate_args: bool | None = None):
+        _check_independent(complete)
         self.complete = complete
-        _factors(complete)
         super().__init__(complete.batch_shape, complete.event_shape, validate_args=validate_args)
 
     @property
@@ -48,8 +48,10 @@ class Missing(TorchDistribution):
 
     @constraints.dependent_property
     def support(self) -> constraints.Constraint:
-        base, m = elementwise(self.complete.support), len(self.event_shape)
-        return constraints.independent(OrMissing(base), m) if m else OrMissing(base)
+        cell = OrMissing(elementwise(self.complete.support))
+        dims = len(self.event_shape)
+
+        return constraints.independent(cell, dims) if dims else cell
 
     def expand(self, batch_shape: Size, _instance=None) -> "Missing":
         return Missing(self.complete.expand(batch_shape), validate_args=False)
@@ -60,10 +62,13 @@ class Missing(TorchDistribution):
     def given_observed(self, value: Tensor) -> TorchDistribution:
         """p(x_mis | x_obs), as a distribution over complete x."""
         p = self.complete
-        if not isinstance(p, td.MixtureSameFamily) or not p.event_shape:
+        if not _is_mixture(p):
             return p
+
         components = p.component_distribution
-        log_w = p.mixture_distribution.logits + _log_observed(components, p._pad(value))
+        log_p = _log_observed(components, p._pad(value))
+        log_w = p.mixture_distribution.logits + log_p
+
         return Mixture(dist.Categorical(logits=log_w), components.expand(log_w.shape))
 
     def sample(self, sample_shape: Size = Size()) -> Tensor:  # noqa: B008
@@ -82,42 +87,61 @@ def log_cells(p: td.Distribution, value: Tensor) -> Tensor:
     if isinstance(p, td.Independent):
         return log_cells(p.base_dist, value)
     if isinstance(p, Product):
-        return torch.cat([log_cells(p.parts[name], x) for name, x in p.split(value).items()], -1)
-    if isinstance(p, td.MixtureSameFamily) and p.event_shape:
-        dim = -1 - len(p.event_shape)
+        columns = p.split(value)
+        return torch.cat([log_cells(part, columns[name]) for name, part in p.parts.items()], -1)
+    if _is_mixture(p):
         log_w = p._pad_mixture_dimensions(p.mixture_distribution.logits.log_softmax(-1))
-        return (log_w + log_cells(p.component_distribution, p._pad(value))).logsumexp(dim)
+        log_p = log_cells(p.component_distribution, p._pad(value))
+        return (log_w + log_p).logsumexp(-1 - len(p.event_shape))
     return p.log_prob(value)
 
 
 def _log_observed(p: td.Distribution, value: Tensor) -> Tensor:
-    if isinstance(p, td.MixtureSameFamily) and p.event_shape:
+    if _is_mixture(p):
+        log_w = p.mixture_distribution.logits.log_softmax(-1)
         log_p = _log_observed(p.component_distribution, p._pad(value))
-        return (p.mixture_distribution.logits.log_softmax(-1) + log_p).logsumexp(-1)
-    seen = ~value.isnan()
-    log_p = torch.where(seen, log_cells(p, torch.where(seen, value, _within(p, value))), 0.0)
-    return log_p.sum(tuple(range(-len(p.event_shape), 0))) if p.event_shape else log_p
+        return (log_w + log_p).logsumexp(-1)
+
+    is_seen = ~value.isnan()
+    filled = torch.where(is_seen, value, _stand_in(p, value))
+    log_p = torch.where(is_seen, log_cells(p, filled), 0.0)
+    if not p.event_shape:
+        return log_p
+
+    return log_p.sum(tuple(range(-len(p.event_shape), 0)))
 
 
-def _within(p: td.Distribution, value: Tensor) -> Tensor:
-    """A value where log p and its gradient are finite, to stand in for NaN."""
+def _stand_in(p: td.Distribution, value: Tensor) -> Tensor:
+    """Values for NaN, at which log p and its gradient are finite."""
     if isinstance(p, Product):
-        return torch.cat([_within(p.parts[name], x) for name, x in p.split(value).items()], -1)
-    support = elementwise(p.support)
+        columns = p.split(value)
+        return torch.cat([_stand_in(part, columns[name]) for name, part in p.parts.items()], -1)
+
     zeros = torch.zeros_like(value)
-    return zeros if support.is_discrete else transform_to(support)(zeros)
+    support = elementwise(p.support)
+    if support.is_discrete:
+        return zeros
+
+    return transform_to(support)(zeros)
 
 
-def _factors(p: td.Distribution) -> None:
+def _is_mixture(p: td.Distribution) -> bool:
+    """Whether the cells of p depend on each other through its component, and on nothing else."""
+    return isinstance(p, td.MixtureSameFamily) and bool(p.event_shape)
+
+
+def _check_independent(p: td.Distribution) -> None:
     while isinstance(p, td.Independent):
         p = p.base_dist
+
     if isinstance(p, Product):
         for part in p.parts.values():
-            _factors(part)
+            _check_independent(part)
     elif isinstance(p, td.MixtureSameFamily):
-        _factors(p.component_distribution)
+        _check_independent(p.component_distribution)
     elif p.event_shape:
         raise TypeError(
-            f"missing: the cells of a {type(p).__name__} are not independent, so it has no density for some of them "
-            "only. Use a family whose cells are independent given z (pv.Normal, pv.Columns, ...), or fill x in."
+            f"missing: the cells of a {type(p).__name__} are not independent, so it has no density "
+            "for some of them only. Use a family whose cells are independent given z (pv.Normal, "
+            "pv.Columns, ...), or fill x in."
         )

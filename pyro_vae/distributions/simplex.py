@@ -1,4 +1,4 @@
-"""Distributions on the simplex."""
+"""Proportions, which add up to one."""
 
 import pyro.distributions as dist
 import torch
@@ -12,8 +12,8 @@ class Dirichlet(dist.Dirichlet):
     \;
         g'_k \sim \mathrm{Gamma}(\alpha_k + 1), \; u_k \sim \mathrm{Uniform}(0, 1)
 
-    torch's draws underflow at small α, and its sampler cannot be exported. Reparametrised,
-    implicitly in g'. (Marsaglia & Tsang, 2000; Figurnov, Mohamed & Mnih, 2018)
+    torch's draws underflow at small α, and its sampler cannot be exported. These draws are
+    reparametrised, implicitly in g'. (Marsaglia & Tsang, 2000; Figurnov, Mohamed & Mnih, 2018)
 
     Example:
         >>> q = Dirichlet(torch.full((5,), 0.01))
@@ -24,23 +24,9 @@ class Dirichlet(dist.Dirichlet):
     def rsample(self, sample_shape: Size = Size()) -> Tensor:  # noqa: B008
         alpha = self.concentration.expand(self._extended_shape(sample_shape))
         tiny = torch.finfo(alpha.dtype).tiny
-        log_g = (
-            torch._standard_gamma(alpha + 1).log()
-            + torch.rand_like(alpha).clamp(min=tiny).log() / alpha
-        )
+
+        log_gamma = torch._standard_gamma(alpha + 1).log()
+        log_uniform = torch.rand_like(alpha).clamp(min=tiny).log()
+        log_g = log_gamma + log_uniform / alpha
+
         return log_g.softmax(-1).clamp(min=tiny)
-
-
-class Beta(dist.Beta):
-    """The beta, as two proportions of our `Dirichlet`: never exactly zero, or one, and exported.
-
-    Example:
-        >>> x = Beta(torch.tensor(0.01), torch.tensor(0.01)).sample((1000,))
-        >>> bool(((x > 0) & (x < 1)).all())
-        True
-    """
-
-    def rsample(self, sample_shape: Size = Size()) -> Tensor:  # noqa: B008
-        alpha = torch.stack([self.concentration1, self.concentration0], dim=-1)
-        x = Dirichlet(alpha, validate_args=False).rsample(sample_shape)[..., 0]
-        return x.clamp(max=1 - torch.finfo(x.dtype).eps)
