@@ -50,7 +50,7 @@ class VonMises(dist.VonMises):
 
     def log_prob(self, value: Tensor) -> Tensor:
         kappa = self.concentration
-        half_sine = ((value - self.loc) / 2).sin()
+        log_ratio = -2 * kappa * ((value - self.loc) / 2).sin().square()  # to the mode
         log_normaliser = (2 * math.pi * torch.special.i0e(kappa)).log()
 
-        return -2 * kappa * half_sine.square() - log_normaliser
+        return log_ratio - log_normaliser
