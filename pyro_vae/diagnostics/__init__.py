@@ -1,6 +1,7 @@
 """The measured picture: functions (pair, x) to small named tuples, per datum, with Monte Carlo standard errors."""
 
-from pyro_vae.diagnostics.annealing import Annealed, Bracket, annealed_log_evidence, bracket
+from pyro_vae.diagnostics.annealing import Annealed, annealed_log_evidence
+from pyro_vae.diagnostics.bracket import Bracket, bracket
 from pyro_vae.diagnostics.calibration import Calibration, calibrate
 from pyro_vae.diagnostics.elbo import Elbo, elbo
 from pyro_vae.diagnostics.evidence import Evidence, log_evidence

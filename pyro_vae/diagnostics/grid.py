@@ -1,28 +1,33 @@
 """Bayes' rule on a grid: the true posterior p(z | x) where z has one or two dimensions."""
 
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from pyro_vae.weights.blocks import KEPT
-from pyro_vae.weights.intake import check_data
+from pyro_vae.arguments import check_whole
+from pyro_vae.weights.blocks import count_fitting, count_numbers
+from pyro_vae.weights.intake import admit
 from pyro_vae.weights.traces import latent_values, quietly, trace
-from pyro_vae.weights.weights import weigh
+from pyro_vae.weights.weights import Weights, weigh
+
+MARGIN = 0.15  # beyond the draws on each side, as a share of their range
 
 
-class GridPosterior(NamedTuple):
-    """The true posterior of each datum on a grid of g points; exact up to the grid.
+@dataclass(frozen=True)
+class GridPosterior:
+    """The true posterior of each datum on a grid of g points. It is exact up to the grid.
 
     Attributes:
         axes: The points of each dimension of z, one or two tensors `[size]`.
-        log_posterior: log p(z | x), a density, `[g, n]`, the grid flattened with the first axis
+        log_posterior: log p(z | x), a density, `[g, n]`. The grid is flattened with the first axis
             slowest.
         log_variational: log q(z | x), a density, `[g, n]`.
         log_evidence: log p(x), `[n]`.
         gap: KL(q(z | x) ‖ p(z | x)) summed on the grid, `[n]`.
-        outside: The share of q(z | x) that lies off the grid, `[n]`; the rest is to be trusted
+        outside: The share of q(z | x) that lies off the grid, `[n]`. The rest is to be trusted
             where it is near 0.
     """
 
@@ -44,15 +49,16 @@ def grid_posterior(
     Arguments:
         pair: A pair with one latent, over the reals, of one or two dimensions.
         data: x, `[n, *event]`, and what else the model takes.
-        size: Points in each dimension.
-        bounds: The least and largest value of each dimension; by default draws of p(z) and q(z | x)
-            with a margin.
+        size: Points in each dimension, at least 2.
+        bounds: The least and largest value of each dimension. By default they hold draws of p(z)
+            and q(z | x) with a margin.
 
     Returns:
         A `GridPosterior`, in nats, float64.
 
     Raises:
-        ValueError: if the latent has more dimensions, or there are several.
+        TypeError, ValueError: as `log_weights`; if the latent has more dimensions, or there are
+            several.
 
     Example:
         >>> import pyro_vae as pv
@@ -67,39 +73,74 @@ def grid_posterior(
         >>> bool((grid.gap >= 0).all())
         True
     """
-    data = check_data(pair, data)
-    n = data[0].shape[0]
-    with quietly(pair):
-        drawn = latent_values(trace(pair.guide, data, draws=20))
-        prior = trace(pair.model, tuple(d[torch.arange(1000, device=d.device) % n] for d in data))
-    names = list(drawn)
-    numbers = drawn[names[0]][0, 0].numel()
-    if len(names) != 1 or numbers > 2:
-        raise ValueError(
-            f"a grid needs one latent of one or two dimensions; this pair has {', '.join(names)}, the first of "
-            f"{numbers}. Use log_evidence there."
-        )
-    (name,) = names
-    event = drawn[name].shape[2:]
-    if bounds is None:
-        reach = torch.cat([drawn[name].flatten(), prior.nodes[name]["value"].flatten()])
-        low, high = reach.min().item(), reach.max().item()
-        bounds = (low - 0.15 * (high - low), high + 0.15 * (high - low))
-    axis = torch.linspace(*bounds, size, device=data[0].device, dtype=drawn[name].dtype)
-    points = torch.cartesian_prod(*[axis] * numbers).reshape(-1, 1, *event)
-    cell = numbers * math.log((bounds[1] - bounds[0]) / (size - 1))
+    size = check_whole("size", size, least=2)
+    data = admit(pair, data)
 
-    log_p, log_q = [], []
-    for z in points.split(max(1, KEPT // (n * max(1, data[0][0].numel())))):
+    q, p = _draw(pair, data)
+    (name,) = q
+    low, high = _find_bounds(q[name], p[name]) if bounds is None else bounds
+    event = q[name].shape[2:]
+    dimensions = event.numel()
+    axis = torch.linspace(low, high, size, device=data[0].device, dtype=q[name].dtype)
+    points = torch.cartesian_prod(*[axis] * dimensions).reshape(-1, 1, *event)
+    log_cell = dimensions * math.log((high - low) / (size - 1))
+
+    weights = _weigh_points(pair, data, name, points)
+    return _sum_grid((axis,) * dimensions, weights, log_cell)
+
+
+def _draw(pair: nn.Module, data: tuple) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Draws of q(z | x) and of p(z) by site, of a pair with one latent of one or two dimensions."""
+    rows = torch.arange(1000, device=data[0].device) % data[0].shape[0]
+    with quietly(pair):
+        q = latent_values(trace(pair.guide, data, draws=20))
+        p = latent_values(trace(pair.model, tuple(d[rows] for d in data)))
+
+    first = next(iter(q.values()))
+    numbers = first[0, 0].numel()
+    if len(q) != 1 or numbers > 2:
+        raise ValueError(
+            f"a grid needs one latent of one or two dimensions; this pair has {', '.join(q)}, the "
+            f"first of {numbers}. Use log_evidence there."
+        )
+    return q, p
+
+
+def _find_bounds(*draws: Tensor) -> Sequence[float]:
+    """The least and the largest of all draws, with a margin."""
+    numbers = torch.cat([values.flatten() for values in draws])
+    low, high = numbers.min().item(), numbers.max().item()
+    margin = MARGIN * (high - low)
+    return low - margin, high + margin
+
+
+def _weigh_points(pair: nn.Module, data: tuple, name: str, points: Tensor) -> Weights:
+    """The terms of all points of the grid, `[g, n]`, float64."""
+    fitting = count_fitting(data[0].shape[0] * count_numbers(data[0]))
+    parts = []
+    for z in points.split(fitting):
         with quietly(pair):
-            t = weigh(pair, data, z.shape[0], {name: z})
-        log_p.append((t.log_likelihood + t.log_prior).double())
-        log_q.append(t.log_variational.double())
-    log_joint, log_q = torch.cat(log_p), torch.cat(log_q)
-    log_evidence = log_joint.logsumexp(0) + cell
+            parts.append(weigh(pair, data, z.shape[0], {name: z}))
+
+    joined = [torch.cat(terms) for terms in zip(*parts, strict=True)]
+    return Weights(*joined)
+
+
+def _sum_grid(axes: tuple[Tensor, ...], weights: Weights, log_cell: float) -> GridPosterior:
+    """Bayes' rule: the joint density over its sum on the grid."""
+    log_joint = weights.log_joint.double()
+    log_variational = weights.log_variational.double()
+
+    log_evidence = log_joint.logsumexp(0) + log_cell
     log_posterior = log_joint - log_evidence
-    mass = (log_q + cell).exp()
-    gap = (mass * (log_q - log_posterior)).sum(0) / mass.sum(0)
+    mass = (log_variational + log_cell).exp()
+    gap = (mass * (log_variational - log_posterior)).sum(0) / mass.sum(0)
+
     return GridPosterior(
-        (axis,) * numbers, log_posterior, log_q, log_evidence, gap, (1 - mass.sum(0)).clamp(min=0)
+        axes=axes,
+        log_posterior=log_posterior,
+        log_variational=log_variational,
+        log_evidence=log_evidence,
+        gap=gap,
+        outside=(1 - mass.sum(0)).clamp(min=0),
     )

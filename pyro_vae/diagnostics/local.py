@@ -1,0 +1,233 @@
+"""q* of a block of data: a q that has parameters of its own for each datum."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+from pyro.distributions.util import scale_and_mask
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from pyro_vae.conditionals import Conditional
+from pyro_vae.diagnostics.free import (
+    Factor,
+    Free,
+    explain_refusal,
+    list_parameters,
+    read_parameters,
+    unwrap,
+)
+from pyro_vae.diagnostics.unconstrained import Unconstrained
+from pyro_vae.supports import describe, is_real
+from pyro_vae.weights.traces import latent_sites, latent_values, trace
+
+SCALES = {"scale", "scale_tril", "cov_diag"}  # parameters at which the spread of q can start
+FIRST_DF = 10.0  # degrees of freedom at the start: nearly normal
+
+
+class LocalQ(ABC):
+    """q* of a block of data.
+
+    Attributes:
+        free: The free numbers.
+    """
+
+    free: list[Free]
+
+    @abstractmethod
+    def draw(self, k: int) -> tuple[dict[str, Tensor], Tensor]:
+        """Draws of z by site, `[k, n, *event]`, and log q(z), `[k, n]`."""
+
+
+class OwnFamily(LocalQ):
+    """q* with the guide's own distribution at each latent, starting at the guide's output.
+
+    Arguments:
+        pair: The pair.
+        data: The block.
+
+    Raises:
+        ValueError: if the distribution at a latent is not made of parameters that can be free
+            numbers, or depends on draws of another latent.
+    """
+
+    def __init__(self, pair: nn.Module, data: tuple):
+        first, second = [latent_sites(trace(pair.guide, data)) for _ in range(2)]
+        drawn = latent_values(trace(pair.guide, data, draws=100))
+
+        self.masks = {name: site["mask"] for name, site in first.items()}
+        self.factors: dict[str, Factor] = {}
+        for name, site in first.items():
+            _refuse_site(name, site["fn"], second[name]["fn"], data[0].shape[0])
+            base, reinterpreted = unwrap(site["fn"])
+            self.factors[name] = Factor(base, reinterpreted, find_spread(drawn[name]))
+        self.free = [free for factor in self.factors.values() for free in factor.free]
+
+    def draw(self, k: int) -> tuple[dict[str, Tensor], Tensor]:
+        z, log_q = {}, 0.0
+        for name, factor in self.factors.items():
+            z[name], log_prob = factor.draw(k)
+            log_q = log_q + scale_and_mask(log_prob, mask=self.masks[name])
+        return z, log_q
+
+
+def _refuse_site(name: str, fn: Distribution, again: Distribution, n: int) -> None:
+    """Raise a ValueError if the distribution at a latent cannot be refitted.
+
+    Arguments:
+        name: The latent.
+        fn: Its distribution.
+        again: Its distribution when the guide is run again. It differs where it depends on draws.
+        n: How many data there are.
+    """
+    base, _ = unwrap(fn)
+    reason = explain_refusal(base)
+    if reason is None and tuple(fn.batch_shape) != (n,):
+        reason = f"has batch_shape {tuple(fn.batch_shape)}, expected ({n},)"
+    if reason is None and not _has_same_parameters(base, unwrap(again)[0]):
+        reason = "depends on draws of the other latents, which parameters for each datum cannot"
+    if reason is None:
+        return
+
+    raise ValueError(
+        f"q cannot be refitted in its own family: at latent {name!r}, {type(base).__name__} "
+        f"{reason}. Pass another, family=pv.MultivariateNormal for one."
+    )
+
+
+def _has_same_parameters(a: Distribution, b: Distribution) -> bool:
+    of_a, of_b = read_parameters(a), read_parameters(b)
+    return all(torch.allclose(of_a[key], of_b[key]) for key in of_a)
+
+
+class OtherFamily(LocalQ):
+    """q* of any family over all latents of a datum together.
+
+    They are one vector of unconstrained numbers. q* starts at the means and variances of draws of
+    the guide.
+
+    Arguments:
+        pair: The pair.
+        data: The block.
+        family: Called with a number d, a family over vectors of d numbers with nothing given.
+
+    Raises:
+        TypeError: if that is no such family.
+        ValueError: if it cannot be fitted for each datum, or started at the moments of q, or a
+            latent is discrete, has no bijection to the reals, or is masked.
+    """
+
+    def __init__(self, pair: nn.Module, data: tuple, family: Callable[[int], Conditional]):
+        q = latent_sites(trace(pair.guide, data, draws=200))
+        z = {name: site["value"] for name, site in q.items()}
+        p = latent_sites(trace(pair.model, data, draws=200, latents=z))
+        supports = {name: site["fn"].support for name, site in p.items()}
+        for name, site in q.items():
+            _refuse_mask(name, site["mask"])
+
+        self.unconstrained = Unconstrained(z, supports, "posterior_gap")
+        self.vectors = _make_vectors(family, self.unconstrained.flatten(z))
+        self.free = self.vectors.free
+
+    def draw(self, k: int) -> tuple[dict[str, Tensor], Tensor]:
+        u, log_q = self.vectors.draw(k)
+        z, log_jacobian = self.unconstrained.unflatten(u)
+        return z, log_q - log_jacobian
+
+
+def _refuse_mask(name: str, mask: Tensor | bool | None) -> None:
+    if isinstance(mask, Tensor):
+        raise ValueError(
+            f"latent {name!r} is masked, and another family has no mask: leave family= out"
+        )
+
+
+class Flows:
+    """One flow for each datum, over vectors in units of the spread of q about its mean.
+
+    Arguments:
+        flows: The flows, one for each of the n data.
+        mean, spread: The mean and standard deviation of draws of q, `[n, d]`.
+    """
+
+    def __init__(self, flows: list[Conditional], mean: Tensor, spread: Tensor):
+        self.flows = flows
+        self.mean = mean
+        self.spread = spread
+        self.free = [Free(raw, i) for i, flow in enumerate(flows) for raw in flow.parameters()]
+
+    def draw(self, k: int) -> tuple[Tensor, Tensor]:
+        """Draws, `[k, n, d]`, and their log-probabilities, `[k, n]`."""
+        draws, log_probs = [], []
+        for flow in self.flows:
+            q = flow()
+            draws.append(q.rsample((k,)))
+            log_probs.append(q.log_prob(draws[-1]))
+
+        u = self.mean + self.spread * torch.stack(draws, dim=1)
+        log_q = torch.stack(log_probs, dim=1) - self.spread.log().sum(-1)
+        return u, log_q
+
+
+def _make_vectors(family: Callable[[int], Conditional], u: Tensor) -> Factor | Flows:
+    """A family with parameters for each datum, started at draws of vectors u, `[k, n, d]`."""
+    n, d = u.shape[1:]
+    mean, spread = u.mean(0), find_spread(u)
+
+    q = _make_family(family, d).to(u)
+    base, reinterpreted = unwrap(q())
+    reason = explain_refusal(base)
+    if reason is None:
+        start = _find_start(base, mean, spread)
+        return Factor(base.expand((n, *base.batch_shape)), reinterpreted, spread, start)
+    if _is_flow(base):
+        others = [family(d).to(u) for _ in range(n - 1)]
+        return Flows([q, *others], mean, spread)
+
+    raise ValueError(
+        f"family: {type(base).__name__} {reason}, so it cannot be fitted for each datum"
+    )
+
+
+def _make_family(family: Callable[[int], Conditional], d: int) -> Conditional:
+    q = family(d)
+    if not isinstance(q, Conditional) or q.given_shapes:
+        raise TypeError(
+            "family: expected a family that, called with a number, is a distribution over vectors "
+            f"with nothing given, pv.MultivariateNormal for one; got {family!r}"
+        )
+    return q
+
+
+def _is_flow(base: Distribution) -> bool:
+    """Whether it is a distribution over the reals that a network makes, not parameters."""
+    return base.has_rsample and not list_parameters(base) and is_real(base.support)
+
+
+def _find_start(base: Distribution, mean: Tensor, spread: Tensor) -> dict[str, Tensor]:
+    """The moments of draws of q, as parameters of a family with a location and a scale."""
+    keys = set(list_parameters(base))
+    if "loc" not in keys or not keys & SCALES or not is_real(base.support):
+        raise ValueError(
+            f"family: {type(base).__name__} over {describe(base.support)} with "
+            f"{', '.join(sorted(keys))}; expected one over the reals with loc and one of scale, "
+            "scale_tril, cov_diag, at which to start it"
+        )
+
+    start = {
+        "loc": mean,
+        "scale": spread,
+        "scale_tril": spread.diag_embed(),
+        "cov_diag": spread.square(),
+        "df": torch.full_like(spread, FIRST_DF),
+    }
+    if "cov_factor" in keys:
+        # at 0 its gradient would be 0 as well
+        noise = torch.randn_like(base.cov_factor)
+        start["cov_factor"] = 0.1 * spread.unsqueeze(-1) * noise
+    return start
+
+
+def find_spread(draws: Tensor) -> Tensor:
+    """The standard deviation of draws, `[k, n, *event]`, never 0."""
+    return draws.std(0).nan_to_num(1.0, 1.0, 1.0).clamp(min=1e-6)
