@@ -78,8 +78,8 @@ from pyro_vae.pairs.pair import Pair as Pair
 from pyro_vae.pairs.vae import VAE as VAE
 from pyro_vae.training.checkpoints import load_weights as load_weights
 from pyro_vae.training.checkpoints import save_weights as save_weights
-from pyro_vae.training.fit import History as History
 from pyro_vae.training.fit import fit as fit
+from pyro_vae.training.history import History as History
 from pyro_vae.training.optim import FusedOptim as FusedOptim
 from pyro_vae.weights.draws import reconstruct as reconstruct
 from pyro_vae.weights.draws import simulate as simulate
