@@ -13,7 +13,8 @@ from pyro.optim import Adam
 from torch import nn
 
 import pyro_vae as pv
-from pyro_vae.objectives import bound as bounds
+from pyro_vae.objectives.kl import find_kl
+from pyro_vae.objectives.run import Run
 from pyro_vae.pairs.parameters import OwnParameters
 from pyro_vae.weights.traces import unvalidated
 from tests.oracles import LinearGaussian, linear_gaussian, within
@@ -363,8 +364,8 @@ def test_renyi_falls_with_alpha_between_its_known_cases():
 def test_weights_are_unbiased_for_the_evidence():
     pair, x = WORLD.pair(shift=0.1, stretch=1.2), WORLD.sample(5)
     with OwnParameters():
-        run = bounds.Run(pair.model, pair.guide, (x,), {}, 20_000)
-    ratio = (run.log_weight - WORLD.log_evidence(x)).exp().detach()
+        run = Run(pair.model, pair.guide, (x,), {}, 20_000)
+    ratio = (run.weights.log_weight - WORLD.log_evidence(x)).exp().detach()
     assert ratio.std(0).max() > 0.1
     assert agrees(ratio, torch.ones(5))
 
@@ -587,9 +588,9 @@ def test_closed_form_of_dependent_normals(latent):
     )
     x = torch.rand(4, 5).round()
     with OwnParameters():
-        kl = bounds.Run(pair.model, pair.guide, (x,), {}, 3).kl()["z"]
-        run = bounds.Run(pair.model, pair.guide, (x,), {}, 20_000)
-    ratio = (run.log_variational - run.log_joint + run.log_likelihood).detach()
+        kl = find_kl(Run(pair.model, pair.guide, (x,), {}, 3))["z"]
+        run = Run(pair.model, pair.guide, (x,), {}, 20_000)
+    ratio = (run.weights.log_variational - run.weights.log_joint + run.weights.log_likelihood).detach()
 
     assert torch.equal(kl[0], kl[2])
     assert agrees(ratio, kl[0].detach())
@@ -695,9 +696,9 @@ def test_total_correlation_at_one_is_the_elbo():
 def test_total_correlation_as_in_the_paper():
     pair, x, beta, total = small(), torch.rand(6, 5).round(), 5.0, 40
     q = pair.variational(x).base_dist
-    run = seeded(lambda: bounds.Run(pair.model, pair.guide, (x,), {}, 1))
+    run = seeded(lambda: Run(pair.model, pair.guide, (x,), {}, 1))
     z = run.guide["z"]["value"]
-    expected = run.log_likelihood[0] + run.log_joint[0] - run.log_likelihood[0]
+    expected = run.weights.log_likelihood[0] + run.weights.log_joint[0] - run.weights.log_likelihood[0]
     for i in range(6):
         each = torch.stack([dist.Normal(q.loc[j], q.scale[j]).log_prob(z[i]) for j in range(6)])
         log_q_z = (each.sum(1).exp().sum() / (6 * total)).log()
@@ -731,10 +732,10 @@ def test_mmd_without_weight_is_what_alpha_leaves():
         plain.item(), rel=1e-6
     )
     linear_kernel = seeded(lambda: loss_of(pv.MMD(3.0, lambda a, b: a @ b.T), pair, x))
-    run = seeded(lambda: bounds.Run(pair.model, pair.guide, (x,), {}, 1))
-    distance = (run.guide["z"]["value"].mean(0) - run.prior_draws()["z"].mean(0)).square().sum()
+    run = seeded(lambda: Run(pair.model, pair.guide, (x,), {}, 1))
+    distance = (run.guide["z"]["value"].mean(0) - run.draw_from_prior()["z"].mean(0)).square().sum()
     assert linear_kernel.item() == pytest.approx(
-        (7 * 3 * distance - run.log_likelihood.sum()).item(), rel=1e-5
+        (7 * 3 * distance - run.weights.log_likelihood.sum()).item(), rel=1e-5
     )
 
 
@@ -893,11 +894,11 @@ X = torch.ones(4, 5)
 @pytest.mark.parametrize(
     ("make", "error", "words"),
     [
-        (lambda: pv.ImportanceWeighted(0), ValueError, "num_samples: expected at least 1, got 0"),
+        (lambda: pv.ImportanceWeighted(0), ValueError, "num_samples: expected a positive whole number, got 0"),
         (
             lambda: pv.ImportanceWeighted(2.5),
             TypeError,
-            "num_samples: expected a whole number, got 2.5",
+            "num_samples: expected a positive whole number, got 2.5",
         ),
         (
             lambda: pv.ImportanceWeighted(2, "pathwise"),
@@ -915,9 +916,9 @@ X = torch.ones(4, 5)
             ValueError,
             "num_samples: leaving one draw out takes at least 2, got 1",
         ),
-        (lambda: pv.ReweightedWakeSleep(1), ValueError, "num_samples: expected at least 2, got 1"),
-        (lambda: pv.MIWAE(0, 2), ValueError, "num_groups: expected at least 1, got 0"),
-        (lambda: pv.MIWAE(2, 0), ValueError, "num_samples: expected at least 1, got 0"),
+        (lambda: pv.ReweightedWakeSleep(1), ValueError, "num_samples: expected a whole number of at least 2, got 1"),
+        (lambda: pv.MIWAE(0, 2), ValueError, "num_groups: expected a positive whole number, got 0"),
+        (lambda: pv.MIWAE(2, 0), ValueError, "num_samples: expected a positive whole number, got 0"),
         (
             lambda: pv.CIWAE(1.5, 2),
             ValueError,

@@ -15,7 +15,7 @@ from torch import nn
 import pyro_vae as pv
 from pyro_vae.compiling.loss import CompiledLoss
 from pyro_vae.compiling.products import SMALLEST
-from pyro_vae.objectives.compiled import exportable
+from pyro_vae.objectives.compiled import as_exportable
 
 ADAM = {"lr": 1e-2}
 small = partial(pv.networks.mlp, hidden=(8,))
@@ -102,7 +102,7 @@ def exported(objective):
 @pytest.mark.parametrize("rows", [(9, 4, 1)], ids=["and smaller batches, and one row"])
 @pytest.mark.parametrize("make", PAIRS.values(), ids=PAIRS)
 def test_a_pair_has_the_loss_and_gradients_of_trace_elbo(make, rows, x):
-    theirs, ours = pv.Objective(make()), pv.Objective(make(), exportable(Trace_ELBO()))
+    theirs, ours = pv.Objective(make()), pv.Objective(make(), as_exportable(Trace_ELBO()))
     run = exported(ours)
     for n in rows:
         if n == 1 and "BatchNorm" in str(list(ours.modules())):
@@ -217,7 +217,7 @@ def test_bare_parameters_and_modules_of_a_handwritten_pair_are_trained(x):
 
 def test_the_mean_field_elbo_is_compiled_too(x):
     theirs = pv.Objective(vae(), TraceMeanField_ELBO())
-    ours = pv.Objective(vae(), exportable(TraceMeanField_ELBO()))
+    ours = pv.Objective(vae(), as_exportable(TraceMeanField_ELBO()))
     torch.manual_seed(3)
     expected = theirs(x)
     torch.manual_seed(3)
@@ -235,7 +235,7 @@ def test_weights_of_the_kl_term_are_read_anew(x):
 
 
 def test_an_exchanged_module_or_parameter_is_noticed(x):
-    ours = pv.Objective(vae(), exportable(Trace_ELBO()))
+    ours = pv.Objective(vae(), as_exportable(Trace_ELBO()))
     run = exported(ours)
     run(x)
     net = ours.pair.likelihood.net
@@ -271,7 +271,7 @@ def test_a_capacity_rests_in_eval_mode(x):
 
 def test_a_handler_that_scales_is_compiled_in(x):
     pair = vae()
-    eager, compiled = pv.Objective(pair), pv.Objective(pair, exportable(Trace_ELBO()))
+    eager, compiled = pv.Objective(pair), pv.Objective(pair, as_exportable(Trace_ELBO()))
     run = exported(compiled)
     for scale in (0.5, 2.0):
         with poutine.scale(scale=scale):
@@ -297,7 +297,7 @@ def test_a_subsampling_plate_of_the_users_keeps_its_scale(x):
     torch.manual_seed(0)
     assert Trace_ELBO().loss(model, guide, x) == pytest.approx(theirs)
     torch.manual_seed(0)
-    ours = exportable(Trace_ELBO()).differentiable_loss(model, guide, x)
+    ours = as_exportable(Trace_ELBO()).differentiable_loss(model, guide, x)
     assert ours.item() == pytest.approx(theirs, rel=1e-5)
 
 
@@ -361,7 +361,7 @@ def test_many_kinds_of_calls_are_warned_of():
         "likelihood": lambda: pv.Normal((), given=2),
         "variational": lambda: pv.Normal(2, given=()),
     }
-    objective = pv.Objective(vae(**parts), exportable(Trace_ELBO()))
+    objective = pv.Objective(vae(**parts), as_exportable(Trace_ELBO()))
     run = CompiledLoss(lambda x, k: k * objective(x), [objective], backend="eager")
     for k in range(8):
         run(torch.ones(3), float(k))
@@ -371,7 +371,7 @@ def test_many_kinds_of_calls_are_warned_of():
 
 def test_the_random_state_outside_is_that_of_the_eager_loss(x):
     states = []
-    for run in (pv.Objective(vae()), exported(pv.Objective(vae(), exportable(Trace_ELBO())))):
+    for run in (pv.Objective(vae()), exported(pv.Objective(vae(), as_exportable(Trace_ELBO())))):
         torch.manual_seed(5)
         run(x)
         states.append(torch.get_rng_state())
@@ -383,7 +383,7 @@ def test_the_validation_of_arguments_is_as_it_was(flag, x):
     before = torch.distributions.Distribution._validate_args
     torch.distributions.Distribution.set_default_validate_args(flag)
     try:
-        exported(pv.Objective(vae(), exportable(Trace_ELBO())))(x)
+        exported(pv.Objective(vae(), as_exportable(Trace_ELBO())))(x)
         assert torch.distributions.Distribution._validate_args is flag
     finally:
         torch.distributions.Distribution.set_default_validate_args(before)

@@ -102,7 +102,7 @@ def test_schedule_counts_training_steps_only(pair):
     seen = []
     for training in (True, True, False, False, True, True, True, True):
         annealed.train(training)
-        seen.append((int(annealed.steps), annealed._weight()))
+        seen.append((int(annealed.steps), annealed._find_weight()))
         annealed(X)
     assert seen == [(0, 0.0), (1, 0.5), (2, 1.0), (2, 1.0), (2, 1.0), (3, 1.5), (4, 2.0), (5, 2.0)]
 
@@ -147,7 +147,7 @@ def test_schedule_goes_on_where_the_checkpoint_left_it(pair, tmp_path):
             ValueError,
             "beta.*finite.*got nan",
         ),
-        (lambda pair: pv.linear(0), ValueError, "steps: expected at least 1, got 0"),
+        (lambda pair: pv.linear(0), ValueError, "steps: expected a positive whole number, got 0"),
         (lambda pair: pv.Objective(nn.Linear(2, 2)), TypeError, "model and guide, got Linear"),
         (
             lambda pair: pv.Objective(pair, "elbo"),

@@ -1,1 +1,1 @@
-"""Bounds on log p(x), their gradients, and objectives that shape the KL term; each takes any pair."""
+"""Bounds on log p(x), their gradients, and objectives that shape the KL term, for any pair."""

@@ -1,4 +1,4 @@
-"""Objectives: bounds on log p(x) as losses, and wrappers that weigh their terms; the pair is left alone."""
+"""The seam between a pair and any engine: the mean loss per datum, as a module."""
 
 from functools import partial
 
@@ -6,34 +6,48 @@ from pyro.infer import ELBO, Trace_ELBO
 from torch import Tensor, nn
 
 from pyro_vae.compiling.loss import CompiledLoss
-from pyro_vae.objectives.compiled import exportable
+from pyro_vae.objectives.bound import Bound
+from pyro_vae.objectives.compiled import Compiled, as_exportable
+from pyro_vae.objectives.schedules import Scheduled
+from pyro_vae.objectives.trace_elbo import TensorTraceELBO, take_options
 from pyro_vae.pairs.parameters import OwnParameters
 
 
-class Objective(nn.Module):
+class Loss(nn.Module):
+    """A module whose call on a batch is the mean loss per datum, in nats.
+
+    Attributes:
+        is_lower_bound: Whether minus the loss is a lower bound on log p(x), in expectation.
+    """
+
+    @property
+    def is_lower_bound(self) -> bool:
+        return False
+
+
+class Objective(Loss):
     r"""The mean loss per datum, in nats, as a module: the seam at which any engine takes hold.
 
     .. math:: -\frac{1}{n} \sum_i \mathrm{ELBO}(x_i)
 
-    A mean, so that the gradients of several processes, averaged, are those of one. It uses the
-    pair's own parameters, never those of the global store. (Kingma & Welling, 2014)
+    It is a mean, so that the averaged gradients of several processes are those of one process. It
+    uses the pair's own parameters, never those of the global store. (Kingma & Welling, 2014)
 
     Use:
         objective: the first choice, with stock `Trace_ELBO`; every bound below is its `elbo=`.
 
     Arguments:
         pair: The pair.
-        elbo: Any of Pyro's, or with the same `differentiable_loss(model, guide, *data)`; by default
-            `Trace_ELBO()`.
+        elbo: Any of Pyro's, or of this package, or an object with the same
+            `differentiable_loss(model, guide, *data)`. By default `Trace_ELBO()`, which stays in
+            tensors here, see `TensorTraceELBO`.
+
+    Raises:
+        TypeError: if `pair` is no module with the methods model and guide, or `elbo` is no such
+            object.
 
     Example:
-        >>> import pyro_vae as pv
-        >>> vae = pv.VAE(
-        ...     prior=pv.StandardNormal(2),
-        ...     likelihood=pv.Bernoulli(3, given=2),
-        ...     variational=pv.Normal(2, given=3),
-        ... )
-        >>> pv.Objective(vae)(torch.ones(5, 3)).shape
+        >>> pv.Objective(vae)(x).shape
         torch.Size([])
     """
 
@@ -42,34 +56,49 @@ class Objective(nn.Module):
 
         for method in ("model", "guide"):
             if not callable(getattr(pair, method, None)):
-                raise TypeError(
-                    f"pair: expected a module with methods model and guide, got {type(pair).__name__}"
-                )
+                kind = type(pair).__name__
+                raise TypeError(f"pair: expected a module with methods model and guide, got {kind}")
+        if elbo is None:
+            elbo = TensorTraceELBO()
+        elif type(elbo) is Trace_ELBO:
+            elbo = take_options(elbo)
+        if not callable(getattr(elbo, "differentiable_loss", None)):
+            raise TypeError(f"elbo: expected an object such as Trace_ELBO(), got {elbo!r}")
+
         self.pair = pair
-        self.elbo = Trace_ELBO() if elbo is None else elbo
-        if not hasattr(self.elbo, "differentiable_loss"):
-            raise TypeError(f"elbo: expected an object such as Trace_ELBO(), got {self.elbo!r}")
+        self.elbo = elbo
 
     @property
-    def bound(self) -> bool:
+    def is_lower_bound(self) -> bool:
         """Whether minus the loss is a lower bound on log p(x), in expectation."""
-        return getattr(self.elbo, "bound", "lower") == "lower"
+        elbo = self.elbo.elbo if isinstance(self.elbo, Compiled) else self.elbo
+        return not isinstance(elbo, Bound) or elbo.bound == "lower"
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether it runs compiled code."""
+        return self._compiled_call_impl is not None
 
     def forward(self, *data: Tensor) -> Tensor:
-        return self._mean(self.elbo, *data)
+        return self._average(self.elbo, *data)
 
     def compile(self) -> None:
-        """From now on, run the handlers once and then compiled code; see `CompiledLoss`.
+        """From now on, run the handlers once and then compiled code, see `CompiledLoss`.
 
         Raises:
             TypeError: if the ELBO cannot be compiled.
         """
-        elbo = exportable(self.elbo)
-        before = getattr(elbo, "advance", None)
-        self._compiled_call_impl = CompiledLoss(partial(self._mean, elbo), [self], before=before)
+        elbo = as_exportable(self.elbo)
+        advance = elbo.advance if isinstance(elbo, Scheduled) else None
+        self._compiled_call_impl = CompiledLoss(
+            partial(self._average, elbo), [self], before=advance
+        )
 
-    def _mean(self, elbo: ELBO, *data: Tensor) -> Tensor:
+    def uncompile(self) -> None:
+        """Run Python again."""
+        self._compiled_call_impl = None
+
+    def _average(self, elbo: ELBO, *data: Tensor) -> Tensor:
         with OwnParameters():
-            return (
-                elbo.differentiable_loss(self.pair.model, self.pair.guide, *data) / data[0].shape[0]
-            )
+            loss = elbo.differentiable_loss(self.pair.model, self.pair.guide, *data)
+        return loss / data[0].shape[0]

@@ -14,27 +14,28 @@ from pyro_vae.objectives.bound import (
     SCORE,
     WAKE,
     Bound,
-    Run,
 )
+from pyro_vae.objectives.kl import find_kl
+from pyro_vae.objectives.run import Run
 
 
 class WeightBound(Bound):
-    r"""A bound that is a function F of the log weights of k draws; a subclass states F and two of
-    its derivatives.
+    r"""A bound that is a function F of the log weights of k draws.
 
-    With D the gradient of log p(x, z) at fixed z, S that of log q(z | x) at fixed z, and P that of
-    log w through z alone, the estimators are
+    A subclass states F and two of its derivatives. With D the gradient of log p(x, z) at fixed z,
+    S that of log q(z | x) at fixed z, and P that of log w through z alone, the estimators are
 
-    - `"reparametrised"`: :math:`\sum_i a_i (D_i + P_i - S_i)`, with :math:`a_i = \partial F /
-      \partial \log w_i`;
-    - `"doubly_reparametrised"`: :math:`\sum_i a_i D_i + b_i P_i`, with :math:`b_i = a_i - \partial
-      a_i / \partial \log w_i`, for E[f S] = E[f' P]: the same expectation, less variance (Tucker et
-      al., 2019). It runs the model, and a guide of several latents, a second time at the same
-      draws, so that neither may be random beyond its latents, by dropout say;
+    - `"reparametrised"`: :math:`\sum_i a_i (D_i + P_i - S_i)`, with
+      :math:`a_i = \partial F / \partial \log w_i`;
+    - `"doubly_reparametrised"`: :math:`\sum_i a_i D_i + b_i P_i`, with
+      :math:`b_i = a_i - \partial a_i / \partial \log w_i`. Since E[f S] = E[f' P], it has the same
+      expectation and less variance (Tucker et al., 2019). It runs the model a second time at the
+      same draws, and a guide of several latents as well. So neither may be random beyond its
+      latents, by dropout for example;
     - `"score"`: the first, and :math:`F \sum_i S_i` for the latents that have no reparametrised
       draws;
-    - `"leave_one_out"`: the same with :math:`F - F_{-i}`, in which the mean of the others stands
-      for log w_i.
+    - `"leave_one_out"`: the same with :math:`F - F_{-i}`, where the mean of the others stands for
+      log w_i.
 
     Arguments, Raises: See `Bound`.
 
@@ -57,19 +58,27 @@ class WeightBound(Bound):
         """a and b, `[k, n]` each."""
         raise NotImplementedError
 
-    def integrand(self, run: Run) -> Tensor:
-        return run.log_weight
+    def find_log_weights(self, run: Run) -> Tensor:
+        """The log weights `[k, n]` of which F is taken."""
+        return run.weights.log_weight
 
     def per_datum(self, run: Run) -> Tensor:
-        log_w = self.integrand(run)
+        log_w = self.find_log_weights(run)
         value = self.value(log_w)
         if self.gradient == REPARAMETRISED or not torch.is_grad_enabled():
             return value
         if self.gradient in (SCORE, LEAVE_ONE_OUT):
-            signal = value if self.gradient == SCORE else value - self.value(_one_replaced(log_w))
-            return _graft(value, value + (signal.detach() * run.log_score).sum(0))
+            return _graft(value, value + self._find_score_term(run, log_w, value))
+
         a, b = self.weights(log_w.detach())
-        return _graft(value, self.routes(run, a, b, torch.zeros_like(b)))
+        return _graft(value, self.route_gradients(run, a, b, torch.zeros_like(b)))
+
+    def _find_score_term(self, run: Run, log_w: Tensor, value: Tensor) -> Tensor:
+        """What adds the score of the latents without reparametrised draws to the gradient."""
+        signal = value
+        if self.gradient == LEAVE_ONE_OUT:
+            signal = value - self.value(_replace_each(log_w))
+        return (signal.detach() * run.log_score).sum(0)
 
 
 class EvidenceLowerBound(WeightBound):
@@ -78,11 +87,11 @@ class EvidenceLowerBound(WeightBound):
     .. math:: \frac{1}{k} \sum_i \log w_i, \qquad w_i = p(x, z_i) / q(z_i | x), \quad z_i \sim q(z |
     x)
 
-    `gradient="sticking_the_landing"` leaves out the score of q, whose expectation is zero: with the
-    posterior as q the gradient of q is then zero, draw by draw. It scores the draws of q once more,
-    as constants, for which an `IAF` takes as many passes as there are latents. See `WeightBound`
-    for the others and what they need. (Kingma & Welling, 2014; Roeder, Wu & Duvenaud, 2017;
-    `"leave_one_out"`: Kool, van Hoof & Welling, 2019)
+    `gradient="sticking_the_landing"` leaves out the score of q. Its expectation is zero. Where q is
+    the posterior, the gradient of q is then zero draw by draw. It scores the draws of q once more,
+    as constants. An `IAF` takes as many passes for that as there are latents. `WeightBound` says
+    what the other gradients are and what they need. (Kingma & Welling, 2014; Roeder, Wu &
+    Duvenaud, 2017; `"leave_one_out"`: Kool, van Hoof & Welling, 2019)
 
     Use:
         objective: the ELBO of several draws; with sticking the landing as q nears the posterior.
@@ -90,11 +99,8 @@ class EvidenceLowerBound(WeightBound):
     Arguments, Raises: See `Bound`.
 
     Example:
-        >>> import pyro_vae as pv
-        >>> vae = pv.VAE(
-        ...     prior=pv.StandardNormal(2), likelihood=pv.Normal(3, given=2), variational=pv.Normal(2, given=3)
-        ... )
-        >>> pv.Objective(vae, EvidenceLowerBound(gradient="sticking_the_landing"))(torch.ones(5, 3)).shape
+        >>> elbo = EvidenceLowerBound(gradient="sticking_the_landing")
+        >>> pv.Objective(vae, elbo)(x).shape
         torch.Size([])
     """
 
@@ -109,14 +115,14 @@ class EvidenceLowerBound(WeightBound):
 
 
 class AnalyticKL(EvidenceLowerBound):
-    r"""The ELBO with its KL in closed form, wherever torch or Pyro registers one for the two
-    families.
+    r"""The ELBO with its KL in closed form, where there is one.
 
     .. math:: \frac{1}{k} \sum_i \log p(x | z_i) - KL(q(z|x) \,\|\, p(z))
 
-    A latent without closed form, and every latent of a guide that draws in another order than the
-    model, where a closed form would condition on what comes later, counts with log q - log p at the
-    draws. (Kingma & Welling, 2014)
+    torch and Pyro register a closed form for many pairs of families. A latent without one counts
+    with log q - log p at the draws. So does every latent of a guide that draws in another order
+    than the model: a closed form would then condition on what comes later. (Kingma & Welling,
+    2014)
 
     Use:
         objective: the ELBO with less noise, for families with a closed KL.
@@ -124,29 +130,25 @@ class AnalyticKL(EvidenceLowerBound):
     Arguments, Raises: See `Bound`.
 
     Example:
-        >>> import pyro_vae as pv
-        >>> vae = pv.VAE(
-        ...     prior=pv.StandardNormal(2), likelihood=pv.Normal(3, given=2), variational=pv.Normal(2, given=3)
-        ... )
-        >>> pv.Objective(vae, AnalyticKL())(torch.ones(5, 3)).shape
+        >>> pv.Objective(vae, AnalyticKL())(x).shape
         torch.Size([])
     """
 
     gradients = (REPARAMETRISED, SCORE, LEAVE_ONE_OUT)
 
-    def integrand(self, run: Run) -> Tensor:
-        return run.log_likelihood - sum(run.kl().values())
+    def find_log_weights(self, run: Run) -> Tensor:
+        return run.weights.log_likelihood - sum(find_kl(run).values())
 
 
 class ImportanceWeighted(WeightBound):
     r"""The importance-weighted bound, which rises to log p(x) with k.
 
-    .. math:: L_k = \log \frac{1}{k} \sum_i w_i, \qquad w_i = p(x, z_i) / q(z_i | x), \quad z_i \sim
-    q(z | x)
+    .. math:: L_k = \log \frac{1}{k} \sum_i w_i, \qquad w_i = p(x, z_i) / q(z_i | x),
+        \quad z_i \sim q(z | x)
 
-    The weights are of one datum each, under a subsampled plate as well, where those of Pyro's
-    `RenyiELBO` carry its scale in their exponent. See `WeightBound` for the gradients. (Burda,
-    Grosse & Salakhutdinov, 2016; Tucker, Lawson, Gu & Maddison, 2019)
+    The weights are of one datum each, under a subsampled plate as well. Those of Pyro's
+    `RenyiELBO` carry the scale of such a plate in their exponent. `WeightBound` says what the
+    gradients are. (Burda, Grosse & Salakhutdinov, 2016; Tucker, Lawson, Gu & Maddison, 2019)
 
     Use:
         objective: a tighter bound, and more latents in use; k = 5 to 50, doubly reparametrised.
@@ -154,11 +156,8 @@ class ImportanceWeighted(WeightBound):
     Arguments, Raises: See `Bound`.
 
     Example:
-        >>> import pyro_vae as pv
-        >>> vae = pv.VAE(
-        ...     prior=pv.StandardNormal(2), likelihood=pv.Normal(3, given=2), variational=pv.Normal(2, given=3)
-        ... )
-        >>> pv.Objective(vae, ImportanceWeighted(5, gradient="doubly_reparametrised"))(torch.ones(5, 3)).shape
+        >>> elbo = ImportanceWeighted(5, gradient="doubly_reparametrised")
+        >>> pv.Objective(vae, elbo)(x).shape
         torch.Size([])
     """
 
@@ -174,13 +173,12 @@ class ImportanceWeighted(WeightBound):
 
 
 class VIMCO(ImportanceWeighted):
-    r"""The importance-weighted bound for discrete latents: each draw's score, with the others as
-    its baseline.
+    r"""The importance-weighted bound for discrete latents, with the other draws as a baseline.
 
     .. math:: \sum_i (L_k - L_{-i}) \nabla \log q(z_i | x) + \nabla L_k
 
-    In the baseline the geometric mean of the other weights stands for w_i. Latents that have
-    reparametrised draws use them. It is `ImportanceWeighted(num_samples,
+    In the baseline L_{-i}, the geometric mean of the other weights stands for w_i. Latents that
+    have reparametrised draws use them. It is the same as `ImportanceWeighted(num_samples,
     gradient="leave_one_out")`. (Mnih & Rezende, 2016)
 
     Use:
@@ -192,11 +190,12 @@ class VIMCO(ImportanceWeighted):
     Raises: See `Bound`.
 
     Example:
-        >>> import pyro_vae as pv
-        >>> vae = pv.VAE(
-        ...     prior=pv.Bernoulli(2), likelihood=pv.Normal(3, given=2), variational=pv.Bernoulli(2, given=3)
+        >>> discrete = pv.VAE(
+        ...     prior=pv.Bernoulli(2),
+        ...     likelihood=pv.Normal(3, given=2),
+        ...     variational=pv.Bernoulli(2, given=3),
         ... )
-        >>> pv.Objective(vae, VIMCO(5))(torch.ones(5, 3)).shape
+        >>> pv.Objective(discrete, VIMCO(5))(x).shape
         torch.Size([])
     """
 
@@ -211,8 +210,8 @@ class Renyi(WeightBound):
 
     .. math:: \frac{1}{1 - \alpha} \log \frac{1}{k} \sum_i w_i^{1 - \alpha}
 
-    alpha = 0 is the importance-weighted bound, alpha = 1 the ELBO, its limit. Below 0 it is no bound at any finite k
-    (`bound` is None then). (Li & Turner, 2016)
+    At alpha = 0 it is the importance-weighted bound. Its limit at alpha = 1 is the ELBO. Below 0 it
+    is no bound at any finite k, and `bound` is None. (Li & Turner, 2016)
 
     Use:
         objective: between the importance-weighted bound, alpha = 0, and the ELBO, alpha = 1.
@@ -225,11 +224,7 @@ class Renyi(WeightBound):
         ValueError: if alpha is not finite; see `Bound`.
 
     Example:
-        >>> import pyro_vae as pv
-        >>> vae = pv.VAE(
-        ...     prior=pv.StandardNormal(2), likelihood=pv.Normal(3, given=2), variational=pv.Normal(2, given=3)
-        ... )
-        >>> pv.Objective(vae, Renyi(0.5, 10))(torch.ones(5, 3)).shape
+        >>> pv.Objective(vae, Renyi(0.5, 10))(x).shape
         torch.Size([])
     """
 
@@ -248,29 +243,25 @@ class Renyi(WeightBound):
 
 
 class MIWAE(WeightBound):
-    r"""The mean of several importance-weighted bounds: between the ELBO and L_mk, a better signal
-    for the encoder.
+    r"""The mean of several importance-weighted bounds.
 
     .. math:: \frac{1}{m} \sum_j \log \frac{1}{k} \sum_i w_{ji}
 
-    (Rainforth et al., 2018)
+    It lies between the ELBO and L_mk, and is a better signal for the encoder. (Rainforth et al.,
+    2018)
 
     Use:
         objective: an importance-weighted bound where the encoder learns too slowly from large k.
 
     Arguments:
-        num_groups: How many bounds, m.
-        num_samples: Draws of each, k; m·k in all.
+        num_groups: How many bounds there are, m.
+        num_samples: Draws of each bound, k. There are m·k in all.
         gradient: See `Bound`.
 
     Raises: See `Bound`.
 
     Example:
-        >>> import pyro_vae as pv
-        >>> vae = pv.VAE(
-        ...     prior=pv.StandardNormal(2), likelihood=pv.Normal(3, given=2), variational=pv.Normal(2, given=3)
-        ... )
-        >>> pv.Objective(vae, MIWAE(4, 8))(torch.ones(5, 3)).shape
+        >>> pv.Objective(vae, MIWAE(4, 8))(x).shape
         torch.Size([])
     """
 
@@ -287,15 +278,14 @@ class MIWAE(WeightBound):
 
 
 class PIWAE(MIWAE):
-    r"""The importance-weighted bound of all m·k draws for the model, the mean of m bounds of k for
-    the guide.
+    r"""One importance-weighted bound of m·k draws for the model, m bounds of k for the guide.
 
     .. math:: \nabla_\theta \log \frac{1}{mk} \sum_{ji} w_{ji}, \qquad
         \nabla_\phi \frac{1}{m} \sum_j \log \frac{1}{k} \sum_i w_{ji}
 
-    What goes to which is told by the route, not by the parameter: through log p(x, z) at fixed z,
-    or through z and q. The value is the former. It runs the model twice, see `WeightBound`.
-    (Rainforth et al., 2018)
+    The route of a gradient decides, not the parameter. What comes through log p(x, z) at fixed z
+    is of the former, and what comes through z and q is of the latter. The value is the former. It
+    runs the model twice, see `WeightBound`. (Rainforth et al., 2018)
 
     Use:
         objective: the tight bound for the model and the better signal for the encoder at once.
@@ -303,24 +293,23 @@ class PIWAE(MIWAE):
     Arguments, Raises: See `MIWAE`.
 
     Example:
-        >>> import pyro_vae as pv
-        >>> vae = pv.VAE(
-        ...     prior=pv.StandardNormal(2), likelihood=pv.Normal(3, given=2), variational=pv.Normal(2, given=3)
-        ... )
-        >>> pv.Objective(vae, PIWAE(4, 8))(torch.ones(5, 3)).shape
+        >>> pv.Objective(vae, PIWAE(4, 8))(x).shape
         torch.Size([])
     """
 
     gradients = (REPARAMETRISED, DOUBLY)
 
     def per_datum(self, run: Run) -> Tensor:
-        log_w = run.log_weight.detach()
+        log_w = run.weights.log_weight.detach()
         value = _log_mean_exp(log_w)
         if not torch.is_grad_enabled():
             return value
+
         a, b = self.weights(log_w)
-        guide = (a, a) if self.gradient == REPARAMETRISED else (b, torch.zeros_like(b))
-        return _graft(value, self.routes(run, log_w.softmax(-2), *guide))
+        path, score = a, a
+        if self.gradient == DOUBLY:
+            path, score = b, torch.zeros_like(b)
+        return _graft(value, self.route_gradients(run, log_w.softmax(-2), path, score))
 
 
 class CIWAE(WeightBound):
@@ -331,7 +320,7 @@ class CIWAE(WeightBound):
     (Rainforth et al., 2018)
 
     Use:
-        objective: a tighter bound, of which the ELBO keeps some.
+        objective: a tighter bound that keeps some of the ELBO.
 
     Arguments:
         beta: The weight of the ELBO, in [0, 1].
@@ -341,11 +330,7 @@ class CIWAE(WeightBound):
         ValueError: if beta is not within [0, 1]; see `Bound`.
 
     Example:
-        >>> import pyro_vae as pv
-        >>> vae = pv.VAE(
-        ...     prior=pv.StandardNormal(2), likelihood=pv.Normal(3, given=2), variational=pv.Normal(2, given=3)
-        ... )
-        >>> pv.Objective(vae, CIWAE(0.5, 8))(torch.ones(5, 3)).shape
+        >>> pv.Objective(vae, CIWAE(0.5, 8))(x).shape
         torch.Size([])
     """
 
@@ -357,20 +342,20 @@ class CIWAE(WeightBound):
         return self.beta * log_w.mean(-2) + (1 - self.beta) * _log_mean_exp(log_w)
 
     def weights(self, log_w: Tensor) -> tuple[Tensor, Tensor]:
-        w, even = log_w.softmax(-2), self.beta / log_w.shape[-2]
+        w = log_w.softmax(-2)
+        even = self.beta / log_w.shape[-2]
         return even + (1 - self.beta) * w, even + (1 - self.beta) * w.square()
 
 
 class ReweightedWakeSleep(Bound):
-    r"""Reweighted wake-sleep, both updates in the wake phase: no gradient passes through a draw.
+    r"""Reweighted wake-sleep with both updates in the wake phase. No gradient passes a draw.
 
-    .. math:: \sum_i \bar w_i \nabla_\theta \log p(x, z_i), \qquad \sum_i \bar w_i \nabla_\phi \log
-    q(z_i | x),
-        \qquad \bar w_i = w_i / \sum_j w_j
+    .. math:: \sum_i \bar w_i \nabla_\theta \log p(x, z_i), \qquad
+        \sum_i \bar w_i \nabla_\phi \log q(z_i | x), \qquad \bar w_i = w_i / \sum_j w_j
 
-    The guide falls in KL(p(z|x) ‖ q(z|x)), so latents may be of any kind; the value is L_k. Its
-    weights are of one datum each; those of `pyro.infer.ReweightedWakeSleep` are of the whole batch
-    together. (Bornschein & Bengio, 2015)
+    The guide goes down in KL(p(z|x) ‖ q(z|x)), and latents may be of any kind. The value is L_k.
+    The weights are of one datum each. Those of `pyro.infer.ReweightedWakeSleep` are of the whole
+    batch together. (Bornschein & Bengio, 2015)
 
     Use:
         objective: latents of any kind, and a q that covers the posterior rather than one mode of
@@ -380,14 +365,15 @@ class ReweightedWakeSleep(Bound):
         num_samples: Draws per datum, k, at least 2.
 
     Raises:
-        ValueError: if `num_samples` is 1, at which all weights are equal; see `Bound`.
+        ValueError: if `num_samples` is 1, where all weights are equal; see `Bound`.
 
     Example:
-        >>> import pyro_vae as pv
-        >>> vae = pv.VAE(
-        ...     prior=pv.Bernoulli(2), likelihood=pv.Normal(3, given=2), variational=pv.Bernoulli(2, given=3)
+        >>> discrete = pv.VAE(
+        ...     prior=pv.Bernoulli(2),
+        ...     likelihood=pv.Normal(3, given=2),
+        ...     variational=pv.Bernoulli(2, given=3),
         ... )
-        >>> pv.Objective(vae, ReweightedWakeSleep(5))(torch.ones(5, 3)).shape
+        >>> pv.Objective(discrete, ReweightedWakeSleep(5))(x).shape
         torch.Size([])
     """
 
@@ -397,12 +383,13 @@ class ReweightedWakeSleep(Bound):
         super().__init__(check_whole("num_samples", num_samples, 2), WAKE)
 
     def per_datum(self, run: Run) -> Tensor:
-        log_w = run.log_weight.detach()
+        log_w = run.weights.log_weight.detach()
         value = _log_mean_exp(log_w)
         if not torch.is_grad_enabled():
             return value
+
         w = log_w.softmax(-2)
-        return _graft(value, self.routes(run, w, torch.zeros_like(w), -w))
+        return _graft(value, self.route_gradients(run, w, torch.zeros_like(w), -w))
 
 
 def _graft(value: Tensor, surrogate: Tensor) -> Tensor:
@@ -410,12 +397,12 @@ def _graft(value: Tensor, surrogate: Tensor) -> Tensor:
     return value.detach() + (surrogate - surrogate.detach())
 
 
-def _one_replaced(log_w: Tensor) -> Tensor:
-    """`[k, k, n]`: for each draw, all log weights with its own replaced by the mean of the others'."""
+def _replace_each(log_w: Tensor) -> Tensor:
+    """For each draw all log weights, its own replaced by the mean of the others, `[k, k, n]`."""
     k = log_w.shape[0]
     others = (log_w.sum(0) - log_w) / (k - 1)
-    own = torch.eye(k, dtype=torch.bool, device=log_w.device).unsqueeze(-1)
-    return torch.where(own, others.unsqueeze(0), log_w.unsqueeze(0))
+    is_own = torch.eye(k, dtype=torch.bool, device=log_w.device).unsqueeze(-1)
+    return torch.where(is_own, others.unsqueeze(0), log_w.unsqueeze(0))
 
 
 def _log_mean_exp(log_w: Tensor) -> Tensor:

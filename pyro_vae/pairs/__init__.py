@@ -1,1 +1,1 @@
-"""Pairs: a Pyro `model`, the generative story p(z) p(x | z), and a `guide`, the variational q(z | x)."""
+"""Pairs of a Pyro `model`, which states p(z) p(x | z), and a `guide`, which states q(z | x)."""

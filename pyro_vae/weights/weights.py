@@ -120,24 +120,20 @@ def sum_sites(sites: dict[str, dict], shape: tuple, x: Tensor) -> Tensor:
     if not sites:
         return torch.zeros(shape, device=x.device)
 
-    total = sum(check_shape(name, log_prob(site), shape) for name, site in sites.items())
-    return total.expand(shape)
+    return sum(spread(name, log_prob(site), shape) for name, site in sites.items())
 
 
-def check_shape(name: str, value: Tensor, shape: tuple) -> Tensor:
-    """A value of one site, as it is, if it is one number per draw and datum.
+def spread(name: str, value: Tensor, shape: tuple) -> Tensor:
+    """A value of one site, as one number for each draw and datum.
 
     Raises:
         ValueError: if it has other dimensions, with the name of the site.
     """
-    fits = value.dim() <= 2 and all(
-        own in (1, whole) for own, whole in zip(value.shape[::-1], shape[::-1], strict=False)
-    )
-    if fits:
-        return value
-
-    raise ValueError(
-        f"site {name!r} has log-probabilities of shape {tuple(value.shape)}, expected "
-        f"{tuple(shape)}, one per draw and datum: declare the other dimensions as the event's "
-        "with .to_event(...)"
-    )
+    try:
+        return value.expand(shape)
+    except RuntimeError:
+        raise ValueError(
+            f"site {name!r} has log-probabilities of shape {tuple(value.shape)}, expected "
+            f"{tuple(shape)}, one per draw and datum: declare the other dimensions as the event's "
+            "with .to_event(...)"
+        ) from None
