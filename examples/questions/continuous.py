@@ -69,7 +69,7 @@ print(
 for beta, vae in vaes.items():
     torch.manual_seed(1)
     split = pv.diagnostics.latents(vae, x, num_samples=10, progress=False)
-    reconstruction = pv.diagnostics.elbo(vae, x_test, num_samples=50, progress=False).reconstruction
+    bound = pv.diagnostics.elbo(vae, x_test, num_samples=50, progress=False)
     with torch.no_grad():
         z = vae.prior().sample((DRAWS,))
         density = log_aggregate(vae, z[:1000]) - vae.prior().log_prob(z[:1000])
@@ -82,7 +82,7 @@ for beta, vae in vaes.items():
         "holes": (density < -torch.tensor(10.0).log()).double().mean().item(),
         "outside": (pv.reconstruct(vae, x)["z"].norm(dim=1) > 3).double().mean().item(),
         "log p(x)": (log_evidence - torch.tensor(DRAWS).log()).mean().item(),
-        "reconstruction": reconstruction.mean().item(),
+        "reconstruction": bound.reconstruction.value.mean().item(),
     }
     print(
         "{:4g}{:14.2f} +{:13.2f}{:13.1%}{:10.1%}{:18.2f}{:22.2f}".format(

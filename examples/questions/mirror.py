@@ -39,10 +39,12 @@ def measure(name, vae):
     torch.manual_seed(1)
     grid = pv.diagnostics.grid_posterior(vae, x, size=SIZE)
     bound = pv.diagnostics.elbo(vae, x, num_samples=1000, progress=False)
-    numbers = [v.mean().item() for v in (grid.log_evidence, bound.reconstruction, grid.gap)]
-    found[name] = dict(
-        zip(("log p(x)", "reconstruction", "KL"), numbers), images=pv.reconstruct(vae, x[:8])["x"]
-    )
+    found[name] = {
+        "log p(x)": grid.log_evidence.mean().item(),
+        "reconstruction": bound.reconstruction.value.mean().item(),
+        "KL": grid.gap.mean().item(),
+        "images": pv.reconstruct(vae, x[:8])["x"],
+    }
 
 
 # %% [markdown]
