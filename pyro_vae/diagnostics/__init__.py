@@ -1,41 +1,31 @@
-"""The measured picture: functions (pair, x) to small named tuples, per datum, with Monte Carlo standard errors."""
+"""The measured picture: one file for each question that is asked of a pair and data.
 
-from pyro_vae.diagnostics.annealing import Annealed, annealed_log_evidence
-from pyro_vae.diagnostics.bracket import Bracket, bracket
-from pyro_vae.diagnostics.calibration import Calibration, calibrate
-from pyro_vae.diagnostics.elbo import Elbo, elbo
-from pyro_vae.diagnostics.evidence import Evidence, log_evidence
-from pyro_vae.diagnostics.gaps import Gap, InferenceGaps, inference_gaps, posterior_gap
-from pyro_vae.diagnostics.grid import GridPosterior, grid_posterior
-from pyro_vae.diagnostics.imputation import Imputation, impute
-from pyro_vae.diagnostics.latents import JointKL, Latents, joint_kl, latents
-from pyro_vae.diagnostics.log_weights import log_weights
-from pyro_vae.diagnostics.picture import Picture, picture
+Every number is an `Estimate`, with its Monte Carlo standard error, in nats and per datum where it
+can be.
+"""
 
-__all__ = [
-    "Annealed",
-    "Bracket",
-    "Calibration",
-    "Elbo",
-    "Evidence",
-    "Gap",
-    "GridPosterior",
-    "Imputation",
-    "InferenceGaps",
-    "JointKL",
-    "Latents",
-    "Picture",
-    "annealed_log_evidence",
-    "bracket",
-    "calibrate",
-    "elbo",
-    "grid_posterior",
-    "impute",
-    "inference_gaps",
-    "joint_kl",
-    "latents",
-    "log_evidence",
-    "log_weights",
-    "picture",
-    "posterior_gap",
-]
+from pyro_vae.diagnostics.annealing import Annealed as Annealed
+from pyro_vae.diagnostics.annealing import annealed_log_evidence as annealed_log_evidence
+from pyro_vae.diagnostics.bracket import Bracket as Bracket
+from pyro_vae.diagnostics.bracket import bracket as bracket
+from pyro_vae.diagnostics.calibration import Calibration as Calibration
+from pyro_vae.diagnostics.calibration import calibrate as calibrate
+from pyro_vae.diagnostics.elbo import Elbo as Elbo
+from pyro_vae.diagnostics.elbo import elbo as elbo
+from pyro_vae.diagnostics.estimate import Estimate as Estimate
+from pyro_vae.diagnostics.evidence import Evidence as Evidence
+from pyro_vae.diagnostics.evidence import log_evidence as log_evidence
+from pyro_vae.diagnostics.gaps import InferenceGaps as InferenceGaps
+from pyro_vae.diagnostics.gaps import inference_gaps as inference_gaps
+from pyro_vae.diagnostics.gaps import posterior_gap as posterior_gap
+from pyro_vae.diagnostics.grid import GridPosterior as GridPosterior
+from pyro_vae.diagnostics.grid import grid_posterior as grid_posterior
+from pyro_vae.diagnostics.imputation import Imputation as Imputation
+from pyro_vae.diagnostics.imputation import impute as impute
+from pyro_vae.diagnostics.joint import JointKL as JointKL
+from pyro_vae.diagnostics.joint import joint_kl as joint_kl
+from pyro_vae.diagnostics.latents import Latents as Latents
+from pyro_vae.diagnostics.latents import latents as latents
+from pyro_vae.diagnostics.log_weights import log_weights as log_weights
+from pyro_vae.diagnostics.picture import Picture as Picture
+from pyro_vae.diagnostics.picture import picture as picture

@@ -1,30 +1,45 @@
-"""Simulation-based calibration: is q(z | x) the posterior, as far as its ranks can tell?"""
+"""Simulation-based calibration: whether q(z | x) is the posterior, as far as ranks can tell."""
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from pyro import poutine
 from torch import Tensor, nn
 
+from pyro_vae.arguments import check_whole, is_real_number
+from pyro_vae.diagnostics.ranks import (
+    adjust_pvalues,
+    choose_bins,
+    count_ranks,
+    find_pvalue,
+    rank_among,
+    score_curve,
+    score_slope,
+    score_spread,
+)
+from pyro_vae.diagnostics.templates import (
+    count_rows,
+    find_observed_arguments,
+    make_templates,
+)
 from pyro_vae.progress import progress_bar
-from pyro_vae.weights import blocks, traces
+from pyro_vae.weights.blocks import count_fitting, count_numbers, cut
 from pyro_vae.weights.draws import simulate
-from pyro_vae.weights.traces import quietly, sample_sites, trace
-
-BINS = 20
+from pyro_vae.weights.traces import latent_values, quietly, trace
 
 
-class Calibration(NamedTuple):
+@dataclass(frozen=True)
+class Calibration:
     """The ranks of z* among draws of q(z | x*), and what they say, for each dimension of z.
 
     Attributes:
         ranks: How many of the draws lie below z*, `[n, d]`, whole numbers from 0 to num_draws.
         pvalue: Of a chi-squared test that they are uniform, `[d]`.
-        slope: The z-score of their linear contrast, `[d]`: above 0 if q lies too low, below 0 if it
-            lies too high.
-        curve: The z-score of their quadratic contrast, `[d]`: above 0 (a U) if q is over-confident,
-            below 0 (a hump) if it is under-confident.
+        slope: The z-score of their linear contrast, `[d]`. It is above 0 if q lies too low, below 0
+            if it lies too high.
+        curve: The z-score of their quadratic contrast, `[d]`. It is above 0 (a U) if q is
+            over-confident, below 0 (a hump) if it is under-confident.
         names: The dimensions, "z[0]" and so on.
         num_draws: Draws of q(z | x*) for each datum.
         level: Of the verdict: the chance to find a fault in any dimension if there is none.
@@ -41,10 +56,7 @@ class Calibration(NamedTuple):
     @property
     def adjusted(self) -> Tensor:
         """The p-values, adjusted for there being d of them, `[d]` (Holm, 1979)."""
-        d = len(self.pvalue)
-        order = self.pvalue.argsort()
-        steps = torch.arange(d, 0, -1, dtype=self.pvalue.dtype) * self.pvalue[order]
-        return torch.empty_like(steps).scatter_(0, order, steps.cummax(0).values.clamp(max=1))
+        return adjust_pvalues(self.pvalue)
 
     @property
     def passed(self) -> bool:
@@ -52,88 +64,125 @@ class Calibration(NamedTuple):
         return bool((self.adjusted >= self.level).all())
 
     def faults(self) -> list[str]:
-        """What is wrong with each dimension, in words; empty where nothing was found.
+        """What is wrong with each dimension, in words. It is empty where nothing was found.
 
-        A bias piles the ranks up at one end, and that by itself bends the histogram; where there is
+        A bias piles the ranks up at one end, and that by itself bends the histogram. Where there is
         one, the width of q is judged by the spread of the ranks' normal scores about their own
         mean.
         """
-        limit = -torch.special.ndtri(
-            torch.tensor(self.level / (4 * len(self.names)), dtype=torch.float64)
-        ).item()
-        said = []
-        for j, p in enumerate(self.adjusted.tolist()):
-            slope, curve = self.slope[j].item(), self.curve[j].item()
-            words = []
-            if abs(slope) > limit:
-                words.append(f"biased: q lies too {'low' if slope > 0 else 'high'}")
-                curve = _spread(self.ranks[:, j], self.num_draws)
-            if abs(curve) > limit:
-                words.append(
-                    "over-confident: q is too narrow"
-                    if curve > 0
-                    else "under-confident: q is too wide"
-                )
-            words.sort(key=lambda word: word.startswith("biased") != (abs(slope) > abs(curve)))
-            words = words or ["not the posterior: ranks of another shape"]
-            said.append("; ".join(words) if p < self.level else "")
-        return said
+        pvalues = self.adjusted.tolist()
+
+        return [
+            self._describe_fault(j) if pvalue < self.level else ""
+            for j, pvalue in enumerate(pvalues)
+        ]
+
+    def _describe_fault(self, j: int) -> str:
+        limit = self._find_limit()
+        slope, curve = self.slope[j].item(), self.curve[j].item()
+        bias = _describe_bias(slope, limit)
+        if bias:
+            curve = score_spread(self.ranks[:, j], self.num_draws)
+        width = _describe_width(curve, limit)
+
+        # what is further off comes first
+        words = [bias, width] if abs(slope) > abs(curve) else [width, bias]
+        said = [word for word in words if word]
+        return "; ".join(said) or "not the posterior: ranks of another shape"
+
+    def _find_limit(self) -> float:
+        """The z-score from which a contrast is named, for d dimensions and two of them each."""
+        share = torch.tensor(self.level / (4 * len(self.names)), dtype=torch.float64)
+
+        return -torch.special.ndtri(share).item()
 
     def histogram(self, bins: int | None = None) -> tuple[Tensor, Tensor]:
         """Counts of the ranks `[bins, d]`, and the share of each bin that is expected `[bins]`."""
-        n, possible = len(self.ranks), self.num_draws + 1
-        bins = max(1, min(BINS, possible, max(2, n // 5))) if bins is None else bins
-        return _histogram(self.ranks, self.num_draws, bins)
+        if bins is None:
+            bins = choose_bins(len(self.ranks), self.num_draws)
+
+        return count_ranks(self.ranks, self.num_draws, bins)
 
     def as_dict(self) -> dict:
         """Numbers for a JSON file."""
+        columns = {
+            "pvalue": self.pvalue.tolist(),
+            "adjusted_pvalue": self.adjusted.tolist(),
+            "slope": self.slope.tolist(),
+            "curve": self.curve.tolist(),
+            "fault": self.faults(),
+        }
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
         return {
             "simulated": len(self.ranks),
             "num_draws": self.num_draws,
             "level": self.level,
             "passed": self.passed,
-            "dimensions": {
-                name: {"pvalue": p, "adjusted_pvalue": a, "slope": s, "curve": c, "fault": fault}
-                for name, p, a, s, c, fault in zip(
-                    self.names,
-                    self.pvalue.tolist(),
-                    self.adjusted.tolist(),
-                    self.slope.tolist(),
-                    self.curve.tolist(),
-                    self.faults(),
-                )
-            },
+            "dimensions": dict(zip(self.names, rows, strict=True)),
         }
 
     def __str__(self) -> str:
-        faults = self.faults()
-        width = max(9, *map(len, self.names))
-        lines = [
-            f"Simulation-based calibration: {len(self.ranks)} simulated z*, x*; {self.num_draws} draws of q(z|x*) each",
-            "",
-            f"{'dimension':<{width}}  {'p':>8}  {'p (Holm)':>8}  {'slope':>7}  {'curve':>7}",
-        ]
-        rows = zip(
-            self.names,
-            self.pvalue.tolist(),
-            self.adjusted.tolist(),
-            self.slope.tolist(),
-            self.curve.tolist(),
-        )
-        for (name, p, adjusted, slope, curve), fault in zip(rows, faults):
-            line = (
-                f"{name:<{width}}  {p:8.2g}  {adjusted:8.2g}  {slope:7.1f}  {curve:7.1f}  {fault}"
-            )
-            lines.append(line.rstrip())
-        wrong = sum(map(bool, faults))
-        verdict = (
-            "no fault found: the ranks are uniform, as they are if q(z|x) is the posterior (and not only then)"
-            if not wrong
-            else f"{wrong} of {len(faults)} dimensions at fault: q(z|x) is not the posterior of the model's own data"
-        )
-        return "\n".join([*lines, "", f"{verdict} (level {self.level:g})"])
+        return "\n".join([*self._write_head(), *self._write_rows(), "", self._write_verdict()])
 
     __repr__ = __str__
+
+    def _write_head(self) -> list[str]:
+        return [
+            f"Simulation-based calibration: {len(self.ranks)} simulated z*, x*; "
+            f"{self.num_draws} draws of q(z|x*) each",
+            "",
+            f"{'dimension':<{self._width}}  {'p':>8}  {'p (Holm)':>8}  {'slope':>7}  {'curve':>7}",
+        ]
+
+    def _write_rows(self) -> list[str]:
+        lines = []
+        for name, row in self.as_dict()["dimensions"].items():
+            cells = [
+                f"{name:<{self._width}}",
+                f"{row['pvalue']:8.2g}",
+                f"{row['adjusted_pvalue']:8.2g}",
+                f"{row['slope']:7.1f}",
+                f"{row['curve']:7.1f}",
+                row["fault"],
+            ]
+            lines.append("  ".join(cells).rstrip())
+        return lines
+
+    def _write_verdict(self) -> str:
+        faults = self.faults()
+        wrong = sum(map(bool, faults))
+        verdict = (
+            f"{wrong} of {len(faults)} dimensions at fault: "
+            "q(z|x) is not the posterior of the model's own data"
+        )
+        if not wrong:
+            verdict = (
+                "no fault found: the ranks are uniform, as they are if q(z|x) is the posterior "
+                "(and not only then)"
+            )
+
+        return f"{verdict} (level {self.level:g})"
+
+    @property
+    def _width(self) -> int:
+        return max(9, *map(len, self.names))
+
+
+def _describe_bias(slope: float, limit: float) -> str:
+    if slope > limit:
+        return "biased: q lies too low"
+    if slope < -limit:
+        return "biased: q lies too high"
+    return ""
+
+
+def _describe_width(curve: float, limit: float) -> str:
+    if curve > limit:
+        return "over-confident: q is too narrow"
+    if curve < -limit:
+        return "under-confident: q is too wide"
+    return ""
 
 
 def calibrate(
@@ -148,27 +197,28 @@ def calibrate(
     .. math:: z^* \sim p(z), \quad x^* \sim p(x|z^*), \quad
         r_j = \#\{k : z_{kj} < z^*_j\}, \quad z_k \sim q(z|x^*)
 
-    If q is the posterior the ranks are uniform on 0, ..., num_draws. A slope means that q is
+    If q is the posterior, the ranks are uniform on 0, ..., num_draws. A slope means that q is
     biased, a U that it is over-confident, a hump that it is under-confident. Ties, of discrete
     latents, are broken at random. (Talts, Betancourt, Simpson, Vehtari & Gelman, 2018)
 
-    What it cannot see: uniform ranks do not prove that q is the posterior (q = p(z) for every x has
-    them too), the dimensions are judged one by one, and x* are the model's data, not those it was
-    trained on.
+    There are things that it cannot see. Uniform ranks do not prove that q is the posterior: q =
+    p(z) for every x has them too. The dimensions are judged one by one. And x* are the model's
+    data, not those it was trained on.
 
     Arguments:
         pair: Any pair.
-        data: What the model is called with; x is a template of which as many rows are simulated as
-            it has. For a `VAE` the number itself will do. Around a thousand are enough to see
-            faults that matter.
+        data: What the model is called with. x is a template: as many rows are simulated as it has.
+            For a `VAE` the number itself will do. Around a thousand are enough to see faults that
+            matter.
         num_draws: Draws of q(z | x*) for each.
         level: The chance to report a fault, in any dimension, if there is none.
         progress: Show a progress bar, in a terminal or notebook.
 
     Returns:
-        A `Calibration`; its `str` is a table.
+        A `Calibration`. Its `str` is a table.
 
     Raises:
+        TypeError: if num_draws or level is no such number.
         ValueError: if the guide and the model have not the same latents, there are too few data, or
             it cannot be told which argument of the model x is.
 
@@ -183,123 +233,81 @@ def calibrate(
         >>> found.ranks.shape
         torch.Size([200, 2])
     """
-    if not isinstance(num_draws, int) or num_draws < 1:
-        raise ValueError(f"num_draws: expected a positive whole number, got {num_draws!r}")
-    if not 0 < level < 1:
-        raise ValueError(f"level: expected a number between 0 and 1, got {level!r}")
-    if not data:
-        raise ValueError("x: expected a template of the data, or a number of data, got nothing")
-    n = data[0] if isinstance(data[0], int) else data[0].shape[0]
-    if n < 10:
-        raise ValueError(
-            f"data: expected ten rows or more to simulate, for a test of uniformity, got {n}"
-        )
-    device = next((p.device for p in pair.parameters()), None)
-    data = tuple(d if isinstance(d, int) else d.to(device or d.device) for d in data)
+    num_draws = check_whole("num_draws", num_draws)
+    level = _check_level(level)
+    n = count_rows(data)
 
-    rest = tuple(d[:2] for d in data[1:])
-    first = simulate(pair, 2, *rest)["x"] if isinstance(data[0], int) else data[0][:2]
-    places = _places(pair, (first, *rest))
+    data, few = make_templates(pair, data, n)
+    places = find_observed_arguments(pair, few)
     with quietly(pair):
-        drawn = traces.latent_values(trace(pair.guide, (first, *rest)))
-    d = sum(value[0].numel() for value in drawn.values())
-    rows = max(1, blocks.KEPT // max(1, first[0].numel(), num_draws * d))
+        latents = latent_values(trace(pair.guide, few))
+
     ranks = []
     with progress_bar(n, "simulating", show=progress, unit="datum") as bar:
-        for start in range(0, n, rows):
-            size = min(rows, n - start)
-            part = [size if isinstance(d, int) else d[start : start + size] for d in data]
-            simulated = simulate(pair, *part)
-            for place, name in places.items():
-                part[place] = simulated[name]
-            with quietly(pair):
-                draws = traces.latent_values(trace(pair.guide, tuple(part), draws=num_draws))
-            ranks.append(
-                torch.cat([_ranks(simulated[name], draws[name]) for name in draws], -1).cpu()
-            )
-            bar.update(size)
-    names = []
-    for name, value in drawn.items():
-        names += [
-            name + (f"[{', '.join(map(str, at))}]" if at else "")
-            for at in np.ndindex(*value.shape[1:])
-        ]
-    return calibration_of(torch.cat(ranks), num_draws, level=level, names=names)
+        for block in _cut_templates(data, latents, num_draws):
+            ranks.append(_rank_block(pair, block, places, num_draws))
+            bar.update(block[0].shape[0])
+
+    names = _name_dimensions(latents)
+    return judge_ranks(torch.cat(ranks), num_draws, level=level, names=names)
 
 
-def calibration_of(
+def judge_ranks(
     ranks: Tensor, num_draws: int, *, level: float = 0.01, names: list[str] | None = None
 ) -> Calibration:
-    """The tests of ranks `[n, d]` among `num_draws` draws."""
-    u = (ranks.double() + 0.5) / (num_draws + 1) - 0.5
-    all_u = (torch.arange(num_draws + 1).double() + 0.5) / (num_draws + 1) - 0.5
-    square = all_u.square()
-    root_n = len(ranks) ** 0.5
-    slope = root_n * u.mean(0) / square.mean().sqrt()
-    curve = (
-        root_n * (u.square().mean(0) - square.mean()) / square.std(correction=0).clamp(min=1e-12)
+    """What ranks `[n, d]` of the truth among `num_draws` draws say."""
+    if names is None:
+        names = [f"z[{j}]" for j in range(ranks.shape[1])]
+
+    return Calibration(
+        ranks=ranks,
+        pvalue=find_pvalue(ranks, num_draws),
+        slope=score_slope(ranks, num_draws),
+        curve=score_curve(ranks, num_draws),
+        names=names,
+        num_draws=num_draws,
+        level=level,
     )
-    names = [f"z[{j}]" for j in range(ranks.shape[1])] if names is None else names
-    found = Calibration(ranks, torch.ones_like(slope), slope, curve, names, num_draws, level)
-    counts, share = found.histogram()
-    expected = (share * len(ranks))[:, None].expand_as(counts)
-    statistic = ((counts - expected).square() / expected).sum(0)
-    freedom = torch.full_like(statistic, len(counts) - 1)
-    return found._replace(pvalue=torch.special.gammaincc(freedom / 2, statistic / 2))
 
 
-def _spread(ranks: Tensor, num_draws: int) -> float:
-    """The z-score of the variance of normal scores about their mean: above 0 if q is too narrow; 0 if unknown.
+def _check_level(level: float) -> float:
+    message = f"level: expected a number between 0 and 1, got {level!r}"
+    if not is_real_number(level):
+        raise TypeError(message)
+    if not 0 < level < 1:
+        raise ValueError(message)
 
-    Ranks that pile up at an end only lower the variance, so a low one tells nothing if they do.
-    """
-    scores = torch.special.ndtri((torch.arange(num_draws + 1).double() + 0.5) / (num_draws + 1))
-    square = (scores[ranks] - scores[ranks].mean()).square()
-    z = (
-        len(ranks) ** 0.5
-        * (square.mean() - scores.var(correction=0)).item()
-        / max(square.std().item(), 1e-12)
-    )
-    ends = max((ranks == end).double().mean().item() for end in (0, num_draws))
-    return 0.0 if z < 0 and ends > 1 / (num_draws + 1) else z
+    return float(level)
 
 
-def _histogram(ranks: Tensor, num_draws: int, bins: int) -> tuple[Tensor, Tensor]:
-    bin_of = torch.arange(num_draws + 1) * bins // (num_draws + 1)
-    counts = nn.functional.one_hot(bin_of[ranks], bins).sum(0).T.double()
-    return counts, bin_of.bincount(minlength=bins).double() / (num_draws + 1)
+def _cut_templates(
+    data: tuple, latents: dict[str, Tensor], num_draws: int
+) -> Iterator[tuple[Tensor, ...]]:
+    """Blocks in which the draws of z, and x itself, are not too many numbers."""
+    d = sum(value[0].numel() for value in latents.values())
+    rows = count_fitting(max(count_numbers(data[0]), num_draws * d))
+
+    return (block for _, block in cut(data, rows))
 
 
-def _ranks(truth: Tensor, draws: Tensor) -> Tensor:
-    """How many draws `[k, n, *event]` lie below the truth `[n, *event]`, ties broken at random, `[n, d]`."""
-    below, equal = (draws < truth).sum(0), (draws == truth).sum(0)
-    share = torch.rand(equal.shape, device=equal.device, dtype=torch.float64)
-    return (below + (share * (equal + 1)).long()).reshape(truth.shape[0], -1)
+def _rank_block(pair: nn.Module, data: tuple, places: dict[int, str], num_draws: int) -> Tensor:
+    """Simulate z* and x* for a block, and rank z* among draws of q(z | x*), `[rows, d]`."""
+    truth = simulate(pair, *data)
+    simulated = list(data)
+    for place, name in places.items():
+        simulated[place] = truth[name]
 
-
-def _places(pair: nn.Module, few: tuple) -> dict[int, str]:
-    """Which arguments of the model are observed, and at which sites."""
     with quietly(pair):
-        guide, model = trace(pair.guide, few), trace(poutine.uncondition(pair.model), few)
-    sites = sample_sites(model)
-    observed = {
-        name: site["infer"]["obs"]
-        for name, site in sites.items()
-        if site["infer"].get("was_observed")
-    }
-    inner, outer = set(sites) - set(observed), set(traces.latent_values(guide))
-    if inner != outer:
-        raise ValueError(
-            f"the latents of the model, {', '.join(sorted(inner)) or 'none'}, are not those of the guide, "
-            f"{', '.join(sorted(outer)) or 'none'}; sample the same in both"
-        )
-    places = {
-        place: name for name, obs in observed.items() for place, d in enumerate(few) if obs is d
-    }
-    if len(places) < len(observed) or not observed:
-        lost = ", ".join(sorted(set(observed) - set(places.values()))) or "nothing"
-        raise ValueError(
-            f"the model observes {lost}, not one of its arguments as it is, so what is simulated cannot be given "
-            "to the guide; pass the data as they are observed, obs=x"
-        )
-    return places
+        draws = latent_values(trace(pair.guide, tuple(simulated), draws=num_draws))
+    ranks = [rank_among(truth[name], value) for name, value in draws.items()]
+    return torch.cat(ranks, -1).cpu()
+
+
+def _name_dimensions(latents: dict[str, Tensor]) -> list[str]:
+    """The dimensions of latents `[n, *event]`: "z[0]" and so on, or "z" for a single number."""
+    names = []
+    for name, value in latents.items():
+        for index in np.ndindex(*value.shape[1:]):
+            place = ", ".join(map(str, index))
+            names.append(f"{name}[{place}]" if index else name)
+    return names

@@ -1,29 +1,29 @@
 """The ELBO and its two terms."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
-from pyro_vae.diagnostics.log_weights import measured, stderr
+from pyro_vae.diagnostics.estimate import Estimate, average_draws, join_blocks
+from pyro_vae.diagnostics.log_weights import weigh_data
 from pyro_vae.weights.weights import Weights
 
 
-class Elbo(NamedTuple):
-    """The ELBO per datum, `[n]`, in nats: value = reconstruction - kl, a lower bound on log p(x).
+@dataclass(frozen=True)
+class Elbo(Estimate):
+    """The ELBO per datum, `[n]`, in nats: a lower bound on log p(x).
+
+    On the same draws value = reconstruction - kl.
 
     Attributes:
-        value, stderr: E_q[log p(x, z) - log q(z | x)], and its Monte Carlo standard error.
-        reconstruction, reconstruction_stderr: E_q log p(x | z).
-        kl, kl_stderr: KL(q(z | x) ‖ p(z)), estimated on the same draws.
+        value: E_q[log p(x, z) - log q(z | x)].
+        stderr: Its Monte Carlo standard error.
+        reconstruction: E_q log p(x | z).
+        kl: KL(q(z | x) ‖ p(z)), estimated on the same draws.
     """
 
-    value: Tensor
-    stderr: Tensor
-    reconstruction: Tensor
-    reconstruction_stderr: Tensor
-    kl: Tensor
-    kl_stderr: Tensor
+    reconstruction: Estimate
+    kl: Estimate
 
 
 def elbo(pair: nn.Module, *data: Tensor, num_samples: int = 100, progress: bool = True) -> Elbo:
@@ -50,18 +50,23 @@ def elbo(pair: nn.Module, *data: Tensor, num_samples: int = 100, progress: bool 
         ...     likelihood=pv.Bernoulli(3, given=2),
         ...     variational=pv.Normal(2, given=3),
         ... )
-        >>> elbo(vae, torch.ones(5, 3)).value.shape
-        torch.Size([5])
+        >>> found = elbo(vae, torch.ones(5, 3))
+        >>> found.value.shape, found.kl.stderr.shape
+        (torch.Size([5]), torch.Size([5]))
     """
-    return gathered([elbo_of(t) for t in measured(pair, data, num_samples, progress)])
+    blocks = weigh_data(pair, data, num_samples, progress=progress)
+
+    return join_blocks([estimate_elbo(weights) for weights in blocks])
 
 
-def elbo_of(t: Weights) -> Elbo:
-    kl = t.log_variational - t.log_prior
-    columns = (t.log_likelihood - kl, t.log_likelihood, kl)
-    return Elbo(*(statistic(c) for c in columns for statistic in (lambda c: c.mean(0), stderr)))
+def estimate_elbo(weights: Weights) -> Elbo:
+    """The ELBO and its terms, `[n]`, from weights `[k, n]`."""
+    kl = weights.log_variational - weights.log_prior
+    bound = average_draws(weights.log_likelihood - kl)
 
-
-def gathered(parts: list):
-    """The named tuples of blocks of data as one."""
-    return type(parts[0])(*(torch.cat(column) for column in zip(*parts, strict=True)))
+    return Elbo(
+        value=bound.value,
+        stderr=bound.stderr,
+        reconstruction=average_draws(weights.log_likelihood),
+        kl=average_draws(kl),
+    )

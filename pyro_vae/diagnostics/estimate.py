@@ -95,11 +95,14 @@ def subtract(first: Estimate, second: Estimate) -> Estimate:
     )
 
 
-def join_blocks(parts: Sequence[Result]) -> Result:
+def join_blocks(parts: Sequence[Result], *, dim: int = -1) -> Result:
     """The results of blocks of data as one result.
 
-    Tensors are joined along their last dimension, which is over the data. A dataclass is joined
-    field by field. Anything else is taken from the first block.
+    Tensors are joined along one dimension, which is over the data. A dataclass is joined field by
+    field. None stays None.
+
+    Raises:
+        TypeError: if a block is none of these.
 
     Example:
         >>> part = Estimate(torch.tensor([1.0]), torch.tensor([0.0]))
@@ -108,12 +111,15 @@ def join_blocks(parts: Sequence[Result]) -> Result:
     """
     first = parts[0]
     if isinstance(first, Tensor):
-        return torch.cat(list(parts), dim=-1)
+        return torch.cat(list(parts), dim=dim)
+    if first is None:
+        return None
     if not is_dataclass(first):
-        return first
+        raise TypeError(f"expected tensors, and dataclasses of them, got {type(first).__name__}")
 
-    columns = {name: join_blocks([vars(part)[name] for part in parts]) for name in vars(first)}
-    return type(first)(**columns)
+    columns = {name: [vars(part)[name] for part in parts] for name in vars(first)}
+    joined = {name: join_blocks(column, dim=dim) for name, column in columns.items()}
+    return type(first)(**joined)
 
 
 def to_plain(value: object) -> object:
@@ -129,3 +135,13 @@ def to_plain(value: object) -> object:
         return value.tolist()
 
     return value
+
+
+def write_estimate(estimate: Estimate) -> str:
+    """A number with its error, to four decimals.
+
+    Example:
+        >>> write_estimate(Estimate(1.0, 0.25))
+        '    1.0000 ± 0.2500'
+    """
+    return f"{estimate.value:10.4f} ± {estimate.stderr:.4f}"

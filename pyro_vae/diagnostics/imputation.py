@@ -1,37 +1,37 @@
 """What the missing cells of x may be, given the observed ones."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch import distributions as td
 
-from pyro_vae.diagnostics.elbo import gathered
+from pyro_vae.arguments import check_whole
+from pyro_vae.diagnostics.estimate import Estimate
 from pyro_vae.distributions.columns import Product
 from pyro_vae.distributions.missing import Missing, log_cells
 from pyro_vae.progress import progress_bar
 from pyro_vae.supports import elementwise
-from pyro_vae.weights.blocks import KEPT
-from pyro_vae.weights.intake import check_data
-from pyro_vae.weights.traces import latent_values, quietly, sample_sites, trace
+from pyro_vae.weights.blocks import count_fitting, count_numbers, cut
+from pyro_vae.weights.intake import admit
+from pyro_vae.weights.traces import latent_values, observed_sites, quietly, trace
 from pyro_vae.weights.weights import weigh
 
 
-class Imputation(NamedTuple):
-    """x with its missing cells filled in; observed cells are as they were.
+@dataclass(frozen=True)
+class Imputation(Estimate):
+    """x with its missing cells filled in. Observed cells are as they were.
 
     Attributes:
-        value: `[n, *event]`: at a missing cell the mean of p(x_mis | x_obs), or the most probable
-            value where the family is discrete.
+        value: `[n, *event]`. At a missing cell it is the mean of p(x_mis | x_obs), or the most
+            probable value where the family is discrete.
         stderr: `[n, *event]`, the Monte Carlo standard error of that mean, or of the probability of
-            that value; 0 where x is observed.
+            that value. It is 0 where x is observed.
         ess: The effective sample size per datum, `[n]`, between 1 and the number of samples.
         draws: `[draws, n, *event]`, completed data for multiple imputation.
     """
 
-    value: Tensor
-    stderr: Tensor
     ess: Tensor
     draws: Tensor
 
@@ -39,15 +39,14 @@ class Imputation(NamedTuple):
 def impute(
     pair: nn.Module, *data: Tensor, num_samples: int = 1000, draws: int = 0, progress: bool = True
 ) -> Imputation:
-    r"""Fill in missing cells from the posterior, by self-normalised importance sampling with q(z |
-    x) as proposal.
+    r"""Fill in missing cells by self-normalised importance sampling with q(z | x) as proposal.
 
     .. math:: E[x_\mathrm{mis} \mid x_\mathrm{obs}] \approx
         \sum_k \bar w_k \, E[x_\mathrm{mis} \mid z_k, x_\mathrm{obs}],
         \qquad \bar w_k \propto \frac{p(x_\mathrm{obs}, z_k)}{q(z_k \mid x_\mathrm{obs})}
 
-    Draws are resampled z by those weights, and then x given them (Rubin, 1987). (Mattei & Frellsen,
-    2019)
+    For a draw, z is resampled by those weights and x is drawn given it (Rubin, 1987). (Mattei &
+    Frellsen, 2019)
 
     Arguments:
         pair: A pair whose likelihood is a `pv.missing(...)`.
@@ -75,96 +74,139 @@ def impute(
         >>> found.value.isfinite().all().item(), found.draws.shape
         (True, torch.Size([5, 1, 3]))
     """
-    for name, count, least in (("num_samples", num_samples, 1), ("draws", draws, 0)):
-        if not isinstance(count, int) or count < least:
-            raise ValueError(f"{name}: expected a whole number of at least {least}, got {count!r}")
-    data = check_data(pair, data)
-    device = next((p.device for p in pair.parameters()), data[0].device)
-    data = tuple(d.to(device) for d in data)
-    x = data[0]
-    rows = max(1, KEPT // (num_samples * max(1, x[0].numel())))
+    num_samples = check_whole("num_samples", num_samples)
+    draws = check_whole("draws", draws, least=0)
+    data = admit(pair, data)
+    n = data[0].shape[0]
+    size = count_fitting(num_samples * count_numbers(data[0]))
+
     parts = []
-    with progress_bar(x.shape[0], "imputing", show=progress, unit="datum") as bar, quietly(pair):
-        for part in zip(*(d.split(rows) for d in data), strict=True):
-            parts.append(_impute(pair, part, num_samples, draws))
-            bar.update(part[0].shape[0])
-    found = gathered([p._replace(draws=p.draws.movedim(0, 1)) for p in parts])
-    return found._replace(draws=found.draws.movedim(1, 0))
+    with progress_bar(n, "imputing", show=progress, unit="datum") as bar, quietly(pair):
+        for _, block in cut(data, size):
+            parts.append(_impute_block(pair, block, num_samples, draws))
+            bar.update(block[0].shape[0])
+
+    return Imputation(
+        value=torch.cat([part.value for part in parts]),
+        stderr=torch.cat([part.stderr for part in parts]),
+        ess=torch.cat([part.ess for part in parts]),
+        draws=torch.cat([part.draws for part in parts], dim=1),
+    )
 
 
-def _impute(pair: nn.Module, data: tuple, num_samples: int, draws: int) -> Imputation:
+def _impute_block(pair: nn.Module, data: tuple, num_samples: int, draws: int) -> Imputation:
     x = data[0]
     z = latent_values(trace(pair.guide, data, draws=num_samples))
-    t = weigh(pair, data, num_samples, z)
-    w = (t.log_likelihood + t.log_prior - t.log_variational).softmax(0)
-    sites = sample_sites(trace(pair.model, data, draws=num_samples, latents=z)).values()
-    likelihood = next(
-        (site["fn"] for site in sites if site["is_observed"] and isinstance(site["fn"], Missing)),
-        None,
-    )
-    if likelihood is None:
-        raise ValueError(
-            "pair: no likelihood of it takes missing values; wrap it, likelihood=pv.missing(...)"
-        )
+    weights = weigh(pair, data, num_samples, z).log_weight.softmax(0)
+    p = _find_likelihood(pair, data, num_samples, z).given_observed(x)
 
-    p = likelihood.given_observed(x)
-    complete = p.expand(w.shape).sample().to(x.dtype)
-    wide = w.reshape(w.shape + (1,) * (x.dim() - 1))
-    value, stderr = torch.zeros_like(x), torch.zeros_like(x)
-    for cells, q in _parts(p):
-        value[cells], stderr[cells] = _summary(
-            q, wide, complete[(slice(None), *cells)], x[cells].isnan()
-        )
+    complete = p.expand(weights.shape).sample().to(x.dtype)
+    cells = _estimate_cells(p, weights, complete, x)
+    drawn = _draw_complete(weights, complete, draws)
 
-    holes = x.isnan()
-    k = torch.multinomial(w.T, max(draws, 1), replacement=True).T[:draws]
-    drawn = complete[k, torch.arange(x.shape[0], device=x.device)]
+    is_missing = x.isnan()
     return Imputation(
-        torch.where(holes, value, x),
-        torch.where(holes, stderr, 0.0),
-        1 / w.square().sum(0),
-        torch.where(holes, drawn, x),
+        value=torch.where(is_missing, cells.value, x),
+        stderr=torch.where(is_missing, cells.stderr, 0.0),
+        ess=1 / weights.square().sum(0),
+        draws=torch.where(is_missing, drawn, x),
     )
 
 
-def _parts(p: td.Distribution) -> Iterator[tuple[tuple, td.Distribution]]:
+def _find_likelihood(
+    pair: nn.Module, data: tuple, num_samples: int, z: dict[str, Tensor]
+) -> Missing:
+    """p(x | z) of the first site that takes missing values, at draws of z."""
+    sites = observed_sites(trace(pair.model, data, draws=num_samples, latents=z)).values()
+    found = [site["fn"] for site in sites if isinstance(site["fn"], Missing)]
+    if found:
+        return found[0]
+
+    raise ValueError(
+        "pair: no likelihood of it takes missing values; wrap it, likelihood=pv.missing(...)"
+    )
+
+
+def _draw_complete(weights: Tensor, complete: Tensor, draws: int) -> Tensor:
+    """Completed data `[draws, n, *event]`, resampled by their weights `[k, n]`."""
+    n = weights.shape[1]
+    k = torch.multinomial(weights.T, max(draws, 1), replacement=True).T[:draws]
+
+    return complete[k, torch.arange(n, device=weights.device)]
+
+
+def _estimate_cells(p: td.Distribution, weights: Tensor, complete: Tensor, x: Tensor) -> Estimate:
+    """An estimate for every cell of x, `[n, *event]`, from completed data `[k, n, *event]`."""
+    wide = weights.reshape(weights.shape + (1,) * (x.dim() - 1))
+    value, stderr = torch.zeros_like(x), torch.zeros_like(x)
+    for cells, part in _split_families(p):
+        draws = complete[(slice(None), *cells)]
+        found = _estimate_family(part, wide, draws, x[cells].isnan())
+        value[cells], stderr[cells] = found.value, found.stderr
+
+    return Estimate(value, stderr)
+
+
+def _split_families(p: td.Distribution) -> Iterator[tuple[tuple, td.Distribution]]:
     """The cells that are of one family, as an index of `[n, *event]`, and their distribution."""
     if not isinstance(p, Product):
         yield (slice(None),), p
         return
+
     start = 0
     for part, size in zip(p.parts.values(), p.sizes, strict=True):
         yield (slice(None), slice(start, start + size)), part
         start += size
 
 
-def _summary(
-    p: td.Distribution, w: Tensor, complete: Tensor, holes: Tensor
-) -> tuple[Tensor, Tensor]:
-    if not elementwise(p.support).is_discrete:
-        try:
-            mean = p.mean.expand(complete.shape)
-        except NotImplementedError:
-            mean = complete
-        return _weighted(w, torch.where(mean.isfinite(), mean, complete))
+def _estimate_family(
+    p: td.Distribution, weights: Tensor, complete: Tensor, is_missing: Tensor
+) -> Estimate:
+    if elementwise(p.support).is_discrete:
+        return _find_most_probable(p, weights, complete, is_missing)
 
-    top = int(complete[:, holes].max()) if holes.any() else 0
-    best = best_error = torch.full_like(complete[0], -1.0)
-    value = torch.zeros_like(best)
+    return _average(weights, _find_mean(p, complete))
+
+
+def _find_mean(p: td.Distribution, complete: Tensor) -> Tensor:
+    """The mean of x given each z, or the draw of x where there is no finite mean."""
+    try:
+        mean = p.mean.expand(complete.shape)
+    except NotImplementedError:
+        return complete
+    return torch.where(mean.isfinite(), mean, complete)
+
+
+def _find_most_probable(
+    p: td.Distribution, weights: Tensor, complete: Tensor, is_missing: Tensor
+) -> Estimate:
+    """The most probable of the values that were drawn, with the error of its probability."""
+    top = 0
+    if is_missing.any():
+        top = int(complete[:, is_missing].max())
+
+    best = Estimate(torch.full_like(complete[0], -1.0), torch.full_like(complete[0], -1.0))
+    value = torch.zeros_like(best.value)
     for level in range(top + 1):
-        probability, error = _weighted(
-            w, log_cells(p, torch.full_like(complete, float(level))).exp()
-        )
-        better = probability > best
-        value = torch.where(better, float(level), value)
-        best, best_error = (
-            torch.where(better, probability, best),
-            torch.where(better, error, best_error),
-        )
-    return value, best_error
+        log_p = log_cells(p, torch.full_like(complete, float(level)))
+        probability = _average(weights, log_p.exp())
+        is_better = probability.value > best.value
+        value = torch.where(is_better, float(level), value)
+        best = _choose(is_better, probability, best)
+
+    return Estimate(value, best.stderr)
 
 
-def _weighted(w: Tensor, f: Tensor) -> tuple[Tensor, Tensor]:
-    """The weighted mean over draws, and its standard error by the delta method."""
-    mean = (w * f).sum(0)
-    return mean, (w * (f - mean)).square().sum(0).sqrt()
+def _choose(is_first: Tensor, first: Estimate, second: Estimate) -> Estimate:
+    """The first estimate where it is chosen, else the second."""
+    return Estimate(
+        value=torch.where(is_first, first.value, second.value),
+        stderr=torch.where(is_first, first.stderr, second.stderr),
+    )
+
+
+def _average(weights: Tensor, values: Tensor) -> Estimate:
+    """The weighted mean over draws, with its standard error by the delta method."""
+    mean = (weights * values).sum(0)
+
+    return Estimate(mean, (weights * (values - mean)).square().sum(0).sqrt())
