@@ -1,6 +1,8 @@
-"""Writes docs/parts.md from the classes and their docstrings; the suite builds it again and compares.
+"""Writes docs/parts.md from the classes and their docstrings.
 
-python docs/build_parts.py
+    python docs/build_parts.py
+
+The suite builds the page again and compares.
 """
 
 import doctest
@@ -24,112 +26,153 @@ ROLES = {
 }
 HEAD = """# The parts
 
-One table for each role, built from the docstrings by `python docs/build_parts.py`. Any conditional
-serves in any role that its support admits; listed is where it is of use. Each is one argument of
-`pv.VAE`, or of `pv.Objective`; a family of your own, from any distribution of Pyro's, is
-`pv.family(cls, "loc", "scale")`.
+There is one table for each role. `python docs/build_parts.py` builds them from the docstrings. Any
+conditional serves in any role that its support admits. A table lists those that are of use there.
+Each is one argument of `pv.VAE` or of `pv.Objective`. `pv.family(cls, "loc", "scale")` makes a
+family of your own from any distribution of Pyro's.
 
-Supports are those of the examples in the docstrings. Parameters of a family can be fixed by a
-number, and those of the event's shape can be learned without a network, `scale="shared"` or
+Supports are those of the examples in the docstrings. A number fixes a parameter of a family.
+Parameters of the event's shape can be learned without a network, by `scale="shared"` or
 `scale="free"`.
 """
 GIVEN = {"self", "event_shape", "given", "net"}
 
 
 def parts() -> dict[str, type]:
-    """What `pyro_vae` has for a role, by name."""
-    every = {name: getattr(pv, name) for name in sorted(pv.__all__, key=str.lower)}
-    return {name: part for name, part in every.items() if inspect.isclass(part) and uses(part)}
+    """The classes of `pyro_vae` that have a role, by name."""
+    classes = {name: part for name, part in vars(pv).items() if inspect.isclass(part)}
+    names = sorted(classes, key=str.lower)
+
+    return {name: classes[name] for name in names if uses(classes[name])}
 
 
 def uses(part: type) -> dict[str, str]:
-    """When to use it, by role: the section `Use:` of its docstring."""
-    section = re.search(r"^Use:\n((?: +.*\n?)+)", inspect.getdoc(part), re.MULTILINE)
-    return dict(line.strip().split(": ", 1) for line in section[1].splitlines()) if section else {}
+    """When to use a part, by role: the section `Use:` of its docstring."""
+    section = re.search(r"^Use:\n((?: +.*\n?)+)", _doc(part), re.MULTILINE)
+    if section is None:
+        return {}
+
+    return dict(line.strip().split(": ", 1) for line in section[1].splitlines())
 
 
 def formula(part: type) -> str:
-    """The first formula of its docstring."""
-    return re.sub(
-        r"\s+", " ", re.search(r"\.\. math:: (.*?)(?:\n\n|\Z)", inspect.getdoc(part), re.DOTALL)[1]
-    ).strip()
+    """The first formula of a docstring."""
+    first = re.search(r"\.\. math:: (.*?)(?:\n\n|\Z)", _doc(part), re.DOTALL)[1]
+
+    return _join_lines(first).strip()
 
 
 def source(part: type) -> str:
-    """Who it is from: authors and years in parentheses, in what the docstring says before its sections."""
-    said = re.sub(
-        r"\s+", " ", re.split(r"^(?:Use|Arguments)\b", inspect.getdoc(part), flags=re.MULTILINE)[0]
-    )
-    groups = re.findall(r"\(([^()]*, \d{4}[^()]*)\)", said)
-    return "; ".join(dict.fromkeys(re.findall(r"[A-Z][^;:()`]*?, \d{4}", "; ".join(groups))))
+    """Authors and years that a docstring has in parentheses before its sections."""
+    text = _join_lines(re.split(r"^(?:Use|Arguments)\b", _doc(part), flags=re.MULTILINE)[0])
+    groups = re.findall(r"\(([^()]*, \d{4}[^()]*)\)", text)
+    works = re.findall(r"[A-Z][^;:()`]*?, \d{4}", "; ".join(groups))
+
+    return "; ".join(dict.fromkeys(works))
 
 
 def parameters(part: type) -> list[str]:
-    """What it takes beside the shapes and the network."""
+    """The arguments of a part beside the shapes and the network."""
     arguments = inspect.signature(part.__init__).parameters.values()
-    named = [
-        a.name
-        for a in arguments
-        if a.kind not in (a.VAR_POSITIONAL, a.VAR_KEYWORD) and a.name not in GIVEN
-    ]
-    if issubclass(part, pv.Family) and any(a.kind is a.VAR_KEYWORD for a in arguments):
-        named += [*_structural(part.specification), *part.specification]
-    return list(dict.fromkeys(named))
+    stars = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+    names = [a.name for a in arguments if a.kind not in stars and a.name not in GIVEN]
+    takes_any = any(a.kind is inspect.Parameter.VAR_KEYWORD for a in arguments)
+    if issubclass(part, pv.Family) and takes_any:
+        names += [*_structural(part.specification), *part.specification]
+
+    return list(dict.fromkeys(names))
+
+
+def _doc(part: type) -> str:
+    return inspect.getdoc(part) or ""
+
+
+def _join_lines(text: str) -> str:
+    return re.sub(r"\s+", " ", text)
 
 
 def example(part: type) -> object:
-    """The first of it that its example makes."""
+    """The first object of a part that the example in its docstring makes."""
     names = dict(vars(sys.modules[part.__module__]))
     for line in doctest.DocTestParser().get_examples(part.__doc__):
-        try:
-            made = [eval(line.source, names)]
-        except SyntaxError:
-            exec(line.source, names)
-            made = [names[name] for name in re.findall(r"^(\w+) =", line.source)]
-        for one in made:
-            if isinstance(one, part):
-                return one
+        for made in _run(line.source, names):
+            if isinstance(made, part):
+                return made
+
     raise ValueError(f"{part.__name__}: the example of its docstring makes none")
 
 
+def _run(line: str, names: dict) -> list[object]:
+    """Run a line of an example, and return what it makes."""
+    try:
+        return [eval(line, names)]
+    except SyntaxError:
+        exec(line, names)
+        return [names[name] for name in re.findall(r"^(\w+) =", line)]
+
+
 def support(part: type) -> str:
-    """Where a lies, for the example, and of what shape."""
+    """Where the variable of a part lies and of what shape it is, for the example."""
     with torch.random.fork_rng():
         made = example(part)
         event = made(*(torch.zeros(1, *shape) for shape in made.given_shapes)).support
+
     return describe(event).replace("3.14159", "π")
 
 
 def bound(part: type) -> str:
     """What an objective is to log p(x)."""
-    return (
-        "depends on its arguments" if isinstance(part.bound, property) else str(part.bound).lower()
-    )
+    if isinstance(part.bound, property):
+        return "depends on its arguments"
+
+    return str(part.bound).lower()
 
 
 def page() -> str:
+    """The page, as Markdown."""
     lines = [HEAD]
     for role, title in ROLES.items():
-        where, say = ("bound on log p(x)", bound) if role == "objective" else ("support", support)
-        header = ("name", "formula", where, "parameters", "when to use", "source")
-        lines += [f"## {title}\n", _row(header), "|" + "---|" * len(header)]
-        chosen = {name: part for name, part in parts().items() if role in uses(part)}
-        for name, part in sorted(
-            chosen.items(), key=lambda row: not uses(row[1])[role].startswith("the first choice")
-        ):
-            math = re.sub(r"\|", r"\\vert ", formula(part).replace(r"\|", r"\Vert"))
-            taken = ", ".join(f"`{p}`" for p in parameters(part)) or "none"
-            cells = (
-                f"`{name}`",
-                f"$`{' '.join(math.split())}`$",
-                say(part),
-                taken,
-                uses(part)[role],
-                source(part),
-            )
-            lines.append(_row(cells))
-        lines.append("")
+        lines += [f"## {title}\n", *_table(role), ""]
+
     return "\n".join(lines)
+
+
+def _table(role: str) -> list[str]:
+    where, describe_place = "support", support
+    if role == "objective":
+        where, describe_place = "bound on log p(x)", bound
+
+    header = ("name", "formula", where, "parameters", "when to use", "source")
+    lines = [_row(header), "|" + "---|" * len(header)]
+    for name, part in _sort_parts(role):
+        taken = ", ".join(f"`{p}`" for p in parameters(part)) or "none"
+        cells = (
+            f"`{name}`",
+            _math(part),
+            describe_place(part),
+            taken,
+            uses(part)[role],
+            source(part),
+        )
+        lines.append(_row(cells))
+
+    return lines
+
+
+def _sort_parts(role: str) -> list[tuple[str, type]]:
+    """The parts for a role by name, the first choice first."""
+    chosen = [(name, part) for name, part in parts().items() if role in uses(part)]
+
+    return sorted(chosen, key=lambda row: not uses(row[1])[role].startswith("the first choice"))
+
+
+def _math(part: type) -> str:
+    """The formula as Markdown takes it in a table, where | ends a cell."""
+    escaped = formula(part).replace(r"\|", r"\Vert")
+    escaped = re.sub(r"\|", r"\\vert ", escaped)
+
+    return f"$`{' '.join(escaped.split())}`$"
 
 
 def _row(cells: tuple[str, ...]) -> str:
