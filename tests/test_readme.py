@@ -8,9 +8,9 @@ import pyro.distributions as dist
 import pytest
 import torch
 import zuko
-from test_cli import call  # noqa: F401
 
 import pyro_vae as pv
+from tests.commands import call  # noqa: F401
 
 BLOCKS = re.findall(
     r"```python\n(.*?)```", (Path(__file__).parent.parent / "README.md").read_text(), re.DOTALL

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pyro_vae.training.fit import History
+from pyro_vae.training.history import History
 
 
 def history(run: History) -> Figure:

@@ -10,32 +10,9 @@ import pytest
 import torch
 
 import pyro_vae as pv
-from pyro_vae.cli import commands as cli
-
-
-@pytest.fixture
-def call(monkeypatch, capsys, tmp_path):
-    """Run the command line within an empty folder: the exit code, what it printed, and its error."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["pyro-vae", *map(str, arguments)])
-        monkeypatch.chdir(tmp_path)
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        out, err = capsys.readouterr()
-        return stop.value.code, out, err
-
-    return run
-
-
-QUICK = ("--epochs", 2, "--batch-size", 256, "--num-samples", 50)
-TABLES = {
-    "prior": cli.PRIORS,
-    "likelihood": cli.LIKELIHOODS,
-    "variational": cli.VARIATIONALS,
-    "objective": cli.OBJECTIVES,
-    "network": cli.NETWORKS,
-}
+from pyro_vae.cli import parts
+from pyro_vae.training.checkpoints import load_tensors
+from tests.commands import QUICK
 
 
 def test_train_measure_plot_sample(call, tmp_path):
@@ -103,77 +80,6 @@ def test_a_second_run_gets_a_folder_of_its_own_unless_one_is_named(call, tmp_pat
     assert code == 2 and "already holds a run" in err and "--resume" in err
 
 
-NAMES = [(role, name) for role in TABLES for name in TABLES[role] if role != "objective"]
-
-
-def partner(name):
-    """A variational over the support of a prior, and a prior over that of a variational."""
-    if name in cli.BEYOND | cli.RELAXED:
-        return {"prior": name, "variational": name}
-    return (
-        {"prior": "uniform-sphere", "variational": "power-spherical"}
-        if name == "uniform-sphere"
-        else {}
-    )
-
-
-@pytest.mark.parametrize("role, name", NAMES)
-def test_every_name_builds_a_pair_that_scores_data(role, name):
-    config = {
-        "prior": "standard-normal",
-        "likelihood": "bernoulli",
-        "variational": "normal",
-        "network": "mlp",
-    }
-    config |= partner(name) if role in ("prior", "variational") else {}
-    config |= {"latent": 2, "components": 3, "scale": None, "seed": 0, role: name}
-    likelihood = config["likelihood"]
-    counts = (
-        likelihood in (*cli.LEVELS, "bernoulli")
-        or "poisson" in likelihood
-        or "nomial" in likelihood
-    )
-    x = torch.randint(0, 2, (20, 1, 4, 4)) if counts else torch.rand(20, 1, 4, 4) * 0.9 + 0.05
-    pair = cli._build(config, pv.data.Dataset(x, x, x, None, ""))
-    assert pv.diagnostics.log_weights(pair, x, num_samples=3).isfinite().all()
-    assert (
-        cli._build(config, pv.data.Dataset(x, x, x, None, "")).state_dict().keys()
-        == pair.state_dict().keys()
-    )
-
-
-def test_levels_are_counted_in_all_of_the_data():
-    config = {
-        "prior": "standard-normal",
-        "variational": "normal",
-        "network": "mlp",
-        "latent": 2,
-        "components": 3,
-    }
-    config |= {"scale": None, "seed": 0}
-    few, most = torch.zeros(20, 3), torch.full((5, 3), 6.0)
-    for name, (option, count) in {
-        "binomial": ("total_count", 6),
-        "ordinal": ("classes", 7),
-    }.items():
-        pair = cli._build(config | {"likelihood": name}, pv.data.Dataset(few, few, most, None, ""))
-        assert pair.likelihood.options()[option] == count
-
-
-@pytest.mark.parametrize("name", cli.OBJECTIVES)
-def test_every_objective_scores_a_pair_that_admits_it(name):
-    vae = pv.VAE(
-        prior=pv.StandardNormal(2),
-        likelihood=pv.Normal(3, given=2),
-        variational=pv.Normal(2, given=3),
-    )
-    loss = pv.Objective(vae, cli.OBJECTIVES[name](draws=3, rows=100))(torch.randn(5, 3))
-    loss.backward()
-    assert loss.isfinite() and all(
-        p.grad is not None and p.grad.isfinite().all() for p in vae.parameters()
-    )
-
-
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -217,19 +123,6 @@ def test_swaps_train_and_are_measured_and_drawn(call, tmp_path, arguments):
     assert config["compile"] is ("--compile" in arguments)
 
 
-def test_a_run_of_an_earlier_version_goes_on(call, tmp_path):
-    call("train", *QUICK)
-    path = tmp_path / "runs" / "digits" / "config.json"
-    config = json.loads(path.read_text())
-    path.write_text(
-        json.dumps({key: value for key, value in config.items() if key not in cli.ADDED})
-    )
-    code, _, err = call("train", "--resume", "--out", "runs/digits", "--epochs", 3)
-    assert code == 0, err
-    code, _, err = call("train", "--resume", "--out", "runs/digits", "--objective", "mmd")
-    assert code == 2 and "objective: the run in runs/digits has 'elbo', got 'mmd'" in err
-
-
 def test_own_counts_with_a_likelihood_that_is_no_image(call, tmp_path):
     torch.save(torch.poisson(torch.full((60, 5), 2.0)), tmp_path / "own.pt")
     code, _, err = call(
@@ -261,13 +154,13 @@ def test_own_counts_with_a_likelihood_that_is_no_image(call, tmp_path):
         ),
         (
             ("--objective", "vimco", "--draws", "1"),
-            "num_samples: leaving one draw out takes at least 2, got 1",
+            "--draws: leaving one draw out takes at least 2, got 1",
         ),
         (
             ("--objective", "importance-weighted", "--draws", "0"),
-            "num_samples: expected at least 1, got 0",
+            "--draws: expected a positive whole number, got 0",
         ),
-        (("--precision", "fp8"), "precision: expected None or 'bf16', got 'fp8'"),
+        (("--precision", "fp8"), "--precision: expected 'bf16', got 'fp8'"),
         (("--prior", "dirichlet"), "the supports of z differ"),
         (
             ("--variational", "full-normal", "--objective", "free-bits", "--compile"),
@@ -276,8 +169,8 @@ def test_own_counts_with_a_likelihood_that_is_no_image(call, tmp_path):
         (("--network", "nothing"), "network: unknown name 'nothing'; known are mlp, conv"),
         (("--latent", "0"), "latent: expected a positive whole number"),
         (("--epochs", "0"), "epochs: expected a positive whole number"),
-        (("--batch-size", "-1"), "batch_size: expected a positive whole number"),
-        (("--learning-rate", "0"), "learning_rate: expected a positive number"),
+        (("--batch-size", "-1"), "--batch-size: expected a positive whole number"),
+        (("--learning-rate", "0"), "--learning-rate: expected a positive number"),
         (("--likelihood", "poisson"), "outside the support of Poisson"),
         (("--likelihood", "normal", "--scale", "-1"), "scale: expected finite values"),
         (("--likelihood", "poisson", "--scale", "1"), "no parameter or option scale"),
@@ -358,7 +251,7 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_resume(tmp_path):
         and "pyro-vae train --resume --out run" in err
         and "Traceback" not in err
     )
-    tensors, _ = pv.checkpoints.load_tensors(tmp_path / "run" / "checkpoint.safetensors")
+    tensors, _ = load_tensors(tmp_path / "run" / "checkpoint.safetensors")
     assert all(t.isfinite().all() for name, t in tensors.items() if name.startswith("weights/"))
 
 
@@ -366,11 +259,11 @@ def test_help_lists_the_names(call):
     code, out, _ = call("train", "--help")
     assert code == 0
     for table in (
-        cli.PRIORS,
-        cli.LIKELIHOODS,
-        cli.VARIATIONALS,
-        cli.OBJECTIVES,
-        cli.NETWORKS,
+        parts.PRIORS,
+        parts.LIKELIHOODS,
+        parts.VARIATIONALS,
+        parts.OBJECTIVES,
+        parts.NETWORKS,
         pv.data.NAMES,
     ):
         assert all(name in "".join(out.split()) for name in table)

@@ -1,0 +1,153 @@
+"""The folder of a run: what is written there and read again."""
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from torch import nn
+
+import pyro_vae as pv
+from pyro_vae.cli.parts import Config
+
+# options that runs of an earlier version do not have, as those runs were
+ADDED = {"objective": "elbo", "draws": 5, "compile": False, "precision": None}
+
+
+@dataclass(frozen=True)
+class Run:
+    """The folder of a run: config.json, weights, metrics, figures, the picture and the report.
+
+    Each method that reads or writes raises a ValueError with the folder where that fails.
+    """
+
+    folder: Path
+
+    @property
+    def config(self) -> Path:
+        """What the run was asked to do, and with which versions it was done."""
+        return self.folder / "config.json"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The state from which training can go on."""
+        return self.folder / "checkpoint.safetensors"
+
+    @property
+    def weights(self) -> Path:
+        """The weights at the end of training."""
+        return self.folder / "weights.safetensors"
+
+    @property
+    def metrics(self) -> Path:
+        """The history of training, a row for each epoch."""
+        return self.folder / "metrics.csv"
+
+    @property
+    def figures(self) -> Path:
+        """The folder of figures."""
+        return self.folder / "figures"
+
+    @property
+    def report(self) -> Path:
+        """The page that `measure` writes."""
+        return self.folder / "report.html"
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether the folder already holds a run."""
+        return self.config.exists()
+
+    def read_config(self) -> Config:
+        """Read the configuration."""
+        try:
+            return ADDED | json.loads(self.config.read_text())
+        except FileNotFoundError:
+            raise ValueError(
+                f"run: {self.folder} holds no config.json, so it is not the folder of a run"
+            ) from None
+        except (OSError, ValueError) as error:
+            raise ValueError(f"run: cannot read {self.config}: {error}") from error
+
+    def write_config(self, config: Config) -> None:
+        """Make the folder and write the configuration."""
+        with writing(self.folder):
+            self.figures.mkdir(parents=True, exist_ok=True)
+            _write_json(self.config, config)
+
+    def set_free(self) -> None:
+        """Make the folder free for another try, if nothing was trained yet."""
+        if not self.checkpoint.exists():
+            self.config.unlink()
+
+    def load_weights(self, pair: nn.Module) -> None:
+        """Load the weights into a pair."""
+        if not self.weights.exists():
+            raise ValueError(
+                f"run: {self.folder} has no weights.safetensors, so it was not trained to the end; "
+                f"go on with pyro-vae train --resume --out {self.folder}"
+            )
+        pv.load_weights(pair, self.weights)
+
+    def read_history(self) -> pv.History:
+        """Read the metrics."""
+        try:
+            with open(self.metrics, newline="") as file:
+                rows = list(csv.DictReader(file))
+            columns = {name: [float(row[name]) for row in rows] for name in pv.History._fields}
+        except (OSError, KeyError, ValueError) as error:
+            raise ValueError(f"run: cannot read {self.metrics}: {error}") from error
+        return pv.History(**columns)
+
+    def write_history(self, history: pv.History) -> None:
+        """Write the metrics, a row for each epoch."""
+        epochs = zip(*history, strict=True)
+        with writing(self.folder), open(self.metrics, "w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["epoch", *history._fields])
+            writer.writerows([epoch, *row] for epoch, row in enumerate(epochs, start=1))
+
+    def write_picture(self, numbers: Mapping) -> None:
+        """Write the numbers of the picture."""
+        with writing(self.folder):
+            _write_json(self.folder / "picture.json", numbers)
+
+    def write_figures(self, figures: Mapping[str, Figure]) -> None:
+        """Write figures as PNG files."""
+        with writing(self.folder):
+            self.figures.mkdir(exist_ok=True)
+            for name, figure in figures.items():
+                figure.savefig(self.figures / f"{name}.png", dpi=130)
+
+    def write_report(self, page: str) -> None:
+        """Write the report."""
+        with writing(self.folder):
+            self.report.write_text(page, encoding="utf-8")
+
+
+def find_free(data: str) -> Run:
+    """The first folder of runs/ for these data that holds no run yet."""
+    stem = Path("runs") / Path(data).stem
+    run, i = Run(stem), 1
+    while run.is_begun:
+        i += 1
+        run = Run(stem.with_name(f"{stem.name}-{i}"))
+    return run
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turn an OSError into a ValueError that names the folder."""
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(
+            f"out: cannot write to {folder} ({error.strerror}); choose another folder"
+        ) from error
+
+
+def _write_json(path: Path, content: Mapping) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n")

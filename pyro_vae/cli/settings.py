@@ -1,0 +1,81 @@
+"""What a user asked for, as the configuration of a new run or of one that goes on."""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+import pyro_vae as pv
+from pyro_vae.cli.parts import Config
+from pyro_vae.cli.runs import Run, find_free
+
+CHANGEABLE = {"epochs", "device", "num_samples"}  # by a run that goes on
+
+
+class Plan(NamedTuple):
+    """A run, and its configuration."""
+
+    run: Run
+    config: Config
+
+
+def begin(options: Config, out: Path | None) -> Plan:
+    """Plan a new run.
+
+    Arguments:
+        options: All options by name.
+        out: The folder of the run. By default the next free one.
+
+    Raises:
+        ValueError: if the folder already holds a run.
+    """
+    config = _with_full_path(options)
+    run = find_free(config["data"]) if out is None else Run(out)
+    if run.is_begun:
+        raise ValueError(
+            f"out: {out} already holds a run; go on with --resume, or choose another folder"
+        )
+    return Plan(run, config)
+
+
+def go_on(options: Config, out: Path | None) -> Plan:
+    """Plan the rest of a run.
+
+    Arguments:
+        options: The options that the user gave, by name.
+        out: The folder of the run.
+
+    Raises:
+        ValueError: if there is no such run, or it has another value of an option.
+    """
+    if out is None:
+        raise ValueError("resume: say which run, with --out")
+
+    run = Run(out)
+    config = run.read_config()
+    options = _with_full_path(options)
+    for name in options.keys() - CHANGEABLE:
+        if options[name] != config[name]:
+            raise ValueError(
+                f"{name}: the run in {out} has {config[name]!r}, got {options[name]!r}; "
+                "leave it out to resume"
+            )
+    return Plan(run, config | options)
+
+
+def check_device(name: str) -> None:
+    """Check that torch can compute on a device."""
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"device: cannot use {name!r}: {reason}") from error
+
+
+def _with_full_path(options: Config) -> Config:
+    """The options, with a path to data that holds from every folder."""
+    data = options.get("data")
+    if data is None or data in pv.data.NAMES:
+        return dict(options)
+    return options | {"data": os.path.abspath(data)}

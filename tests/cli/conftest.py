@@ -1,0 +1,1 @@
+from tests.commands import call as call

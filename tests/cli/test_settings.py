@@ -1,0 +1,59 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from pyro_vae.cli import settings
+
+OPTIONS = {"data": "digits", "latent": 2, "epochs": 3, "seed": 0}
+
+
+@pytest.fixture
+def begun(tmp_path, monkeypatch):
+    """The folder of a run, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    Path("begun").mkdir()
+    Path("begun/config.json").write_text(json.dumps(OPTIONS))
+    return Path("begun")
+
+
+def test_a_new_run_has_a_free_folder_and_all_options(begun):
+    run, config = settings.begin(OPTIONS, None)
+    assert run.folder == Path("runs/digits") and config == OPTIONS
+
+
+def test_a_path_to_data_holds_from_every_folder(begun):
+    run, config = settings.begin(OPTIONS | {"data": "own.npy"}, None)
+    assert config["data"] == str(Path.cwd() / "own.npy") and run.folder == Path("runs/own")
+
+    (begun / "config.json").write_text(json.dumps(config))
+    assert settings.go_on({"data": "own.npy"}, begun).config["data"] == config["data"]
+
+
+def test_a_run_goes_on_with_what_may_change(begun):
+    run, config = settings.go_on({"epochs": 9, "latent": 2}, begun)
+    assert run.folder == begun and config["epochs"] == 9 and config["latent"] == 2
+
+
+@pytest.mark.parametrize(
+    "plan, options, said",
+    [
+        (settings.begin, OPTIONS, "out: begun already holds a run; go on with --resume"),
+        (settings.go_on, {"latent": 5}, "latent: the run in begun has 2, got 5; leave it out"),
+        (settings.go_on, {"data": "own.npy"}, "data: the run in begun has 'digits', got '/"),
+    ],
+)
+def test_what_a_folder_does_not_allow(begun, plan, options, said):
+    with pytest.raises(ValueError, match=said):
+        plan(options, begun)
+
+
+def test_to_go_on_takes_a_folder():
+    with pytest.raises(ValueError, match="resume: say which run, with --out"):
+        settings.go_on({}, None)
+
+
+def test_a_device_that_is_not_there():
+    settings.check_device("cpu")
+    with pytest.raises(ValueError, match=r"^device: cannot use 'nope': "):
+        settings.check_device("nope")
