@@ -1,31 +1,31 @@
-"""Missing values: a likelihood that scores what is observed, and a network that is told what is not."""
+"""Missing values: a likelihood that scores what is observed."""
 
 import pyro.distributions as dist
-import torch  # noqa: F401
+import torch  # noqa: F401  for the example
 from torch import Tensor
 
 from pyro_vae import distributions
-from pyro_vae.conditionals.family import Conditional
+from pyro_vae.conditionals.conditional import Conditional
 
 
 class missing(Conditional):
-    r"""A likelihood for x in which NaN marks a missing cell: it scores the observed cells only.
+    r"""A likelihood for x in which NaN marks a missing cell. It scores the observed cells only.
 
     .. math:: \log p(x_\mathrm{obs} \mid z) = \sum_{j \in \mathrm{obs}} \log p(x_j \mid z)
 
-    Right if cells are missing at random: whether one is may depend on what is observed, and on
-    nothing else. The variational is told which are missing by `masked`. Draws of x are complete.
-    With a mask in place of NaN, pass `x.masked_fill(~mask, torch.nan)`; counts and classes as
-    floats. (Mattei & Frellsen, 2019)
+    That is right if cells are missing at random: whether a cell is missing may depend on what is
+    observed, and on nothing else. `masked` tells the variational which cells are missing. Draws of
+    x are complete. With a mask in place of NaN, pass `x.masked_fill(~mask, torch.nan)`. Counts and
+    classes are floats then. (Mattei & Frellsen, 2019)
 
     Use:
-        likelihood: data with missing cells, NaN; the encoder is told by `masked`.
+        likelihood: data with missing cells, NaN. `masked` tells the encoder of them.
 
     Arguments:
         likelihood: p(x | z), independent over the cells of x given z, or a mixture of such.
 
     Raises:
-        TypeError: if the likelihood is no conditional; when called, if its cells are not
+        TypeError: if the likelihood is no conditional. When called, if its cells are not
             independent.
 
     Example:

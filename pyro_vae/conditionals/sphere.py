@@ -1,52 +1,59 @@
-"""Families on the unit sphere of R^d, for latents that are directions."""
+"""Families over directions, the unit sphere of R^d."""
 
 import pyro.distributions as dist
 import torch
-from torch import nn
 from torch.distributions import constraints
 
 from pyro_vae import distributions
-from pyro_vae.conditionals.family import Conditional, ShapeLike, family
+from pyro_vae.conditionals.conditional import Conditional
+from pyro_vae.conditionals.family import family
+from pyro_vae.conditionals.shapes import ShapeLike, drop_last
+from pyro_vae.networks import Shape
 
 
-def _spheres(event: tuple[int, ...]) -> tuple[int, ...]:
-    return (*event[:-1], event[-1])[:-1]
+def _is_sphere(event: Shape) -> bool:
+    return len(event) > 0 and event[-1] >= 2
 
 
-class _OnSpheres:
-    """Checks that there is a sphere, and starts free directions at random, for the zero vector is none."""
+def _refuse(event: Shape) -> str:
+    return (
+        f"expected an event_shape whose last dimension is at least 2, got {event}; "
+        "a latent of d numbers lies on the sphere in R^d"
+    )
 
-    def __init__(self, *args, **options):
-        super().__init__(*args, **options)
 
-        _check_sphere(self)
-        if self.raw is not None:
-            nn.init.normal_(self.raw)
+def _one_for_each_sphere(event: Shape) -> Shape:
+    spheres = drop_last(event)
+    if not _is_sphere(event):
+        raise ValueError(_refuse(event))
+
+    return spheres
 
 
 class PowerSpherical(
-    _OnSpheres, family(distributions.PowerSpherical, "loc", concentration=_spheres)
+    family(distributions.PowerSpherical, "loc", concentration=_one_for_each_sphere)
 ):
-    r"""p(a | b), power spherical: an a of d numbers lies on the unit sphere of R^d, around a
-    direction.
+    r"""p(a | b), power spherical: directions around one, on the unit sphere of R^d.
 
     .. math:: p(a) \propto (1 + \mu^\top a)^\kappa
 
-    Reparametrised, fast, and stable at any κ, with a closed KL to `UniformSphere`, its usual prior.
-    An event of several dimensions is a sphere for each entry of all but the last. (De Cao & Aziz,
-    2020)
+    It is reparametrised, fast, and stable at any κ. It has a closed KL to `UniformSphere`, its
+    usual prior. An event of several dimensions has a sphere for each entry of all but the last.
+    Free parameters start at random, because the zero vector is no direction. (De Cao & Aziz, 2020)
 
     Use:
         prior: directions around one that is learned.
-        likelihood: directions: normalised embeddings, the wind.
-        variational: directions; the first choice on the sphere.
+        likelihood: directions, such as normalised embeddings, or the wind.
+        variational: directions, where it is the first choice.
 
     Arguments:
-        event_shape, given: The shapes of a and b, see `Conditional`; the last dimension is d, at
+        event_shape, given: The shapes of a and b, see `Conditional`. The last dimension is d, at
             least 2.
         net: Builds the network, see `networks`.
-        loc: μ, `[*event]`, scaled to length one; by default from the network.
-        concentration: κ, `[*event without the last]`, above 0; by default from the network.
+        loc: μ, `[*event]`, scaled to length one. It is computed by the network, or fixed by giving
+            it.
+        concentration: κ, `[*event without the last]`, above 0. It is computed by the network, or
+            fixed by giving it.
 
     Raises:
         ValueError: if d is below 2.
@@ -56,30 +63,35 @@ class PowerSpherical(
         PowerSpherical((3,) | (20,))
     """
 
+    starts_at_random = True
+
 
 class VonMisesFisher(
-    _OnSpheres, family(distributions.VonMisesFisher, "loc", concentration=_spheres)
+    family(distributions.VonMisesFisher, "loc", concentration=_one_for_each_sphere)
 ):
-    r"""p(a | b), von Mises-Fisher: the normal distribution of the unit sphere of R^d, the q of the
-    S-VAE.
+    r"""p(a | b), von Mises-Fisher: the normal distribution of the unit sphere of R^d.
 
     .. math:: p(a) = C_d(\kappa) \, e^{\kappa \mu^\top a}
 
-    Reparametrised (implicitly, so that no objective needs a correction term), with a closed KL to
-    `UniformSphere`, and exported like any other; a draw costs a few times one of `PowerSpherical`.
-    (Davidson, Falorsi, De Cao, Kipf & Tomczak, 2018; see `distributions.VonMisesFisher`)
+    It is the q of the S-VAE. It is reparametrised, implicitly, so that no objective needs a
+    correction term. It has a closed KL to `UniformSphere`, and it is exported like any other. A
+    draw costs a few times one of `PowerSpherical`. Free parameters start at random, because the
+    zero vector is no direction. See `distributions.VonMisesFisher`. (Davidson, Falorsi, De Cao,
+    Kipf & Tomczak, 2018)
 
     Use:
         prior: directions around one that is learned.
         likelihood: directions, scored by their cosine.
-        variational: directions, as the S-VAE has them; slower than `PowerSpherical`.
+        variational: directions, as the S-VAE has them. It is slower than `PowerSpherical`.
 
     Arguments:
-        event_shape, given: The shapes of a and b, see `Conditional`; the last dimension is d, at
+        event_shape, given: The shapes of a and b, see `Conditional`. The last dimension is d, at
             least 2.
         net: Builds the network, see `networks`.
-        loc: μ, `[*event]`, scaled to length one; by default from the network.
-        concentration: κ, `[*event without the last]`, above 0; by default from the network.
+        loc: μ, `[*event]`, scaled to length one. It is computed by the network, or fixed by giving
+            it.
+        concentration: κ, `[*event without the last]`, above 0. It is computed by the network, or
+            fixed by giving it.
 
     Raises:
         ValueError: if d is below 2.
@@ -89,20 +101,21 @@ class VonMisesFisher(
         VonMisesFisher((3,) | (20,))
     """
 
+    starts_at_random = True
+
 
 class UniformSphere(Conditional):
-    r"""The uniform distribution on the unit sphere of R^d, with nothing to learn; the prior of the
-    S-VAE.
+    r"""The uniform distribution on the unit sphere of R^d, with nothing to learn.
 
     .. math:: p(a) = \frac{\Gamma(d/2)}{2 \pi^{d/2}}
 
-    (Davidson, Falorsi, De Cao, Kipf & Tomczak, 2018)
+    It is the prior of the S-VAE. (Davidson, Falorsi, De Cao, Kipf & Tomczak, 2018)
 
     Use:
-        prior: directions, none of them preferred; with `PowerSpherical` or `VonMisesFisher` as q.
+        prior: directions, none of them preferred, with `PowerSpherical` or `VonMisesFisher` as q.
 
     Arguments:
-        event_shape: The shape of an event; an int is a vector. The last dimension is d, at least 2.
+        event_shape: The shape of an event. An int is a vector. The last dimension is d, at least 2.
 
     Raises:
         ValueError: if d is below 2.
@@ -119,7 +132,8 @@ class UniformSphere(Conditional):
     def __init__(self, event_shape: ShapeLike):
         super().__init__(event_shape)
 
-        _check_sphere(self)
+        if not _is_sphere(self.event_shape):
+            raise ValueError(f"UniformSphere: {_refuse(self.event_shape)}")
         self.register_buffer("centre", torch.zeros(self.event_shape))
 
     @property
@@ -129,12 +143,4 @@ class UniformSphere(Conditional):
     def forward(self) -> dist.TorchDistribution:
         p = distributions.UniformSphere(self.centre)
 
-        return self._checked(p.to_event(len(self.event_shape) - 1), ())
-
-
-def _check_sphere(conditional: Conditional) -> None:
-    if not conditional.event_shape or conditional.event_shape[-1] < 2:
-        raise ValueError(
-            f"{type(conditional).__name__}: expected an event_shape whose last dimension is at least 2, got "
-            f"{conditional.event_shape}; a latent of d numbers lies on the sphere in R^d"
-        )
+        return self._check_shapes(p.to_event(len(self.event_shape) - 1), ())

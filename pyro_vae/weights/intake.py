@@ -5,7 +5,7 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
-from pyro_vae.conditionals.family import Conditional
+from pyro_vae.conditionals.conditional import Conditional
 from pyro_vae.weights.comparison import compare_draws
 from pyro_vae.weights.obstacles import find_obstacles, refuse_obstacles
 from pyro_vae.weights.support_checks import check_observed, has_bounds_per_row
