@@ -3,7 +3,7 @@
 import pyro
 from torch import Tensor, nn
 
-from pyro_vae.conditionals.family import Conditional
+from pyro_vae.conditionals.conditional import Conditional
 from pyro_vae.pairs.parameters import register
 from pyro_vae.supports import describe, is_same_support
 

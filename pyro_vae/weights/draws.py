@@ -5,7 +5,7 @@ from pyro import poutine
 from pyro.poutine import Trace
 from torch import Tensor, nn
 
-from pyro_vae.conditionals.family import Conditional
+from pyro_vae.conditionals.conditional import Conditional
 from pyro_vae.pairs.vae import VAE
 from pyro_vae.weights.traces import latent_values, quietly, sample_sites, trace
 
