@@ -53,7 +53,7 @@ class LinearGaussian(NamedTuple):
         return torch.distributions.kl_divergence(q, p)
 
     def pair(self, shift: float = 0.0, stretch: float = 1.0) -> pv.VAE:
-        """A pair whose variational is the posterior, with its mean shifted and its scale stretched."""
+        """The posterior as the variational, with its mean shifted and its scale stretched."""
         d, n = self.w.shape[1], self.w.shape[0]
         scale = torch.full((n,), self.s, dtype=self.w.dtype)
         tril = stretch * torch.linalg.cholesky(self.covariance)
@@ -105,3 +105,43 @@ def discrete_world(z: int = 3, x: int = 5) -> DiscreteWorld:
         for shape in ((z,), (z, x), (x, z))
     ]
     return DiscreteWorld(*tables)
+
+
+def near(estimate, truth, errors: float = 5.0) -> bool:
+    """Whether an estimate is within so many of its standard errors of the truth."""
+    difference = torch.as_tensor(estimate.value) - torch.as_tensor(truth)
+    return bool((difference.abs() <= errors * torch.as_tensor(estimate.stderr) + 1e-9).all())
+
+
+def normal_pair(to_mean: Tensor, scale, prior=None) -> pv.VAE:
+    """q(z|x) = N(to_mean x, scale²), its dimensions independent; the likelihood is no matter."""
+    d, n = to_mean.shape
+    encode = torch.nn.Linear(n, d, bias=False, dtype=torch.float64)
+    encode.weight.data.copy_(to_mean)
+    return pv.VAE(
+        prior=prior or pv.StandardNormal(d),
+        likelihood=pv.Normal(n, given=d, scale=1.0),
+        variational=pv.Normal(d, given=n, net=encode, scale=scale),
+    ).double()
+
+
+def sequential_pair() -> pv.Pair:
+    """Two latents, the second given the first: jointly the q and p of a correlated normal."""
+
+    def model(x):
+        with pyro.plate("data", x.shape[0]):
+            a = pyro.sample("a", dist.Normal(x.new_zeros(()), 1.0))
+            b = pyro.sample("b", dist.Normal(0.5 * a, 0.8))
+            pyro.sample("x", dist.Normal(a + b, 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", x.shape[0]):
+            a = pyro.sample("a", dist.Normal(0.4 * x, 0.6))
+            pyro.sample("b", dist.Normal(0.3 * a + 0.2 * x, 0.5))
+
+    return pv.Pair(model, guide)
+
+
+def kl_of_tables(a: Tensor, b: Tensor) -> float:
+    """KL(a ‖ b) of tables of probabilities."""
+    return torch.where(a > 0, a * (a / b).log(), 0.0).sum().item()

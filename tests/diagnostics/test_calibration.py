@@ -8,8 +8,9 @@ from oracles import discrete_world, linear_gaussian
 from scipy import stats
 
 import pyro_vae as pv
-from pyro_vae.diagnostics.calibration import calibrate, calibration_of
-from pyro_vae.look import plots, traces
+from pyro_vae.diagnostics.calibration import calibrate, judge_ranks
+from pyro_vae.look import plots
+from pyro_vae.weights import blocks
 
 
 def faults(pair, n=1000, **options):
@@ -40,7 +41,7 @@ def test_the_exact_posterior_passes_as_often_as_it_should(num_draws):
 
 def test_the_verdict_holds_its_level_and_not_one_far_below_it():
     torch.manual_seed(0)
-    runs = [calibration_of(torch.randint(100, (500, 5)), 99, level=0.2) for _ in range(400)]
+    runs = [judge_ranks(torch.randint(100, (500, 5)), 99, level=0.2) for _ in range(400)]
     failures = sum(not run.passed for run in runs)
     low, high = stats.binom.ppf([1e-6, 1 - 1e-6], 400, 1 - 0.96**5)
     assert low <= failures <= high
@@ -79,7 +80,7 @@ def test_a_bias_is_told_from_a_wrong_width(shift, stretch, width):
     torch.manual_seed(0)
     u = dist.Normal(shift, stretch).cdf(torch.randn(2000, 1))
     words = (
-        calibration_of(dist.Binomial(99, u.clamp(0, 1)).sample().long(), 99).faults()[0].split("; ")
+        judge_ranks(dist.Binomial(99, u.clamp(0, 1)).sample().long(), 99).faults()[0].split("; ")
     )
     assert "biased: q lies too high" in words
     if width is None:
@@ -99,7 +100,7 @@ def test_only_the_dimension_at_fault_is_named():
 
 def test_ranks_of_another_shape_are_still_found():
     comb = torch.tensor([0, 3, 4, 7, 8, 11, 12, 15, 16, 19])
-    found = calibration_of(5 * comb[torch.randint(10, (1000, 1))] + torch.randint(5, (1000, 1)), 99)
+    found = judge_ranks(5 * comb[torch.randint(10, (1000, 1))] + torch.randint(5, (1000, 1)), 99)
     assert not found.passed
     assert found.faults() == ["not the posterior: ranks of another shape"]
 
@@ -183,6 +184,10 @@ def test_bad_arguments():
         calibrate(pair, 100, num_draws=0)
     with pytest.raises(ValueError, match="level: expected a number between 0 and 1"):
         calibrate(pair, 100, level=1.0)
+    with pytest.raises(TypeError, match="level: expected a number between 0 and 1"):
+        calibrate(pair, 100, level="high")
+    with pytest.raises(TypeError, match="num_draws: expected a positive whole number"):
+        calibrate(pair, 100, num_draws=9.5)
     with pytest.raises(ValueError, match="x: expected a template"):
         calibrate(pair)
 
@@ -212,7 +217,7 @@ def test_the_figure(d):
     torch.manual_seed(0)
     ranks = torch.randint(100, (1000, d))
     ranks[:, 0] = dist.Binomial(99, dist.Normal(0.5, 1.0).cdf(torch.randn(1000))).sample().long()
-    figure = plots.ranks(calibration_of(ranks, 99))
+    figure = plots.ranks(judge_ranks(ranks, 99))
     figure.savefig(io.BytesIO(), format="png")
     titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
     assert len(titles) == d and titles[0].startswith("z[0]: biased, p = ")

@@ -143,7 +143,7 @@ def test_the_most_probable_class_given_the_rest_is_found_by_bayes_rule():
 
 
 def test_a_mixture_of_tables_imputes_by_the_component_of_the_rest():
-    """Two clusters, far apart: what is missing lies in the cluster of what is observed, not between the two."""
+    """Two clusters, far apart: what is missing lies in that of what is observed, not between."""
     mixture = pv.Mixture(pv.Normal, 2, given=1, components=2, net=Zeros, scale=0.1)
     mixture.components.net.body.bias.data = torch.tensor([-3.0, -3.0, 3.0, 3.0])
     pair = pv.VAE(
@@ -178,7 +178,7 @@ def test_a_family_without_a_mean_is_imputed_by_its_draws():
 def test_blocks_of_rows_give_the_whole(monkeypatch):
     world = linear_gaussian(d=2, n=5)
     x = holed(world.sample(9))
-    monkeypatch.setattr("pyro_vae.diagnostics.imputation.KEPT", 5 * 500 * 2)
+    monkeypatch.setattr("pyro_vae.weights.blocks.KEPT", 5 * 500 * 2)
     found = impute(pair_of(world), x, num_samples=500, draws=4, progress=False)
     whole = impute(pair_of(world), x, num_samples=20_000, progress=False)
     assert (
@@ -191,16 +191,16 @@ def test_blocks_of_rows_give_the_whole(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "options, message",
+    "options, error, message",
     [
-        ({"num_samples": 0}, "num_samples: expected a whole number of at least 1, got 0"),
-        ({"draws": -1}, "draws: expected a whole number of at least 0, got -1"),
-        ({"num_samples": 2.5}, r"num_samples: .*got 2\.5"),
+        ({"num_samples": 0}, ValueError, "num_samples: expected a positive whole number, got 0"),
+        ({"draws": -1}, ValueError, "draws: expected a whole number of at least 0, got -1"),
+        ({"num_samples": 2.5}, TypeError, r"num_samples: .*got 2\.5"),
     ],
 )
-def test_misuse_is_named(options, message):
+def test_misuse_is_named(options, error, message):
     world = linear_gaussian()
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(error, match=message):
         impute(pair_of(world), world.sample(3), **options)
 
 

@@ -1,10 +1,13 @@
 import json
+import math
 
 import pytest
 import torch
-from oracles import linear_gaussian
+from oracles import linear_gaussian, within
 
+import pyro_vae as pv
 from pyro_vae.diagnostics import picture
+from pyro_vae.diagnostics.estimate import Estimate
 from pyro_vae.look import plots
 from pyro_vae.look.report import report
 
@@ -68,3 +71,99 @@ def test_the_report_holds_all_of_it(whole):
     )
     assert all(warning.split(":")[0] in page for warning in found.warnings())
     assert 'src="http' not in page and "<script" not in page
+
+
+@pytest.mark.parametrize("shift, stretch", [(0.3, 1.0), (0.0, 1.5), (0.1, 0.95)])
+def test_with_a_wrong_variational_the_gap_is_the_closed_form(shift, stretch):
+    world = linear_gaussian()
+    x = world.sample(40)
+    pair = world.pair(shift, stretch)
+    truth = world.log_evidence(x)
+    mean = (x - world.b) @ world.to_mean.T + shift
+    gap = world.gap(x, mean, stretch**2 * world.covariance)
+
+    seen = picture(pair, x, num_samples=4000)
+    assert within(seen.evidence.value, truth, seen.evidence.stderr)
+    assert within(seen.gap.value, gap, seen.gap.stderr)
+    assert (seen.gap.value >= 0).all()
+    assert (seen.evidence.value - seen.elbo.value - seen.gap.value).abs().max() < 1e-9
+
+
+def test_with_the_posterior_the_picture_has_no_gap_and_no_error():
+    world = linear_gaussian()
+    seen = picture(world.pair(), world.sample(10), num_samples=100)
+    assert seen.gap.value.abs().max() < 1e-9
+    assert seen.evidence.stderr.max() < 1e-6
+    assert (seen.evidence.ess - 100).abs().max() < 1e-6
+    assert all(
+        "log N" in warning for warning in seen.warnings()
+    )  # ten data tell no more than log 10 nats
+
+
+@pytest.mark.parametrize(
+    "fault, said",
+    [({"shift": 3.0}, "effective samples"), ({"stretch": 0.4}, "q(z|x) is too narrow")],
+)
+def test_planted_faults_are_reported(fault, said):
+    world = linear_gaussian()
+    seen = picture(world.pair(**fault), world.sample(20), num_samples=1000)
+    assert any(said in warning for warning in seen.warnings())
+    assert "warning" in str(seen)
+
+
+class _Constant(torch.nn.Module):
+    def __init__(self, out, value=0.0):
+        super().__init__()
+        self.value = torch.nn.Parameter(torch.full(out, value))
+
+    def forward(self, x):
+        return self.value.expand(len(x), *self.value.shape)
+
+
+def test_a_collapsed_latent_shows_as_no_information():
+    vae = pv.VAE(
+        prior=pv.StandardNormal(2),
+        likelihood=pv.Bernoulli(3, given=2, net=lambda given, out: _Constant(out)),
+        variational=pv.Normal(
+            2, given=3, loc=0.0, net=lambda given, out: _Constant(out, math.log(math.e - 1))
+        ),
+    )
+    seen = picture(vae, torch.bernoulli(torch.full((20, 3), 0.5)), num_samples=100)
+    assert seen.elbo.kl.value.abs().max() < 1e-6
+    assert (seen.evidence.value + 3 * math.log(2)).abs().max() < 1e-5
+
+
+def test_the_picture_prints_and_serialises(trained):
+    vae, x = trained
+    seen = picture(vae, x[:20], num_samples=200)
+    text = str(seen)
+    assert "log p(x)" in text and "KL(q(z|x) ‖ p(z|x))" in text and "±" in text
+    notes = seen.as_dict()
+    assert notes["data"] == 20 and set(notes["terms"]) == set(seen.rows())
+
+
+def test_a_picture_of_one_datum_prints_and_is_json(trained):
+    vae, x = trained
+    seen = picture(vae, x[:1], num_samples=50)
+    assert "means over 1 data" in str(seen)
+    notes = json.loads(json.dumps(seen.as_dict(), allow_nan=False))
+    assert (
+        notes["terms"]["ELBO"]["stderr_over_data"] is None and notes["terms"]["ELBO"]["stderr"] > 0
+    )
+
+
+def test_the_gap_against_annealing_has_the_errors_of_both(whole):
+    found = whole[0]
+    assert type(found.gap) is Estimate and found.log_evidence is found.annealed
+    error = (found.annealed.stderr.square() + found.elbo.stderr.square()).sqrt()
+    assert torch.equal(found.gap.value, found.annealed.value - found.elbo.value)
+    assert torch.equal(found.gap.stderr, error)
+
+
+@pytest.mark.parametrize("name", ["num_steps", "refit_steps", "simulations"])
+def test_counts_are_whole_numbers(name):
+    world = linear_gaussian()
+    with pytest.raises(ValueError, match=f"{name}: expected a whole number of at least 0, got -1"):
+        picture(world.pair(), world.sample(3), **{name: -1})
+    with pytest.raises(TypeError, match=name):
+        picture(world.pair(), world.sample(3), **{name: 2.5})

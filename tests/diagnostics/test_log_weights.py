@@ -146,9 +146,11 @@ def test_what_has_no_weight_per_datum_is_refused(model, guide, said):
         log_weights(pv.Pair(model, guide), torch.randn(5), num_samples=2)
 
 
-@pytest.mark.parametrize("num_samples", [0, -1, 2.5])
-def test_num_samples_is_a_positive_whole_number(num_samples):
-    with pytest.raises(ValueError, match="num_samples"):
+@pytest.mark.parametrize(
+    "num_samples, error", [(0, ValueError), (-1, ValueError), (2.5, TypeError)]
+)
+def test_num_samples_is_a_positive_whole_number(num_samples, error):
+    with pytest.raises(error, match="num_samples"):
         log_weights(pv.Pair(good_model, good_guide), torch.randn(5), num_samples=num_samples)
 
 
@@ -168,3 +170,23 @@ def test_compiled_they_are_the_same(monkeypatch):
         torch.manual_seed(1)
         found.append(log_weights(pair, x, num_samples=14, compile=compile))
     torch.testing.assert_close(*found, rtol=1e-5, atol=1e-5)
+
+
+def test_draws_that_are_mixed_when_scored_together_are_refused():
+    def model(x):
+        with plate(x):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            mixed = z - z.mean(0) if z.dim() == 2 else z
+            pyro.sample("x", dist.Normal(mixed, 1.0), obs=x)
+
+    with pytest.raises(ValueError, match="scored otherwise when several draws are scored together"):
+        log_weights(pv.Pair(model, good_guide), torch.randn(5), num_samples=2)
+
+
+def test_admission_leaves_the_random_state_of_the_draws_alone():
+    world = linear_gaussian()
+    x = world.sample(3)
+    torch.manual_seed(1)
+    first = log_weights(world.pair(shift=0.3), x, num_samples=4)
+    torch.manual_seed(1)
+    assert torch.equal(first, log_weights(world.pair(shift=0.3), x, num_samples=4))
