@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 import pyro_vae as pv
-from pyro_vae.conditionals.family import _structural
+from pyro_vae.conditionals.shapes import find_sizes
 from pyro_vae.supports import describe
 
 PAGE = Path(__file__).parent / "parts.md"
@@ -52,7 +52,9 @@ def uses(part: type) -> dict[str, str]:
     if section is None:
         return {}
 
-    return dict(line.strip().split(": ", 1) for line in section[1].splitlines())
+    entries = re.sub(r"\n {8,}", " ", section[1])  # a long entry goes on in deeper lines
+
+    return dict(line.strip().split(": ", 1) for line in entries.splitlines())
 
 
 def formula(part: type) -> str:
@@ -79,7 +81,7 @@ def parameters(part: type) -> list[str]:
     names = [a.name for a in arguments if a.kind not in stars and a.name not in GIVEN]
     takes_any = any(a.kind is inspect.Parameter.VAR_KEYWORD for a in arguments)
     if issubclass(part, pv.Family) and takes_any:
-        names += [*_structural(part.specification), *part.specification]
+        names += [*find_sizes(part.parameter_shapes), *part.parameter_shapes]
 
     return list(dict.fromkeys(names))
 
@@ -123,7 +125,7 @@ def support(part: type) -> str:
 
 def bound(part: type) -> str:
     """What an objective is to log p(x)."""
-    if isinstance(part.bound, property):
+    if not issubclass(part, pv.Bound) or isinstance(part.bound, property):
         return "depends on its arguments"
 
     return str(part.bound).lower()

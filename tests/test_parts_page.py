@@ -9,13 +9,11 @@ import pytest
 import pyro_vae as pv
 
 ROOT = Path(__file__).parent.parent
+KINDS = (pv.Conditional, pv.Bound, pv.Objective)
 ABSTRACT = {pv.Conditional, pv.Family, pv.Bound}
+CLASSES = {name: part for name, part in vars(pv).items() if inspect.isclass(part)}
 PARTS = {
-    name: part
-    for name, part in vars(pv).items()
-    if inspect.isclass(part)
-    and issubclass(part, pv.Conditional | pv.Bound | pv.Objective)
-    and part not in ABSTRACT
+    name: part for name, part in CLASSES.items() if issubclass(part, KINDS) and part not in ABSTRACT
 }
 
 
