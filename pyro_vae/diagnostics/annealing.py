@@ -170,7 +170,7 @@ def space_temperatures(num_steps: int) -> Tensor:
 
     Example:
         >>> [round(beta, 2) for beta in space_temperatures(4).tolist()]
-        [0.0, 0.11, 0.5, 0.89, 1.0]
+        [0.0, 0.1, 0.5, 0.9, 1.0]
     """
     s = torch.linspace(-WIDTH, WIDTH, num_steps + 1, dtype=torch.float64).sigmoid()
     return (s - s[0]) / (s[-1] - s[0])

@@ -79,7 +79,7 @@ class Factor:
         for key in list_parameters(base):
             value = values[key].detach().clone()
             origin = value if key == "loc" else torch.zeros_like(value)
-            constraint = self.cls.arg_constraints[key]
+            constraint = base.arg_constraints[key]
             self.parameters[key] = FreeParameter(value, origin, _find_unit(key, unit), constraint)
         self.free = [Free(parameter.raw) for parameter in self.parameters.values()]
 
@@ -152,6 +152,8 @@ def explain_refusal(base: Distribution) -> str | None:
     names = list_parameters(base)
     if not names or not _list_required(base) <= set(names):
         return "is not made of parameters alone"
+    if isinstance(type(base).arg_constraints, property):
+        return "has parameters whose limits depend on each other"
 
     reasons = [_explain_parameter(base, key) for key in names]
     return next((reason for reason in reasons if reason is not None), None)
@@ -169,12 +171,10 @@ def _is_required(argument: inspect.Parameter) -> bool:
 
 
 def _explain_parameter(base: Distribution, key: str) -> str | None:
-    constraint = type(base).arg_constraints[key]
     try:
-        transform_to(constraint)
+        transform_to(base.arg_constraints[key])
     except NotImplementedError:
         return f"has a parameter {key} without a map from the reals"
-    value = getattr(base, key, None)
-    if constraint is constraints.dependent or not isinstance(value, Tensor):
-        return f"has a parameter {key} that depends on the others"
+    if not isinstance(getattr(base, key, None), Tensor):
+        return f"has a parameter {key} that is no tensor"
     return None

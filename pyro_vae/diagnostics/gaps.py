@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
-from pyro_vae.arguments import check_positive, check_whole
+from pyro_vae.arguments import check_whole
 from pyro_vae.conditionals import Conditional
 from pyro_vae.diagnostics.elbo import Elbo, elbo
 from pyro_vae.diagnostics.estimate import (
@@ -20,15 +19,12 @@ from pyro_vae.diagnostics.estimate import (
     subtract,
 )
 from pyro_vae.diagnostics.evidence import Evidence, estimate_evidence
-from pyro_vae.diagnostics.local import LocalQ, OtherFamily, OwnFamily
 from pyro_vae.diagnostics.log_weights import weigh_data
-from pyro_vae.diagnostics.refit import refit, weigh_draws
+from pyro_vae.diagnostics.refit import Search, weigh_draws
 from pyro_vae.progress import progress_bar
-from pyro_vae.weights.blocks import count_fitting, count_numbers, cut
+from pyro_vae.weights.blocks import count_fitting, cut
 from pyro_vae.weights.intake import admit
 from pyro_vae.weights.traces import quietly
-
-GRADIENT = 4  # numbers that a step of Adam keeps for each number of a decoded draw
 
 
 def posterior_gap(
@@ -89,9 +85,6 @@ def estimate_gap(log_weight: Tensor) -> Estimate:
     value = estimate_evidence(log_weight).value - log_weight.mean(0)
 
     return Estimate(value=value, stderr=standard_error(influence))
-
-
-Gap, gap_of = Estimate, estimate_gap  # until the picture has moved
 
 
 @dataclass(frozen=True)
@@ -186,14 +179,15 @@ def inference_gaps(
         >>> bool((parts - gaps.total.value).abs().max() < 1e-9)
         True
     """
-    search = _Search(family, num_steps, num_particles, learning_rate, num_samples)
+    search = Search(family, num_steps, num_particles, learning_rate)
+    num_samples = check_whole("num_samples", num_samples)
 
     with _seeded(seed):
         data = admit(pair, data)
         if log_evidence is not None:
             _check_evidence(log_evidence, data)
-        encoder = elbo(pair, *data, num_samples=search.num_samples, progress=progress)
-        best = search.run(pair, data, progress)
+        encoder = elbo(pair, *data, num_samples=num_samples, progress=progress)
+        best = _measure_best(search, pair, data, num_samples, progress)
 
     if log_evidence is None:
         return _split(encoder, best.elbo, best.gap, best.evidence, best.evidence.khat)
@@ -232,57 +226,19 @@ class _Best:
     evidence: Evidence
 
 
-class _Search:
-    """The search for q*, with its arguments checked."""
+def _measure_best(
+    search: Search, pair: nn.Module, data: tuple, num_samples: int, progress: bool
+) -> _Best:
+    """Fit q* to each datum and measure it, one block of data after the other."""
+    n = data[0].shape[0]
+    rows = min(search.count_rows(data[0]), count_fitting(num_samples))
 
-    def __init__(
-        self,
-        family: Callable[[int], Conditional] | None,
-        num_steps: int,
-        num_particles: int,
-        learning_rate: float,
-        num_samples: int,
-    ):
-        self.num_steps = check_whole("num_steps", num_steps)
-        self.num_particles = check_whole("num_particles", num_particles)
-        self.num_samples = check_whole("num_samples", num_samples)
-        self.learning_rate = check_positive("learning_rate", learning_rate)
-        if family is not None and not callable(family):
-            raise TypeError(
-                "family: expected a class of families, pv.MultivariateNormal for one, got "
-                f"{family!r}"
-            )
-        self.family = family
-
-    def run(self, pair: nn.Module, data: tuple, progress: bool) -> _Best:
-        """Fit q* to each datum and measure it, one block of data after the other."""
-        n = data[0].shape[0]
-        decoded = GRADIENT * count_numbers(data[0]) * self.num_particles
-        rows = count_fitting(max(decoded, self.num_samples))
-
-        blocks = []
-        with progress_bar(self.num_steps * n, "refitting", show=progress) as bar, quietly(pair):
-            for _, block in cut(data, rows):
-                q = self._fit(pair, block, bar)
-                blocks.append(_measure(weigh_draws(q, pair, block, self.num_samples)))
-        return join_blocks(blocks)
-
-    def _fit(self, pair: nn.Module, data: tuple, bar: tqdm) -> LocalQ:
-        q: LocalQ
-        if self.family is None:
-            q = OwnFamily(pair, data)
-        else:
-            q = OtherFamily(pair, data, self.family)
-        refit(
-            q,
-            pair,
-            data,
-            num_steps=self.num_steps,
-            num_particles=self.num_particles,
-            learning_rate=self.learning_rate,
-            bar=bar,
-        )
-        return q
+    blocks = []
+    with progress_bar(search.num_steps * n, "refitting", show=progress) as bar, quietly(pair):
+        for _, block in cut(data, rows):
+            q = search.fit(pair, block, bar)
+            blocks.append(_measure(weigh_draws(q, pair, block, num_samples)))
+    return join_blocks(blocks)
 
 
 def _measure(log_weight: Tensor) -> _Best:

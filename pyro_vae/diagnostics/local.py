@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
+from pyro.distributions import MaskedDistribution
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -55,11 +56,13 @@ class OwnFamily(LocalQ):
         first, second = [latent_sites(trace(pair.guide, data)) for _ in range(2)]
         drawn = latent_values(trace(pair.guide, data, draws=100))
 
-        self.masks = {name: site["mask"] for name, site in first.items()}
+        self.masks: dict[str, list] = {}
         self.factors: dict[str, Factor] = {}
         for name, site in first.items():
-            _refuse_site(name, site["fn"], second[name]["fn"], data[0].shape[0])
-            base, reinterpreted = unwrap(site["fn"])
+            fn, self.masks[name] = _split_masks(site)
+            again, _ = _split_masks(second[name])
+            _refuse_site(name, fn, again, data[0].shape[0])
+            base, reinterpreted = unwrap(fn)
             self.factors[name] = Factor(base, reinterpreted, find_spread(drawn[name]))
         self.free = [free for factor in self.factors.values() for free in factor.free]
 
@@ -67,8 +70,19 @@ class OwnFamily(LocalQ):
         z, log_q = {}, 0.0
         for name, factor in self.factors.items():
             z[name], log_prob = factor.draw(k)
-            log_q = log_q + scale_and_mask(log_prob, mask=self.masks[name])
+            for mask in self.masks[name]:
+                log_prob = scale_and_mask(log_prob, mask=mask)
+            log_q = log_q + log_prob
         return z, log_q
+
+
+def _split_masks(site: dict) -> tuple[Distribution, list]:
+    """The distribution of a site without masks, and the masks of the site and the distribution."""
+    fn, masks = site["fn"], [site["mask"]]
+    while isinstance(fn, MaskedDistribution):
+        masks.append(fn._mask)
+        fn = fn.base_dist
+    return fn, [mask for mask in masks if mask is not None and mask is not True]
 
 
 def _refuse_site(name: str, fn: Distribution, again: Distribution, n: int) -> None:
@@ -123,7 +137,7 @@ class OtherFamily(LocalQ):
         p = latent_sites(trace(pair.model, data, draws=200, latents=z))
         supports = {name: site["fn"].support for name, site in p.items()}
         for name, site in q.items():
-            _refuse_mask(name, site["mask"])
+            _refuse_mask(name, site)
 
         self.unconstrained = Unconstrained(z, supports, "posterior_gap")
         self.vectors = _make_vectors(family, self.unconstrained.flatten(z))
@@ -135,8 +149,9 @@ class OtherFamily(LocalQ):
         return z, log_q - log_jacobian
 
 
-def _refuse_mask(name: str, mask: Tensor | bool | None) -> None:
-    if isinstance(mask, Tensor):
+def _refuse_mask(name: str, site: dict) -> None:
+    _, masks = _split_masks(site)
+    if masks:
         raise ValueError(
             f"latent {name!r} is masked, and another family has no mask: leave family= out"
         )

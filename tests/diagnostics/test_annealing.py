@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import pyro
@@ -7,12 +8,13 @@ import torch
 from oracles import linear_gaussian, within
 
 import pyro_vae as pv
-from pyro_vae.diagnostics import annealing, grid_posterior
-from pyro_vae.diagnostics.annealing import annealed_log_evidence, bracket
+from pyro_vae.diagnostics import grid_posterior
+from pyro_vae.diagnostics.annealing import annealed_log_evidence, space_temperatures
+from pyro_vae.weights import blocks
 
 
 def normal_path(world, x, shift, stretch, betas):
-    """log of the integral of q^(1 - beta) p(x, z)^beta for normal q and p(z | x): `[len(betas), n]`."""
+    """log of the integral of q^(1 - beta) p(x, z)^beta for normal q and p(z | x), `[betas, n]`."""
     posterior, covariance = (x - world.b) @ world.to_mean.T, world.covariance
     parts = [(posterior + shift, stretch**2 * covariance), (posterior, covariance)]
     rows = []
@@ -46,8 +48,8 @@ def test_from_a_wrong_variational_every_temperature_agrees_with_the_closed_form(
     )
     truth = normal_path(world, x, 0.3, 1.4, found.betas)
     assert truth[0].abs().max() < 1e-9 and torch.allclose(truth[-1], world.log_evidence(x))
-    assert within(found.path, truth, found.path_stderr)
-    assert torch.equal(found.path[-1], found.value)
+    assert within(found.path.value, truth, found.path.stderr)
+    assert torch.equal(found.path.value[-1], found.value)
     assert (found.acceptance > 0.4).all() and not found.warnings()
 
 
@@ -63,25 +65,6 @@ def test_its_weighted_draws_are_of_the_posterior():
     assert within(mean, (x - world.b) @ world.to_mean.T, stderr)
 
 
-def test_the_bracket_contains_the_evidence():
-    world = linear_gaussian()
-    found = bracket(world.pair(0.4, 1.4), 30, num_steps=20, num_chains=30, num_leapfrog=5)
-    truth = world.log_evidence(found.x)
-    n = len(truth) ** 0.5
-    low, high = truth - found.lower, found.upper - truth
-    assert low.mean() > -5 * low.std() / n and high.mean() > -5 * high.std() / n
-    assert within(found.lower, truth, found.lower_stderr.clamp(min=0.05))
-    assert found.distance.mean().abs() < 0.3
-
-
-def test_a_loose_bracket_is_wide_and_still_on_the_right_sides():
-    world = linear_gaussian()
-    found = bracket(world.pair(2.0, 1.0), 60, num_steps=3, num_chains=2, num_leapfrog=2)
-    truth = world.log_evidence(found.x)
-    assert found.lower.mean() < truth.mean() < found.upper.mean()
-    assert found.distance.mean() > 1
-
-
 def test_on_digits_it_agrees_with_a_grid(trained):
     vae, x = trained
     grid = grid_posterior(vae, x[:60], size=150)
@@ -93,10 +76,12 @@ def test_on_digits_it_agrees_with_a_grid(trained):
 def test_chunks_of_data(monkeypatch):
     world = linear_gaussian()
     x = world.sample(7)
-    monkeypatch.setattr(annealing, "KEPT", 50)
+    monkeypatch.setattr(blocks, "KEPT", 50)
     found = annealed_log_evidence(world.pair(), x, num_steps=3, num_chains=3)
     assert (
-        found.value.shape == (7,) and found.z["z"].shape == (3, 7, 3) and found.path.shape == (4, 7)
+        found.value.shape == (7,)
+        and found.z["z"].shape == (3, 7, 3)
+        and found.path.value.shape == (4, 7)
     )
     assert (found.value - world.log_evidence(x)).abs().max() < 1e-9
 
@@ -153,10 +138,10 @@ def test_what_cannot_be_annealed_is_refused():
 
 
 @pytest.mark.parametrize("name", ["num_steps", "num_chains", "num_leapfrog"])
-@pytest.mark.parametrize("value", [0, -1, 1.5])
-def test_counts_are_positive_whole_numbers(name, value):
+@pytest.mark.parametrize("value, error", [(0, ValueError), (-1, ValueError), (1.5, TypeError)])
+def test_counts_are_positive_whole_numbers(name, value, error):
     world = linear_gaussian()
-    with pytest.raises(ValueError, match=f"{name}: expected a positive whole number"):
+    with pytest.raises(error, match=f"{name}: expected a positive whole number"):
         annealed_log_evidence(world.pair(), world.sample(2), **{name: value})
 
 
@@ -175,3 +160,28 @@ def test_the_pair_is_left_as_it_was():
     pair.train()
     annealed_log_evidence(pair, world.sample(2), num_steps=2, num_chains=2)
     assert pair.training and all(p.grad is None for p in pair.parameters())
+
+
+def test_the_temperatures_run_from_0_to_1_with_small_steps_at_both_ends():
+    betas = space_temperatures(20)
+    steps = betas.diff()
+    assert betas[0] == 0 and betas[-1] == 1 and len(betas) == 21
+    assert (steps > 0).all() and torch.allclose(steps, steps.flip(0))
+    assert steps[0] < steps[9] / 5
+    assert space_temperatures(1).tolist() == [0, 1]
+
+
+def test_the_warnings_name_what_speaks_against_the_numbers():
+    world = linear_gaussian()
+    found = annealed_log_evidence(world.pair(), world.sample(4), num_steps=2, num_chains=3)
+    assert found.warnings() == []
+
+    some = torch.tensor([1.0, 1.0, 1.0, 0.0])
+    few = dataclasses.replace(found, acceptance=some).warnings()
+    assert few == [
+        "fewer than 30 % of the trajectories were accepted for 25 % of the data: take more steps, "
+        "num_steps="
+    ]
+    lost = dataclasses.replace(found, divergent=some, stderr=2 * some).warnings()
+    assert "more than 10 % of the trajectories diverged for 75 %" in lost[0]
+    assert "the standard error is above a nat for 75 %" in lost[1]
