@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from pyro_vae.training.faults import Watch
 from pyro_vae.training.held_out import HeldOut
 from pyro_vae.training.history import History
 from pyro_vae.training.interrupts import Interrupts
-from pyro_vae.training.loop import Loop, run
+from pyro_vae.training.loop import Loop, Observer, run
 from pyro_vae.training.observers import Bar, Callback, Checkpoint, NoCheckpoint
 from pyro_vae.training.randomness import fork
 from pyro_vae.training.settings import Settings
@@ -50,51 +50,51 @@ def fit(
 ) -> History:
     """Train a pair: minimise an objective over the data, in place.
 
-    The data are checked once; then batches are gathered from memory by index, Pyro's and torch's
-    validation is off, and everything global (random state, validation, parameter store) is
-    afterwards as it was. Integers in x (counts, classes) are kept for the likelihood and cast to
-    floats for the encoder.
+    The data are checked once. Then batches are gathered from memory by index, with the validation
+    of Pyro and torch switched off. Afterwards everything global is as it was: random states,
+    validation, the parameter store. Integers in x (counts, classes) are kept for the likelihood,
+    and cast to floats for the encoder.
 
     Arguments:
         pair: Any module with methods `model` and `guide`.
-        data: x, `[n, *event]`, and what else the model takes; or one `DataLoader`, for data that do
-            not fit in memory, whose batches are a tensor or begin with what the model takes.
-        epochs: How many times to go through the data; when resuming, in all.
-        batch_size: Rows per step.
-        learning_rate: Of Adam; not used when `optimizer` is given.
-        optimizer: Makes a torch optimiser from the parameters, `partial(torch.optim.RMSprop,
-            lr=1e-3)` for one.
-        schedule: Makes a learning-rate schedule from the optimiser, stepped after each epoch
-            (`ReduceLROnPlateau` with minus the ELBO).
-        objective: A module made of the same pair whose `forward(*batch)` is the loss; by default
+        data: x, `[n, *event]`, and what else the model takes. Or one `DataLoader`, for data that do
+            not fit in memory. Its batches are a tensor, or begin with what the model takes.
+        epochs: How many times to go through the data. When resuming, the number in all.
+        batch_size: Rows per step. A `DataLoader` has its own.
+        learning_rate: The rate of Adam. It is not used when `optimizer` is given.
+        optimizer: Makes a torch optimiser from the parameters, for example
+            `partial(torch.optim.RMSprop, lr=1e-3)`.
+        schedule: Makes a learning-rate schedule from the optimiser. It steps after each epoch.
+            `ReduceLROnPlateau` is given minus the ELBO.
+        objective: A module made of the same pair whose `forward(*batch)` is the loss. By default
             `Objective(pair)`.
-        validation: x, or a sequence beginning with x, measured after each epoch.
+        validation: x, or a sequence that begins with x. It is measured after each epoch.
         patience: Stop after so many epochs without a better validation ELBO, and keep the best
             weights.
-        transform: Applied to x of each batch anew; `torch.bernoulli` binarises dynamically. The
+        transform: Applied to x of each batch anew. `torch.bernoulli` binarises dynamically. The
             validation data get it once.
-        device: Where to train; the pair is moved there. On CUDA the data lie there too, and the
-            progress bar reads the loss only now and then, so a fault is noticed up to `SYNC` steps
-            late.
-        compile: Export the pair once and run compiled code from then on (see `CompiledLoss`): the
-            same numbers to float rounding, in a fraction of the time after some seconds at the
-            first step. On CUDA with the default optimiser a whole step is one CUDA graph.
-        precision: "bf16" lets the networks' matrix products run in bfloat16, everything else as it
-            was.
+        device: Where to train. The pair is moved there. On CUDA the data lie there too, and the
+            loss is read every 50 steps, so a fault is noticed up to 50 steps late.
+        compile: Export the pair once and run compiled code from then on, see `CompiledLoss`. The
+            numbers are the same to float rounding. The first step takes some seconds, and each
+            further one a fraction of the time. On CUDA with the default optimiser a whole step is
+            one CUDA graph.
+        precision: "bf16" lets the networks' matrix products run in bfloat16, and leaves everything
+            else as it was.
         checkpoint: A file that always holds a state from which the run can go on.
-        checkpoint_every: Seconds between two writings of it; 0 writes after every step.
-        resume: Go on from the checkpoint, if it is there, to weights equal bit for bit to those of
-            a run that was never interrupted. Arguments must be those of that run.
-        seed: Of everything that is random here; by default drawn from torch's.
+        checkpoint_every: Seconds between two writings of it. With 0 it is written after every step.
+        resume: Go on from the checkpoint, if it is there. The weights become equal bit for bit to
+            those of a run that was never interrupted. The arguments must be those of that run.
+        seed: Random seed. By default it is drawn from torch's generator.
         progress: Show a progress bar, in a terminal or notebook.
-        callback: Called with the history after each epoch; the run stops if it returns True.
+        callback: Called with the history after each epoch. The run stops if it returns True.
 
     Returns:
         The `History`.
 
     Raises:
-        TypeError, ValueError: if an argument, the data or the checkpoint does not fit; it says
-            which and why.
+        TypeError, ValueError: if an argument, the data or the checkpoint does not fit, or if the
+            pair has no weight per datum. It says which and why.
         RuntimeError: if the pair cannot be compiled, with the line at fault.
         FloatingPointError: if the loss or a weight becomes NaN or infinite, with the epoch, the
             step, the site or parameter at fault, and the last good checkpoint.
@@ -135,38 +135,44 @@ def fit(
 
 
 def _fit(pair: nn.Module, data: tuple, settings: Settings) -> History:
-    objective = Objective(pair) if settings.objective is None else settings.objective
+    objective = _choose_objective(pair, settings)
     device = _place(pair, settings.device)
     seed = _choose_seed(settings)
 
     with fork(device):
         torch.manual_seed(seed)
         batches = make_batches(pair, data, device, settings.transform, settings.batch_size)
-        held_out = HeldOut(pair, _choose_held_out(pair, batches, settings), seed + 1)
+        held_out = _choose_held_out(pair, batches, settings)
         optimizer = _make_optimizer(pair, objective.to(device), settings, device)
-        schedule = None if settings.schedule is None else settings.schedule(optimizer)
+        schedule = _make_schedule(optimizer, settings)
 
         # whatever was drawn until here, training draws from its seed
         torch.manual_seed(seed)
         state = State(pair, objective, optimizer, schedule, device, batches.generator)
         watch = Watch(pair, objective, state, settings.path)
-        keeper = _make_keeper(settings, _describe_origin(seed, batches, state), watch)
+        keeper = _make_keeper(settings, watch, _describe_origin(seed, batches, state))
         keeper.resume(state)
 
-        step = Step(objective, optimizer, settings.precision, watch.check_loss)
-        take_step = CapturedStep(step) if _is_captured(settings, device) else step
         loop = Loop(
-            objective, batches, take_step, held_out, watch, settings.epochs, settings.patience
+            objective=objective,
+            batches=batches,
+            take_step=_make_step(objective, optimizer, watch, settings, device),
+            held_out=HeldOut(pair, held_out, seed + 1),
+            watch=watch,
+            epochs=settings.epochs,
+            patience=settings.patience,
         )
-        bar = Bar(state, settings.epochs, len(batches), settings.progress)
-        calls = [] if settings.callback is None else [Callback(settings.callback, device)]
-        # the checkpoint is written before the callback, which may take its time or fail
-        observers = [keeper, bar, *calls, Interrupts(keeper)]
-        compiling = compile_inside(objective) if settings.compile else nullcontext()
-        with _keep_modes(objective), unvalidated(), compiling:
+        observers = _list_observers(keeper, state, batches, settings)
+        with _keep_modes(objective), unvalidated(), _compile_if_asked(objective, settings):
             run(loop, state, observers)
 
     return state.record.history
+
+
+def _choose_objective(pair: nn.Module, settings: Settings) -> nn.Module:
+    if settings.objective is None:
+        return Objective(pair)
+    return settings.objective
 
 
 def _place(pair: nn.Module, device: torch.device | str | None) -> torch.device:
@@ -177,11 +183,14 @@ def _place(pair: nn.Module, device: torch.device | str | None) -> torch.device:
 
 
 def _choose_seed(settings: Settings) -> int:
-    """The seed that was given, that of the run to resume, or one drawn from torch's."""
+    """The seed that was given, that of the run to resume, or one drawn from torch's generator."""
     if settings.seed is not None:
         return settings.seed
-    saved = read_tree(settings.path) if settings.path and settings.path.exists() else {}
-    return saved["seed"] if "seed" in saved else int(torch.randint(2**31, ()))
+    if settings.path is not None and settings.path.exists():
+        saved = read_tree(settings.path)
+        if "seed" in saved:
+            return saved["seed"]
+    return int(torch.randint(2**31, ()))
 
 
 def _choose_held_out(pair: nn.Module, batches: Batches, settings: Settings) -> tuple[Tensor, ...]:
@@ -204,8 +213,40 @@ def _make_optimizer(
     return make_adam(parameters, settings.learning_rate, _is_captured(settings, device))
 
 
+def _is_captured(settings: Settings, device: torch.device) -> bool:
+    """Whether a whole step is one CUDA graph."""
+    return settings.compile and device.type == "cuda" and settings.optimizer is None
+
+
+def _make_schedule(optimizer: torch.optim.Optimizer, settings: Settings) -> Any:
+    if settings.schedule is None:
+        return None
+    return settings.schedule(optimizer)
+
+
+def _make_step(
+    objective: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    watch: Watch,
+    settings: Settings,
+    device: torch.device,
+) -> Step | CapturedStep:
+    step = Step(objective, optimizer, settings.precision, watch.check_loss)
+    if _is_captured(settings, device):
+        return CapturedStep(step)
+    return step
+
+
+def _make_keeper(
+    settings: Settings, watch: Watch, origin: dict[str, Any]
+) -> Checkpoint | NoCheckpoint:
+    if settings.path is None:
+        return NoCheckpoint(watch)
+    return Checkpoint(settings.path, settings.checkpoint_every, watch, origin)
+
+
 def _describe_origin(seed: int, batches: Batches, state: State) -> dict[str, Any]:
-    """What the checkpoint says of the run, so that no other run resumes from it."""
+    """What a checkpoint says of its run, so that no other run resumes from it."""
     makers = (state.optimizer.optimizer, state.schedule.schedule)
     return {
         "seed": seed,
@@ -214,17 +255,23 @@ def _describe_origin(seed: int, batches: Batches, state: State) -> dict[str, Any
     }
 
 
-def _is_captured(settings: Settings, device: torch.device) -> bool:
-    """Whether a whole step is one CUDA graph."""
-    return settings.compile and device.type == "cuda" and settings.optimizer is None
+def _list_observers(
+    keeper: Checkpoint | NoCheckpoint, state: State, batches: Batches, settings: Settings
+) -> list[Observer]:
+    """Who looks on, in the order in which they are told."""
+    bar = Bar(state, settings.epochs, len(batches), settings.progress)
+    # a checkpoint is written before the callback, which may fail
+    observers: list[Observer] = [keeper, bar]
+    if settings.callback is not None:
+        observers.append(Callback(settings.callback, batches.device))
+    observers.append(Interrupts(keeper))
+    return observers
 
 
-def _make_keeper(
-    settings: Settings, origin: dict[str, Any], watch: Watch
-) -> Checkpoint | NoCheckpoint:
-    if settings.path is None:
-        return NoCheckpoint(watch)
-    return Checkpoint(settings.path, settings.checkpoint_every, origin, watch)
+def _compile_if_asked(objective: nn.Module, settings: Settings) -> AbstractContextManager:
+    if settings.compile:
+        return compile_inside(objective)
+    return nullcontext()
 
 
 @contextmanager

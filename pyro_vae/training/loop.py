@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, ExitStack
 
 from torch import Tensor, nn
 
+from pyro_vae.objectives.objective import Loss
 from pyro_vae.training.batches import Batches
 from pyro_vae.training.checkpoints import copy_into
 from pyro_vae.training.faults import Watch
@@ -148,6 +149,5 @@ def _iterate(loop: Loop, state: State, observers: Sequence[Observer]) -> None:
 
 
 def is_bound(objective: nn.Module) -> bool:
-    """Whether an objective says that minus its loss is a lower bound on log p(x) now."""
-    # a module that a person wrote need not say
-    return bool(getattr(objective, "bound", False))
+    """Whether minus the loss is a lower bound on log p(x) now, as far as the objective says."""
+    return isinstance(objective, Loss) and objective.is_lower_bound

@@ -22,11 +22,11 @@ class Checkpoint(Observer):
     Arguments:
         path: The file.
         every: Seconds between two writings. With 0 it writes after every step.
-        origin: What makes the run what it is: its seed, data and optimiser.
         watch: Checks the state before it is written.
+        origin: What makes the run what it is: its seed, data and optimiser.
     """
 
-    def __init__(self, path: Path, every: float, origin: dict[str, Any], watch: Watch):
+    def __init__(self, path: Path, every: float, watch: Watch, origin: dict[str, Any]):
         self.path = path
         self.every = every
         self.origin = origin

@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pyro_vae.training.kept import Kept
 
@@ -49,7 +50,7 @@ class EpochStart(Kept):
     def mark(self) -> None:
         """An epoch starts here."""
         self.state = torch.get_rng_state()
-        self.order = None if self.generator is None else self.generator.get_state()
+        self.order = self._read_order()
 
     def recall(self) -> None:
         """Draw again what the epoch drew. Call it inside `fork`."""
@@ -63,3 +64,8 @@ class EpochStart(Kept):
         self.order = saved["order"]
         if self.generator is not None and self.order is not None:
             self.generator.set_state(self.order)
+
+    def _read_order(self) -> Tensor | None:
+        if self.generator is None:
+            return None
+        return self.generator.get_state()

@@ -57,12 +57,9 @@ class Settings:
     @property
     def path(self) -> Path | None:
         """The file of the checkpoint, or None."""
-        return None if self.checkpoint is None else Path(self.checkpoint)
-
-    @property
-    def has_file(self) -> bool:
-        """Whether the file of the checkpoint is there."""
-        return self.path is not None and self.path.exists()
+        if self.checkpoint is None:
+            return None
+        return Path(self.checkpoint)
 
     def _check_patience(self, patience: int) -> None:
         check_whole("patience", patience)

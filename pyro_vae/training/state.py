@@ -105,7 +105,9 @@ class Best(Kept):
 
     def count_since(self, epochs: int) -> int:
         """How many epochs came after the best one, of so many."""
-        return epochs - 1 - self.epoch if self.weights else 0
+        if not self.weights:
+            return 0
+        return epochs - 1 - self.epoch
 
     def pack(self) -> dict[str, Any]:
         return dict(vars(self))
@@ -152,7 +154,9 @@ class Schedule(Kept):
             self.schedule.step()
 
     def pack(self) -> dict[str, Any] | None:
-        return None if self.schedule is None else self.schedule.state_dict()
+        if self.schedule is None:
+            return None
+        return self.schedule.state_dict()
 
     def unpack(self, saved: dict[str, Any] | None, source: str) -> None:
         if self.schedule is not None:

@@ -67,8 +67,7 @@ class CapturedStep:
 
     def __call__(self, batch: tuple[Tensor, ...]) -> Tensor:
         """Take the step, and return the loss before it."""
-        if self.graph is None:
-            self._capture(batch)
+        graph = self.graph or self._capture(batch)
         if not self._fits(batch):
             return self.step(batch)
 
@@ -76,14 +75,14 @@ class CapturedStep:
             module.advance()
         for mine, given in zip(self.batch, batch, strict=True):
             mine.copy_(given)
-        self.graph.replay()
+        graph.replay()
         return self.loss.clone()
 
     def _fits(self, batch: tuple[Tensor, ...]) -> bool:
         pairs = zip(self.batch, batch, strict=True)
         return all(a.shape == b.shape and a.dtype == b.dtype for a, b in pairs)
 
-    def _capture(self, batch: tuple[Tensor, ...]) -> None:
+    def _capture(self, batch: tuple[Tensor, ...]) -> torch.cuda.CUDAGraph:
         modules = self.step.objective.modules()
         self.scheduled = [module for module in modules if isinstance(module, Scheduled)]
         self.batch = tuple(b.clone() for b in batch)
@@ -92,6 +91,7 @@ class CapturedStep:
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph):
             self.loss = self.step(self.batch)
+        return self.graph
 
     def _warm_up(self) -> None:
         """Take some steps on a stream of their own, and undo what they changed."""
@@ -151,11 +151,11 @@ def compile_inside(objective: nn.Module) -> Iterator[None]:
             "compile: the objective holds no pv.Objective, which is the part that can be compiled"
         )
 
-    chosen = [module for module in inner if module._compiled_call_impl is None]
+    chosen = [module for module in inner if not module.is_compiled]
     for module in chosen:
         module.compile()
     try:
         yield
     finally:
         for module in chosen:
-            module._compiled_call_impl = None
+            module.uncompile()
