@@ -1,9 +1,8 @@
-"""Objectives: against Pyro's own numbers, against their terms on the same draws, and in closed form."""
+"""A weight on the KL term: against its terms on the same draws, and in closed form."""
 
 import math
 from functools import partial
 
-import pyro
 import pytest
 import torch
 from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
@@ -12,59 +11,18 @@ from torch import nn
 import pyro_vae as pv
 from pyro_vae.weights.traces import quietly
 from pyro_vae.weights.weights import weigh
-
-X = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
-
-
-@pytest.fixture(autouse=True)
-def fresh():
-    pyro.clear_param_store()
-    torch.manual_seed(0)
-
-
-@pytest.fixture(params=["StandardNormal", "Laplace"])
-def pair(request):
-    prior = {"StandardNormal": pv.StandardNormal, "Laplace": pv.Laplace}[request.param](2)
-    return pv.VAE(prior=prior, likelihood=pv.Normal(3, given=2), variational=pv.Normal(2, given=3))
-
-
-def seeded(fn, seed=1):
-    torch.manual_seed(seed)
-    return fn()
-
-
-def gradients(loss, pair):
-    return torch.autograd.grad(loss, [p for p in pair.parameters() if p.requires_grad])
-
-
-@pytest.mark.parametrize("elbo", [Trace_ELBO(), Trace_ELBO(num_particles=3), TraceMeanField_ELBO()])
-def test_objective_is_pyros_loss_per_datum(pair, elbo):
-    ours = seeded(lambda: pv.Objective(pair, elbo)(X))
-    theirs = seeded(lambda: elbo.loss(pair.model, pair.guide, X))
-
-    assert ours.item() == pytest.approx(theirs / len(X), rel=1e-6)
-
-
-def test_gradient_is_that_of_the_mean(pair):
-    mean = gradients(seeded(lambda: pv.Objective(pair)(X)), pair)
-    total = gradients(
-        seeded(lambda: Trace_ELBO().differentiable_loss(pair.model, pair.guide, X)), pair
-    )
-
-    for a, b in zip(mean, total, strict=True):
-        torch.testing.assert_close(a, b / len(X), rtol=1e-5, atol=1e-6)
-        assert a.abs().sum() > 0
-
-
-def test_objective_needs_neither_a_store_nor_a_name_of_its_own(pair):
-    other = pv.VAE(
-        prior=pv.StandardNormal(2),
-        likelihood=pv.Normal(3, given=2),
-        variational=pv.Normal(2, given=3),
-    )
-    for one in (pair, other):
-        assert all(g.abs().sum() > 0 for g in gradients(pv.Objective(one)(X), one))
-    assert not list(pyro.get_param_store().keys())
+from tests.objectives.worlds import (
+    DOUBLY,
+    LEAVE,
+    SCORE,
+    Tables,
+    X,
+    agrees,
+    flat_gradient,
+    learned,
+    seeded,
+    small,
+)
 
 
 def test_weight_one_is_the_objective(pair):
@@ -129,38 +87,6 @@ def test_schedule_goes_on_where_the_checkpoint_left_it(pair, tmp_path):
     assert int(again.steps) == 10
 
 
-@pytest.mark.parametrize(
-    ("make", "error", "words"),
-    [
-        (
-            lambda pair: pv.KLWeight(pv.Objective(pair), -0.1),
-            ValueError,
-            "beta.*at least 0, got -0.1",
-        ),
-        (
-            lambda pair: pv.KLWeight(pv.Objective(pair), math.inf),
-            ValueError,
-            "beta.*finite.*got inf",
-        ),
-        (
-            lambda pair: pv.KLWeight(pv.Objective(pair), math.nan),
-            ValueError,
-            "beta.*finite.*got nan",
-        ),
-        (lambda pair: pv.linear(0), ValueError, "steps: expected a positive whole number, got 0"),
-        (lambda pair: pv.Objective(nn.Linear(2, 2)), TypeError, "model and guide, got Linear"),
-        (
-            lambda pair: pv.Objective(pair, "elbo"),
-            TypeError,
-            "elbo: expected an object such as Trace_ELBO",
-        ),
-    ],
-)
-def test_bad_arguments(make, error, words, pair):
-    with pytest.raises(error, match=words):
-        make(pair)
-
-
 def test_schedule_that_turns_negative_is_refused(pair):
     falling = pv.KLWeight(pv.Objective(pair), lambda step: 1.0 - step)
     falling(X), falling(X)
@@ -195,3 +121,68 @@ def test_linear_gaussian_closed_form(elbo, beta):
 
     assert stderr < 0.02 * expected
     assert abs(losses.mean() - expected) < 5 * stderr
+
+
+def test_kl_weight_tempers_the_latents():
+    pair, x = small(), torch.rand(7, 5).round()
+    for beta in (0.3, 2.0):
+        for bound, theirs in (
+            (pv.EvidenceLowerBound(), Trace_ELBO()),
+            (pv.AnalyticKL(), TraceMeanField_ELBO()),
+        ):
+            a, b = (
+                seeded(partial(pv.KLWeight(pv.Objective(pair, e), beta), x))
+                for e in (bound, theirs)
+            )
+            assert a.item() == pytest.approx(b.item(), rel=1e-5)
+    for bound in (
+        pv.ImportanceWeighted(3, DOUBLY),
+        pv.PIWAE(2, 2, DOUBLY),
+        pv.ReweightedWakeSleep(3),
+    ):
+        with pytest.raises(
+            ValueError, match=f"gradient: '{bound.gradient}' is wrong where a KL weight"
+        ):
+            pv.KLWeight(pv.Objective(pair, bound), 0.5)(x)
+
+
+@pytest.mark.parametrize("gradient", [SCORE, LEAVE])
+def test_discrete_gradient_under_a_kl_weight(gradient):
+    pair, beta = Tables(), 0.3
+    objective = pv.KLWeight(pv.Objective(pair, pv.EvidenceLowerBound(2, gradient)), beta)
+    exact = 0.0
+    for x in range(4):
+        log_q = pair.q_z[x].log_softmax(-1)
+        term = pair.p_x.log_softmax(-1)[:, x] + beta * (pair.p_z.log_softmax(-1) - log_q)
+        exact = exact - (log_q.exp() * term).sum() / 4
+    x = torch.arange(4).repeat(250)
+    losses = [objective(x) for _ in range(60)]
+    grads = torch.stack([flat_gradient(loss, learned(pair)) for loss in losses])
+
+    assert agrees(torch.stack(losses).detach(), exact.detach())
+    assert agrees(grads, flat_gradient(exact, learned(pair)))
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (
+            lambda pair: pv.KLWeight(pv.Objective(pair), -0.1),
+            ValueError,
+            "beta.*at least 0, got -0.1",
+        ),
+        (
+            lambda pair: pv.KLWeight(pv.Objective(pair), math.inf),
+            ValueError,
+            "beta.*finite.*got inf",
+        ),
+        (
+            lambda pair: pv.KLWeight(pv.Objective(pair), math.nan),
+            ValueError,
+            "beta.*finite.*got nan",
+        ),
+    ],
+)
+def test_bad_arguments(make, error, words, pair):
+    with pytest.raises(error, match=words):
+        make(pair)
