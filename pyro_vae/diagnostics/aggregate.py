@@ -206,11 +206,10 @@ def _score_against(
         and the log of the sum over all data, by dimension, `[m, d or 1]`.
     """
     own = torch.full((len(owner),), -math.inf, dtype=torch.float64, device=owner.device)
-    others, each = own.clone(), None
+    others, each = own.clone(), own[:, None]
     for rows, score in columns:
         log_q = score(z)
-        part = log_q.logsumexp(1).double()
-        each = part if each is None else torch.logaddexp(each, part)
+        each = torch.logaddexp(each, log_q.logsumexp(1).double())
 
         total = log_q.double().sum(-1)
         is_here = (owner >= rows.start) & (owner < rows.stop)

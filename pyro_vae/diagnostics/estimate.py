@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, is_dataclass
-from typing import TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
 
 Result = TypeVar("Result")
+
+# a float, or a Tensor: which one is known to whoever made it, and not to a type checker
+Numbers: TypeAlias = Any
 
 
 @dataclass(frozen=True)
@@ -21,8 +24,8 @@ class Estimate:
         stderr: Its standard error, 0 where the number is exact.
     """
 
-    value: float | Tensor
-    stderr: float | Tensor
+    value: Numbers
+    stderr: Numbers
 
 
 def standard_error(draws: Tensor) -> Tensor:
@@ -78,7 +81,10 @@ def combine_errors(*errors: Tensor) -> Tensor:
         >>> combine_errors(torch.tensor([3.0]), torch.tensor([4.0]))
         tensor([5.])
     """
-    return sum(error.square() for error in errors).sqrt()
+    total = torch.zeros_like(errors[0])
+    for error in errors:
+        total = total + error.square()
+    return total.sqrt()
 
 
 def subtract(first: Estimate, second: Estimate) -> Estimate:
@@ -109,6 +115,10 @@ def join_blocks(parts: Sequence[Result], *, dim: int = -1) -> Result:
         >>> join_blocks([part, part])
         Estimate(value=tensor([1., 1.]), stderr=tensor([0., 0.]))
     """
+    return _join(parts, dim)
+
+
+def _join(parts: Sequence[Any], dim: int) -> Any:
     first = parts[0]
     if isinstance(first, Tensor):
         return torch.cat(list(parts), dim=dim)
@@ -118,11 +128,12 @@ def join_blocks(parts: Sequence[Result], *, dim: int = -1) -> Result:
         raise TypeError(f"expected tensors, and dataclasses of them, got {type(first).__name__}")
 
     columns = {name: [vars(part)[name] for part in parts] for name in vars(first)}
-    joined = {name: join_blocks(column, dim=dim) for name, column in columns.items()}
-    return type(first)(**joined)
+    joined = {name: _join(column, dim) for name, column in columns.items()}
+    kind: Any = type(first)
+    return kind(**joined)
 
 
-def to_plain(value: object) -> object:
+def to_plain(value: Any) -> Any:
     """A result for a JSON file: dataclasses as dictionaries, tensors as lists.
 
     Example:

@@ -173,6 +173,7 @@ class _Parts:
 
 def _average_block(drawn: Drawn, log_p_data: Tensor) -> _Parts:
     """The means over the draws of a block."""
+    assert drawn.log_likelihood is not None, "it was asked for"
     log_q_x = log_p_data[drawn.rows] + drawn.own - drawn.aggregate
 
     return _Parts(

@@ -107,7 +107,7 @@ class Latents:
     __repr__ = __str__
 
     def _write_marginal(self) -> list[tuple[str, str]]:
-        if self.dimension_kl is None:
+        if self.total_correlation is None or self.dimension_kl is None:
             return []
 
         return [
@@ -223,7 +223,7 @@ def _average_parts(parts: _Parts) -> Latents:
     if n > 1:
         information_loo = average_data(parts.information_loo)
     correlation, each = None, None
-    if parts.dimension_kl is not None:
+    if parts.total_correlation is not None and parts.dimension_kl is not None:
         correlation = average_data(parts.total_correlation)
         each = average_data(parts.dimension_kl)
 

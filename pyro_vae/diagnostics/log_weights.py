@@ -91,7 +91,8 @@ class _CompiledJoint:
         if self.compiled is None:
             self.compiled = _compile_joint(pair, len(data), draws, list(latents))
 
-        return self.compiled(*data, *latents.values())
+        log_likelihood, log_prior = self.compiled(*data, *latents.values())
+        return log_likelihood, log_prior
 
 
 def _compile_joint(pair: nn.Module, count: int, draws: int, names: list[str]) -> CompiledLoss:
