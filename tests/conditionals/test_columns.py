@@ -1,6 +1,5 @@
 """A product of families over the columns of a table."""
 
-import re
 from functools import partial
 
 import pyro.distributions as dist
@@ -9,11 +8,11 @@ import torch
 from torch import nn
 
 import pyro_vae as pv
-from pyro_vae.distributions import Product
 from pyro_vae.supports import describe
 from pyro_vae.weights.intake import check_data
 
 small = partial(pv.networks.mlp, hidden=(8,))
+
 TABLE = {
     "age": pv.Normal,
     "sex": (pv.Categorical, {"classes": 2}),
@@ -57,11 +56,11 @@ def test_each_column_has_its_own_numbers_of_the_one_network(columns):
     assert conditional.numbers == [2, 2, 2, 3, 4]
     if given:
         assert conditional.net.out_shape == (13,)
-        assert not [name for name, _ in conditional.named_parameters() if name.endswith(".raw")]
+        assert conditional.raw is None
         raw = torch.randn(13, requires_grad=True)
         for i, (name, size) in enumerate(zip(TABLE, conditional.numbers)):
             chunk = raw.split(conditional.numbers)[i]
-            log_p = conditional.parts[i].at(chunk).log_prob(conditional(*given).split(x)[name][0])
+            log_p = conditional.layouts[i].at(chunk).log_prob(conditional(*given).split(x)[name][0])
             (gradient,) = torch.autograd.grad(log_p, raw)
             assert (gradient != 0).sum() <= size and (gradient != 0).any()
     (-conditional(*given).log_prob(x)).sum().backward()
@@ -105,17 +104,20 @@ def vae(columns):
         (
             1,
             2.0,
-            "column 'sex' of x lies outside the support of Categorical: .*not integer from 0 to 1.*classes=3",
+            "column 'sex' of x lies outside the support of Categorical: .*"
+            "not integer from 0 to 1.*classes=3",
         ),
         (
             2,
             0.5,
-            "column 'visits' of x lies outside the support of Poisson: .*not a count; they run from 0.5 to 1",
+            "column 'visits' of x lies outside the support of Poisson: .*"
+            "not a count; they run from 0.5 to 1",
         ),
         (
             3,
             -1.0,
-            "column 'dose' of x lies outside the support of Gamma: .*not above 0; they run from -1 to 1",
+            "column 'dose' of x lies outside the support of Gamma: .*"
+            "not above 0; they run from -1 to 1",
         ),
         (
             4,
@@ -183,12 +185,3 @@ MISUSES = {
 def test_misuse_names_the_column(columns, error, message):
     with pytest.raises(error, match=message):
         pv.Columns(columns, given=3)
-
-
-def test_parts_of_unequal_batches_are_refused():
-    parts = {n: dist.Normal(torch.zeros(k, 1), 1.0).to_event(1) for n, k in (("a", 2), ("b", 3))}
-    with pytest.raises(
-        ValueError,
-        match=re.escape("parts: expected distributions of equal batch_shape, got [(2,), (3,)]"),
-    ):
-        Product(parts)

@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 import torch
-from oracles import affine, linear_gaussian, within
+from oracles import linear_gaussian, within
 from torch import nn
 
 import pyro_vae as pv
@@ -59,29 +59,6 @@ def test_log_evidence_is_that_of_the_observed_cells():
     assert within(found.value, torch.stack(truth), found.stderr) and found.stderr.max() < 0.05
 
 
-def test_the_guide_sees_zeros_and_the_mask():
-    seen = []
-
-    class Body(nn.Module):
-        def __init__(self, given_shapes, out_shape):
-            super().__init__()
-            self.shapes, self.linear = (
-                given_shapes,
-                affine(torch.zeros(out_shape[0], 3), torch.zeros(out_shape[0])),
-            )
-
-        def forward(self, x, mask):
-            seen.append((x, mask))
-            return self.linear(x)
-
-    q = pv.Normal(2, given=3, net=pv.masked(Body))
-    q(torch.tensor([[1.0, torch.nan, 0.0], [torch.nan, 2.0, torch.nan]]))
-    (x, mask), shapes = seen[0], q.net.body.net.body.shapes
-
-    assert shapes == [(3,), (3,)]
-    assert x.tolist() == [[1, 0, 0], [0, 2, 0]] and mask.tolist() == [[1, 0, 1], [0, 1, 0]]
-
-
 def test_images_pass_through_convolutions_with_their_mask():
     pair = vae(
         (1, 8, 8),
@@ -130,7 +107,8 @@ MISUSES = {
     "a likelihood that takes none": (
         lambda: vae(likelihood=pv.Normal(3, given=2)),
         X,
-        r"x holds 2 values that are NaN or infinite, in rows \[0, 1\]\. .*likelihood=pv\.missing\(\.\.\.\)",
+        r"x holds 2 values that are NaN or infinite, in rows \[0, 1\]\. "
+        r".*likelihood=pv\.missing\(\.\.\.\)",
     ),
     "infinity": (
         vae,

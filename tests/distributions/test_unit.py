@@ -1,32 +1,25 @@
-"""The densities that Pyro lacks, against numerical integration and against their own draws."""
+"""Densities on the unit interval, against numerical integration and their own draws."""
+
+import math
 
 import pyro.distributions as dist
 import pytest
 import torch
-import zuko
-from torch.distributions import kl_divergence
+from draws import assert_within_errors
+from torch.distributions import kl_divergence, transforms
 
-import pyro_vae as pv
-from pyro_vae.distributions import ContinuousBernoulli, FlowDistribution, Mixture
+from pyro_vae import distributions as ours
+from pyro_vae.distributions import ContinuousBernoulli
 
 LOGITS = [0.0, 1e-4, 1e-2, 0.0999, 0.1001, 0.499, 0.501, 1.0, 5.0, 15.0, 17.0, 30.0, 50.0]
+
 LOGITS = torch.tensor([-a for a in reversed(LOGITS[1:])] + LOGITS, dtype=torch.float64)
+
 X = torch.linspace(0, 1, 100_001, dtype=torch.float64).unsqueeze(-1)
-
-
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
 
 
 def integral(f):
     return torch.trapezoid(f, X, dim=0)
-
-
-def assert_within_errors(draws, truth, k=5):
-    """The mean of the draws, over their first dimension, lies within k standard errors of the truth."""
-    error = draws.std(0) / len(draws) ** 0.5
-    assert ((draws.mean(0) - truth).abs() < k * error).all(), (draws.mean(0) - truth) / error
 
 
 # ContinuousBernoulli: densities against the trapezoidal rule, at every logit of the list at once
@@ -121,86 +114,33 @@ def test_the_continuous_bernoulli_has_finite_gradients_at_any_logit():
         assert value.isfinite().all() and gradient.isfinite().all()
 
 
-# Mixture
+# LogitNormal
 
 
-@pytest.mark.parametrize(
-    "component",
-    [
-        dist.Normal(torch.zeros(3, 2), 1.0).to_event(1),
-        dist.Beta(torch.ones(3), 2.0),
-        dist.Poisson(torch.ones(3, 4, 2)).to_event(2),
-        dist.MultivariateNormal(torch.zeros(3, 2), torch.eye(2)),
-    ],
-    ids=lambda d: str(d.support),
-)
-def test_a_mixture_has_the_support_of_its_components(component):
-    mixture = Mixture(dist.Categorical(torch.ones(3)), component)
-
-    assert mixture.support is component.support or str(mixture.support) == str(component.support)
-    assert mixture.expand([5]).support.event_dim == component.support.event_dim
-    assert mixture.support.check(mixture.sample((7,))).all()
-    assert not mixture.support.check(mixture.sample() * torch.nan).any()
-
-
-# FlowDistribution
-
-
-@pytest.fixture
-def flow():
-    conditional = pv.Flow((2, 3), given=4, flow=zuko.flows.MAF, transforms=2, hidden_features=(8,))
-    return conditional, conditional(torch.randn(5, 4))
-
-
-def gradients(value, module):
-    return torch.autograd.grad(value.sum(), list(module.parameters()), retain_graph=True)
-
-
-def test_a_flow_has_the_event_shape_asked_for(flow):
-    _, q = flow
-    z = q.sample((7,))
-
-    assert (q.batch_shape, q.event_shape, z.shape) == ((5,), (2, 3), (7, 5, 2, 3))
-    assert q.support.event_dim == 2 and q.support.check(z).all()
-    assert q.expand([2, 5]).log_prob(z[:, None]).shape == (7, 2, 5)
-    torch.testing.assert_close(q.log_prob(z), q.flow.log_prob(z.flatten(-2)))
-
-
-def test_the_density_of_a_draw_is_that_of_its_value(flow):
-    conditional, q = flow
-    z = q.rsample((7,))
-    kept, recomputed = q.log_prob(z), q.log_prob(z.clone())
-
-    assert q.log_prob(z) is kept, "kept from the draw"
-    assert recomputed is not kept
-    torch.testing.assert_close(kept, recomputed, rtol=1e-4, atol=1e-4)
-    for a, b in zip(gradients(kept, conditional), gradients(recomputed, conditional)):
-        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
-    assert not torch.allclose(q.log_prob(z), q.log_prob(z + 1))
-
-
-def test_a_draw_without_gradient_gets_its_density_with_one(flow):
-    conditional, q = flow
-    z = q.sample()
-    with torch.no_grad():
-        assert q.log_prob(z) is q.log_prob(z)
-        kept = q.log_prob(z)
-
-    assert not z.requires_grad and not kept.requires_grad
-    assert any(g.abs().sum() > 0 for g in gradients(q.log_prob(z), conditional))
-    torch.testing.assert_close(q.log_prob(z), kept, rtol=1e-4, atol=1e-4)
-
-
-def test_a_flow_reshapes_without_mixing():
-    """Six independent normals as a flow: every entry keeps its place."""
-    loc = torch.arange(6.0)
-    base = dist.Normal(loc, 1.0).to_event(1)
-    base.rsample_and_log_prob = lambda shape: (
-        loc.expand(*shape, 6),
-        base.log_prob(loc.expand(*shape, 6)),
+def test_the_logit_normal_integrates_to_one():
+    x = torch.linspace(0, 1, 200_001).double()[:, None]
+    p = ours.LogitNormal(
+        torch.tensor([-2.0, 0.0, 1.0]).double(), torch.tensor([0.5, 3.0, 0.05]).double()
     )
-    q, truth = FlowDistribution(base, (2, 3)), dist.Normal(loc.reshape(2, 3), 1.0).to_event(2)
-    z = torch.randn(4, 2, 3)
 
-    torch.testing.assert_close(q.log_prob(z), truth.log_prob(z))
-    torch.testing.assert_close(q.rsample((4,)), truth.mean.expand(4, 2, 3))
+    torch.testing.assert_close(
+        torch.trapezoid(p.log_prob(x).exp(), x, dim=0), torch.ones(3).double(), atol=1e-3, rtol=0
+    )
+    theirs = dist.TransformedDistribution(
+        dist.Normal(p.loc, p.scale), transforms.SigmoidTransform()
+    )
+    torch.testing.assert_close(p.log_prob(x[1:-1]), theirs.log_prob(x[1:-1]))
+    assert (p.log_prob(torch.tensor([[0.0], [1.0]]).double()) == -math.inf).all()
+    assert_within_errors(p.expand([2, 3]).sample((8000,))[:, 0].logit(), p.loc, floor=1e-6)
+
+
+# Beta
+
+
+def test_the_beta_is_drawn_from_its_density_and_off_the_edge():
+    a, b = torch.tensor([0.05, 1.0, 4.0]).double(), torch.tensor([0.05, 2.0, 0.5]).double()
+    x = ours.Beta(a, b).sample((20_000,))
+
+    assert ((x > 0) & (x < 1)).all()
+    assert_within_errors(x, dist.Beta(a, b).mean)
+    assert_within_errors((x - dist.Beta(a, b).mean).square(), dist.Beta(a, b).variance)

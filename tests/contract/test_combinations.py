@@ -1,4 +1,6 @@
-"""Whatever fits together runs: priors × likelihoods × variationals × objectives; whatever does not is refused.
+"""Whatever fits together runs: priors × likelihoods × variationals × objectives.
+
+Whatever does not fit is refused.
 
 All pairs of a prior and a variational over the same set are run, each under a part of the
 objectives, so dealt that every prior and every variational meets every objective, and every
@@ -36,7 +38,10 @@ LIKELIHOODS = {
 
 
 class Group(NamedTuple):
-    """Families over one set: makers of p(z), and of q(z|x) given `given` and `net`; whether q has a path."""
+    """Families over one set: makers of p(z), and of q(z|x) given `given` and `net`.
+
+    `path` says whether draws of q are reparametrised.
+    """
 
     priors: dict
     variationals: dict
@@ -198,7 +203,10 @@ class Cell(NamedTuple):
 
 
 def dealt(name):
-    """All pairs of a group with some of the objectives, so that a whole row, or column, has all of them."""
+    """All pairs of a group, each with some of the objectives.
+
+    A whole row has all of them, and so has a whole column.
+    """
     path, (rows, columns) = GROUPS[name].path, parts_of(name)
     admitted = [o for o in OBJECTIVES if path or o != "TraceMeanField_ELBO"]
     hands, likelihoods = min(len(rows), len(columns)), list(LIKELIHOODS)

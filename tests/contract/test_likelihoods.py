@@ -1,4 +1,4 @@
-"""What likelihoods promise beyond the one contract: learned constants, whole-number options, pairs made of them."""
+"""Pairs with every kind of likelihood: exported, trained, measured, and their data checked."""
 
 import math
 from functools import partial
@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import pyro_vae as pv
-from pyro_vae.pairs.pair import OwnParameters
+from pyro_vae.pairs.parameters import OwnParameters
 from pyro_vae.weights.intake import check_data
 from pyro_vae.weights.traces import latent_values, log_prob, sample_sites, trace, unvalidated
 
@@ -21,52 +21,6 @@ def vae(likelihood, variational=None):
     x = likelihood.event_shape
     q = pv.Normal(2, given=x, net=small) if variational is None else variational
     return pv.VAE(prior=pv.StandardNormal(2), likelihood=likelihood, variational=q)
-
-
-# Parameters learned, and not given z
-
-
-@pytest.mark.parametrize("how, shape", [("shared", ()), ("free", (2, 3))])
-@pytest.mark.parametrize(
-    "family, key", [(pv.Normal, "scale"), (pv.StudentT, "df"), (pv.NegativeBinomial, "total_count")]
-)
-def test_a_learned_parameter_is_the_same_for_every_z(family, key, how, shape):
-    likelihood = family((2, 3), given=4, net=small, **{key: how})
-    raw = dict(likelihood.named_parameters())[f"{key}_raw"]
-    nn.init.normal_(raw)
-    values = likelihood.parametrise(likelihood.raw_from(torch.randn(7, 5, 4)))
-
-    assert raw.shape == shape and values[key].shape == (2, 3)
-    assert values[key].unique().numel() == raw.numel()
-    assert f"fixed_{key}" not in likelihood.state_dict()
-    assert repr(likelihood) == f"{family.__name__}((2, 3) | (4,), {key}={how})"
-    assert likelihood(torch.randn(7, 5, 4)).log_prob(torch.ones(7, 5, 2, 3)).shape == (7, 5)
-
-
-def test_the_learned_scale_of_a_normal_is_that_of_the_residuals():
-    x = 3 * torch.randn(4000, 2) + 1
-    likelihood = pv.Normal(2, scale="shared")
-    optimizer = torch.optim.Adam(likelihood.parameters(), lr=0.03)
-    for _ in range(1500):
-        optimizer.zero_grad()
-        (-likelihood().log_prob(x).mean()).backward()
-        optimizer.step()
-
-    truth = (x - x.mean(0)).square().mean().sqrt()
-    torch.testing.assert_close(likelihood().base_dist.scale, truth.expand(2), rtol=1e-3, atol=0)
-
-
-# Pairs
-
-
-@pytest.mark.parametrize("kind", [pv.Multinomial, pv.DirichletMultinomial])
-def test_counts_of_any_total_are_trained_on_and_draws_have_the_one_asked_for(kind):
-    pair = vae(kind(6, given=2, net=small, total_count=9))
-    x = torch.distributions.Poisson(3.0).sample((50, 6))
-    history = pv.fit(pair, x, epochs=2, progress=False)
-
-    assert math.isfinite(history.elbo[-1]) and x.sum(-1).unique().numel() > 5
-    assert (pv.simulate(pair, 20)["x"].sum(-1) == 9).all()
 
 
 LIKELIHOODS = {
@@ -170,72 +124,7 @@ def test_it_is_trained_measured_and_checked(name):
     assert pv.check(pair, x).problems == []
 
 
-# Misuse
-
-MISUSES = {
-    "a word that is none": (
-        lambda: pv.Normal(2, given=3, scale="pixel"),
-        ValueError,
-        r"scale: expected a number, a tensor, or .*'shared' .*'free' .*, got 'pixel'",
-    ),
-    "a shared parameter of another shape": (
-        lambda: pv.Ordinal(2, given=3, classes=4, gaps="shared"),
-        ValueError,
-        "gaps: expected .* parameter of the event's shape 'shared'",
-    ),
-    "an unknown parameter learned": (
-        lambda: pv.Normal(2, given=3, sigma="free"),
-        TypeError,
-        "Normal has no parameter or option sigma",
-    ),
-    "a whole number learned": (
-        lambda: pv.DiscretisedLogistic(2, given=3, levels="shared"),
-        ValueError,
-        "levels: expected a number, a tensor, .*got 'shared'",
-    ),
-    "one level": (
-        lambda: pv.DiscretisedLogistic(2, given=3, levels=1),
-        ValueError,
-        r"levels: expected finite values within IntegerInterval\(lower_bound=2, .*got 1",
-    ),
-    "half a level": (
-        lambda: pv.DiscretisedLogistic(2, given=3, levels=2.5),
-        ValueError,
-        r"levels: .*got 2\.5",
-    ),
-    "no levels": (lambda: pv.DiscretisedLogistic(2, given=3), TypeError, "levels"),
-    "no components": (
-        lambda: pv.DiscretisedLogisticMixture(2, given=3, levels=4),
-        TypeError,
-        "needs components=, a positive whole number",
-    ),
-    "a negative number of trials": (
-        lambda: pv.Binomial(2, given=3, total_count=-1),
-        ValueError,
-        "total_count: expected finite values within .*got -1",
-    ),
-    "one class": (
-        lambda: pv.Ordinal(2, given=3, classes=1),
-        ValueError,
-        "classes: expected at least 2 .*got 1",
-    ),
-    "counts over no classes": (
-        lambda: pv.Multinomial((), given=3),
-        ValueError,
-        r"\(\) has too few dimensions",
-    ),
-    "a scale below zero": (
-        lambda: pv.LogitNormal(2, given=3, scale=-1.0),
-        ValueError,
-        "scale: expected finite",
-    ),
-}
-
-
-@pytest.mark.parametrize("misuse, error, message", MISUSES.values(), ids=MISUSES)
-def test_misuse_is_named(misuse, error, message):
-    with pytest.raises(error, match=message):
-        misuse()
+# Data outside the support
 
 
 def test_bounds_that_differ_from_row_to_row_are_those_of_their_row():
