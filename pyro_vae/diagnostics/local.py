@@ -67,7 +67,7 @@ class OwnFamily(LocalQ):
         self.free = [free for factor in self.factors.values() for free in factor.free]
 
     def draw(self, k: int) -> tuple[dict[str, Tensor], Tensor]:
-        z, log_q = {}, 0.0
+        z, log_q = {}, torch.zeros(())
         for name, factor in self.factors.items():
             z[name], log_prob = factor.draw(k)
             for mask in self.masks[name]:
