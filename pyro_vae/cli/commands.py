@@ -21,6 +21,7 @@ from pyro_vae.look import plots
 from pyro_vae.look.report import report
 
 app = typer.Typer(
+    help="Train variational autoencoders and measure the inference they do.",
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -36,11 +37,11 @@ LIKELIHOOD = f"The likelihood p(x|z): {list_names(parts.LIKELIHOODS)}."
 VARIATIONAL = f"The variational q(z|x): {list_names(parts.VARIATIONALS)}."
 OBJECTIVE = (
     f"What training maximises: {list_names(parts.OBJECTIVES)}. "
-    "The measured numbers are log p(x) and the ELBO, whatever it is."
+    "What is measured afterwards is always log p(x) and the ELBO."
 )
 NETWORK = f"The network of p(x|z) and of q(z|x): {list_names(parts.NETWORKS)}."
 BETA = "Weight of the KL term in training. The measured ELBO has weight 1."
-ROWS = "Number of test data to measure, at most. By default 1000 with --quick, otherwise 100."
+ROWS = "Measure at most this many test data. By default 1000 with --quick, otherwise 100."
 
 RunFolder = Annotated[Path, typer.Argument(help="Folder of the run.")]
 
@@ -73,7 +74,7 @@ def train(
         typer.Option(help="Stop after this many epochs without a better ELBO on validation data."),
     ] = None,
     num_samples: Annotated[
-        int, typer.Option(help="Draws of q(z|x) for each datum when the picture is measured.")
+        int, typer.Option(help="Draws of q(z|x) for each datum when measuring.")
     ] = 1000,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     device: Annotated[str, typer.Option(help="Device to compute on: cpu, cuda, ...")] = "cpu",
@@ -81,17 +82,17 @@ def train(
         bool, typer.Option("--compile", help="Compile the training step. Needs a C++ compiler.")
     ] = False,
     precision: Annotated[
-        str | None, typer.Option(help="bf16 computes the networks' products in bfloat16.")
+        str | None, typer.Option(help="bf16 runs the networks' matrix products in bfloat16.")
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder of the run. By default a new one in runs, named by the data."),
+        typer.Option(help="Folder of the run. By default a new one in runs, named after the data."),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in --out where it stopped.")
     ] = False,
 ) -> None:
-    """Train a VAE, measure the Bayesian picture on its test data, and draw it."""
+    """Train a VAE, measure the Bayesian picture, and draw it."""
     run, config = _plan(ctx, out, resume)
     loaded = load_data(config)
     dataset = loaded.dataset

@@ -1,6 +1,7 @@
 """The steps of a run that take time: train, and measure."""
 
 import sys
+from typing import Any
 
 import torch
 import typer
@@ -62,7 +63,7 @@ def fit(
 
 
 def measure(
-    run: Run, config: Config, data: RunData, pair: pv.VAE, rows: int, effort: dict[str, int]
+    run: Run, config: Config, data: RunData, pair: pv.VAE, rows: int, effort: dict[str, Any]
 ) -> Picture:
     """Measure the picture on so many test data, write its numbers and print it."""
     x = data.dataset.test[:rows].to(config["device"])
