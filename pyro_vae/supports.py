@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 
-class CountOfTotal(type(constraints.nonnegative_integer)):
+class CountOfTotal(type(constraints.nonnegative_integer)):  # type: ignore[misc]
     """A whole number from 0 to the total of its event. It is not the set of a count by itself."""
 
 

@@ -39,6 +39,7 @@ class Vamp(Conditional):
             is (0, 1) where only K is given, and otherwise u is not clipped.
 
     Raises:
+        TypeError: if the pseudo-inputs are no tensor and no whole number.
         ValueError: if the pseudo-inputs have another shape than that q is given, or there are none.
             Also if `within` is no interval.
 
@@ -60,19 +61,18 @@ class Vamp(Conditional):
     ):
         super().__init__(variational.event_shape)
 
-        is_count = isinstance(pseudo_inputs, int) and not isinstance(pseudo_inputs, bool)
-        if is_count and within is None:
-            within = (0, 1)
-        _check_interval(within)
-        if is_count:
-            shape = _find_x_shape(variational)
-            pseudo_inputs = _draw_start(pseudo_inputs, shape, *within)
-        _check_inputs("pseudo_inputs", pseudo_inputs, variational)
+        if within is not None:
+            _check_interval(within)
+        if isinstance(pseudo_inputs, Tensor):
+            start = pseudo_inputs.detach().clone()
+        else:
+            within = within or (0, 1)
+            start = _draw_start(pseudo_inputs, _find_x_shape(variational), within)
+        _check_inputs("pseudo_inputs", start, variational)
 
         self.within = within
         self.variational = variational
-        start = pseudo_inputs.detach().clone().to(torch.get_default_dtype())
-        self.pseudo_inputs = nn.Parameter(start)
+        self.pseudo_inputs = nn.Parameter(start.to(torch.get_default_dtype()))
         self.logits = nn.Parameter(torch.zeros(len(start))) if learned_weights else None
 
     @classmethod
@@ -176,8 +176,10 @@ class Aggregate(Conditional):
         return {"components": self.x.shape[0]}
 
 
-def _draw_start(count: int, shape: Shape, low: float, high: float) -> Tensor:
-    noise = torch.randn(max(0, count), *shape)
+def _draw_start(count: int, shape: Shape, within: tuple[float, float]) -> Tensor:
+    count = check_whole("pseudo_inputs", count, least=0)
+    low, high = within
+    noise = torch.randn(count, *shape)
 
     return low + (high - low) * (START_MEAN + START_STD * noise)
 
@@ -193,10 +195,7 @@ def _draw_rows(x: Tensor, components: int, what: str) -> Tensor:
     return x[torch.randperm(len(x), device=x.device)[:components]]
 
 
-def _check_interval(within: tuple[float, float] | None) -> None:
-    if within is None:
-        return
-
+def _check_interval(within: tuple[float, float]) -> None:
     low, high = within
     if not -math.inf < low < high < math.inf:
         raise ValueError(

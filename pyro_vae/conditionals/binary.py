@@ -1,5 +1,7 @@
 """Families over zeros and ones, and their relaxation to (0, 1)."""
 
+from typing import ClassVar
+
 from pyro_vae import distributions
 from pyro_vae.conditionals.family import family
 from pyro_vae.conditionals.relaxed import Relaxed, one_number
@@ -49,4 +51,4 @@ class RelaxedBernoulli(Relaxed):
     """
 
     distribution = distributions.RelaxedBernoulli
-    parameter_shapes = {"logits": None, "temperature": one_number}  # noqa: RUF012
+    parameter_shapes: ClassVar = {"logits": None, "temperature": one_number}

@@ -1,9 +1,11 @@
 """Families over classes without order, and their relaxation to the simplex."""
 
+from typing import ClassVar
+
 import pyro.distributions as dist
 
 from pyro_vae import distributions
-from pyro_vae.conditionals.family import family
+from pyro_vae.conditionals.family import Family, family
 from pyro_vae.conditionals.relaxed import Relaxed, one_number
 from pyro_vae.conditionals.shapes import as_vector
 
@@ -25,7 +27,7 @@ Categorical = family(
 )
 
 
-class OneHotCategorical(family(dist.OneHotCategorical, logits=as_vector)):
+class OneHotCategorical(Family):
     r"""p(a | b), categorical, where a is a vector with a single 1.
 
     .. math:: p(a) = \prod_k \pi_k^{a_k}
@@ -53,6 +55,9 @@ class OneHotCategorical(family(dist.OneHotCategorical, logits=as_vector)):
         >>> OneHotCategorical(10, logits=0.0)
         OneHotCategorical((10,), logits=0.0)
     """
+
+    distribution = dist.OneHotCategorical
+    parameter_shapes: ClassVar = {"logits": as_vector}
 
 
 class RelaxedCategorical(Relaxed):
@@ -92,4 +97,4 @@ class RelaxedCategorical(Relaxed):
     """
 
     distribution = distributions.RelaxedOneHotCategorical
-    parameter_shapes = {"logits": as_vector, "temperature": one_number}  # noqa: RUF012
+    parameter_shapes: ClassVar = {"logits": as_vector, "temperature": one_number}

@@ -1,5 +1,7 @@
 """Families over counts: without a largest, and with a total."""
 
+from typing import ClassVar
+
 import pyro.distributions as dist
 
 from pyro_vae import distributions
@@ -87,7 +89,7 @@ class Binomial(Family):
     """
 
     distribution = dist.Binomial
-    parameter_shapes = {"total_count": None, "logits": None}  # noqa: RUF012
+    parameter_shapes: ClassVar = {"total_count": None, "logits": None}
 
 
 class Multinomial(Family):
@@ -120,8 +122,8 @@ class Multinomial(Family):
     """
 
     distribution = distributions.Multinomial
-    parameter_shapes = {"total_count": drop_last, "logits": None}  # noqa: RUF012
-    defaults = {"total_count": 1}  # noqa: RUF012
+    parameter_shapes: ClassVar = {"total_count": drop_last, "logits": None}
+    defaults: ClassVar = {"total_count": 1}
 
 
 class DirichletMultinomial(Multinomial):
@@ -151,4 +153,4 @@ class DirichletMultinomial(Multinomial):
     """
 
     distribution = distributions.DirichletMultinomial
-    parameter_shapes = {"total_count": drop_last, "concentration": None}  # noqa: RUF012
+    parameter_shapes: ClassVar = {"total_count": drop_last, "concentration": None}

@@ -3,7 +3,7 @@
 import inspect
 import sys
 import textwrap
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import ClassVar
 
 import pyro.distributions as dist
@@ -32,7 +32,7 @@ class Family(Parametric):
         layout: In an instance, how numbers become parameters.
     """
 
-    distribution: Callable[..., dist.TorchDistribution]
+    distribution: type[dist.TorchDistribution]
     parameter_shapes: ClassVar[dict[str, ParameterShape | None]]
     defaults: ClassVar[dict[str, float]] = {}
     required: ClassVar[tuple[str, ...]] = ()
@@ -89,7 +89,7 @@ class Family(Parametric):
 
 
 def family(
-    cls: Callable[..., dist.TorchDistribution],
+    cls: type[dist.TorchDistribution],
     *parameters: str,
     name: str | None = None,
     doc: str = "",

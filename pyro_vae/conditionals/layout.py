@@ -73,10 +73,9 @@ class Layout(nn.Module):
         self.learned = {key: how for key, how in options.items() if _is_word(family, key, how)}
         self.sizes = _choose_sizes(family, options)
         self.shapes = _find_shapes(family, self.event_shape, self.sizes)
-        self.fixed = {key: options[key] for key in self.shapes if key in options}
-        for key in self.learned:
-            del self.fixed[key]
         self.computed = [key for key in self.shapes if key not in options]
+        set_by_hand = [key for key in self.shapes if key in options and key not in self.learned]
+        self.fixed = {key: options[key] for key in set_by_hand}
         self.numbers = sum(math.prod(self.shapes[key]) for key in self.computed)
         self.out_shape = choose_out_shape(self.event_shape, self.numbers)
 
@@ -196,13 +195,14 @@ def _is_word(family: "type[Family]", key: str, how: object) -> bool:
 
 
 def _choose_sizes(family: "type[Family]", options: Mapping[str, object]) -> dict[str, int]:
-    defaults = find_sizes(family.parameter_shapes)
-    sizes = {key: options.get(key, default) for key, default in defaults.items()}
-    for key, value in sizes.items():
+    sizes = {}
+    for key, default in find_sizes(family.parameter_shapes).items():
+        value = options.get(key, default)
         if not isinstance(value, int) or value < 1:
             raise TypeError(
                 f"{family.__name__} needs {key}=, a positive whole number, got {value!r}"
             )
+        sizes[key] = value
     return sizes
 
 
@@ -218,7 +218,7 @@ def _find_shapes(
         raise ValueError(f"{family.__name__}: {error}") from error
 
 
-def _as_floating(value: float | Tensor) -> Tensor:
+def _as_floating(value: object) -> Tensor:
     """A number as a tensor of the default type. A floating tensor keeps its own."""
     if isinstance(value, Tensor) and value.is_floating_point():
         return value.detach()

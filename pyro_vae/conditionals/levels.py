@@ -1,5 +1,7 @@
 """Families over levels and classes with an order."""
 
+from typing import ClassVar
+
 from pyro_vae import distributions
 from pyro_vae.conditionals.family import Family
 from pyro_vae.networks import Shape
@@ -29,7 +31,7 @@ class DiscretisedLogistic(Family):
     """
 
     distribution = distributions.DiscretisedLogistic
-    parameter_shapes = {"levels": None, "loc": None, "scale": None}  # noqa: RUF012
+    parameter_shapes: ClassVar = {"levels": None, "loc": None, "scale": None}
 
 
 def _components(event: Shape, components: int) -> Shape:
@@ -60,7 +62,7 @@ class DiscretisedLogisticMixture(Family):
     """
 
     distribution = distributions.DiscretisedLogisticMixture
-    parameter_shapes = {  # noqa: RUF012
+    parameter_shapes: ClassVar = {
         "levels": None,
         "logits": _components,
         "loc": _components,
@@ -100,4 +102,4 @@ class Ordinal(Family):
     """
 
     distribution = distributions.Ordinal
-    parameter_shapes = {"loc": None, "gaps": _gaps}  # noqa: RUF012
+    parameter_shapes: ClassVar = {"loc": None, "gaps": _gaps}

@@ -1,13 +1,14 @@
 """Families over the real numbers."""
 
 from collections.abc import Collection
+from typing import ClassVar
 
 import pyro.distributions as dist
 import torch  # noqa: F401  for the examples
 from torch import Tensor
 
 from pyro_vae.conditionals.constrain import shrink
-from pyro_vae.conditionals.family import family
+from pyro_vae.conditionals.family import Family, family
 from pyro_vae.conditionals.shapes import ShapeLike, as_vector, square
 from pyro_vae.networks import Shape
 
@@ -86,7 +87,7 @@ def _factor(event: Shape, rank: int) -> Shape:
     return (*as_vector(event), rank)
 
 
-class LowRankNormal(family(dist.LowRankMultivariateNormal, "loc", "cov_diag", cov_factor=_factor)):
+class LowRankNormal(Family):
     r"""p(a | b), a normal with covariance W Wᵀ + D, where W has `rank` columns.
 
     .. math:: a \sim N(\mu, W W^\top + D)
@@ -112,6 +113,8 @@ class LowRankNormal(family(dist.LowRankMultivariateNormal, "loc", "cov_diag", co
         LowRankNormal((20,) | (1, 28, 28), rank=2)
     """
 
+    distribution = dist.LowRankMultivariateNormal
+    parameter_shapes: ClassVar = {"loc": None, "cov_diag": None, "cov_factor": _factor}
     starts_at_random = True
 
     @staticmethod
@@ -126,7 +129,7 @@ class LowRankNormal(family(dist.LowRankMultivariateNormal, "loc", "cov_diag", co
         return {**values, "cov_factor": root * factor}
 
 
-class StandardNormal(Normal):
+class StandardNormal(Normal):  # type: ignore[misc, valid-type]
     r"""N(0, I), with nothing to learn.
 
     .. math:: p(a) = N(a; 0, I)
@@ -146,7 +149,7 @@ class StandardNormal(Normal):
         torch.Size([20])
     """
 
-    defaults = {"loc": 0.0, "scale": 1.0}  # noqa: RUF012
+    defaults: ClassVar = {"loc": 0.0, "scale": 1.0}
 
     def __init__(self, event_shape: ShapeLike):
         super().__init__(event_shape)

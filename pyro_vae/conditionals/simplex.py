@@ -1,14 +1,16 @@
 """Families over proportions, which add up to one."""
 
+from typing import ClassVar
+
 import pyro.distributions as dist
 
 from pyro_vae import distributions
-from pyro_vae.conditionals.family import family
+from pyro_vae.conditionals.family import Family
 from pyro_vae.conditionals.shapes import as_vector
 from pyro_vae.networks import Shape
 
 
-class Dirichlet(family(distributions.Dirichlet, concentration=as_vector)):
+class Dirichlet(Family):
     r"""p(a | b), Dirichlet: positive numbers that add up to one over the last dimension.
 
     .. math:: p(a) = \frac{\Gamma(\sum_k \alpha_k)}{\prod_k \Gamma(\alpha_k)} \prod_k a_k^{\alpha_k
@@ -35,6 +37,9 @@ class Dirichlet(family(distributions.Dirichlet, concentration=as_vector)):
         Dirichlet((10,), concentration=0.5)
     """
 
+    distribution = distributions.Dirichlet
+    parameter_shapes: ClassVar = {"concentration": as_vector}
+
 
 def _sticks(event: Shape) -> Shape:
     """K - 1 numbers for each vector of K proportions."""
@@ -48,7 +53,7 @@ def _sticks(event: Shape) -> Shape:
     return (*rows, classes - 1)
 
 
-class LogisticNormal(family(dist.LogisticNormal, loc=_sticks, scale=_sticks)):
+class LogisticNormal(Family):
     r"""p(a | b), logistic-normal: a normal of K - 1 numbers, brought to the simplex of K by
     breaking a stick.
 
@@ -77,3 +82,6 @@ class LogisticNormal(family(dist.LogisticNormal, loc=_sticks, scale=_sticks)):
         >>> LogisticNormal(10, given=20)
         LogisticNormal((10,) | (20,))
     """
+
+    distribution = dist.LogisticNormal
+    parameter_shapes: ClassVar = {"loc": _sticks, "scale": _sticks}

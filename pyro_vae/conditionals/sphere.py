@@ -1,12 +1,14 @@
 """Families over directions, the unit sphere of R^d."""
 
+from typing import ClassVar
+
 import pyro.distributions as dist
 import torch
 from torch.distributions import constraints
 
 from pyro_vae import distributions
 from pyro_vae.conditionals.conditional import Conditional
-from pyro_vae.conditionals.family import family
+from pyro_vae.conditionals.family import Family
 from pyro_vae.conditionals.shapes import ShapeLike, drop_last
 from pyro_vae.networks import Shape
 
@@ -30,9 +32,7 @@ def _one_for_each_sphere(event: Shape) -> Shape:
     return spheres
 
 
-class PowerSpherical(
-    family(distributions.PowerSpherical, "loc", concentration=_one_for_each_sphere)
-):
+class PowerSpherical(Family):
     r"""p(a | b), power spherical: directions around one, on the unit sphere of R^d.
 
     .. math:: p(a) \propto (1 + \mu^\top a)^\kappa
@@ -63,12 +63,12 @@ class PowerSpherical(
         PowerSpherical((3,) | (20,))
     """
 
+    distribution = distributions.PowerSpherical
+    parameter_shapes: ClassVar = {"loc": None, "concentration": _one_for_each_sphere}
     starts_at_random = True
 
 
-class VonMisesFisher(
-    family(distributions.VonMisesFisher, "loc", concentration=_one_for_each_sphere)
-):
+class VonMisesFisher(Family):
     r"""p(a | b), von Mises-Fisher: the normal distribution of the unit sphere of R^d.
 
     .. math:: p(a) = C_d(\kappa) \, e^{\kappa \mu^\top a}
@@ -101,6 +101,8 @@ class VonMisesFisher(
         VonMisesFisher((3,) | (20,))
     """
 
+    distribution = distributions.VonMisesFisher
+    parameter_shapes: ClassVar = {"loc": None, "concentration": _one_for_each_sphere}
     starts_at_random = True
 
 

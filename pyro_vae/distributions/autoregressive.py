@@ -1,6 +1,6 @@
 """Distributions made dimension by dimension."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import pyro.distributions as dist  # noqa: F401  for the example
@@ -31,8 +31,8 @@ class Autoregressive(TorchDistribution):
     def __init__(
         self,
         conditionals: Callable[[Tensor], TorchDistribution],
-        batch_shape: Size,
-        event_shape: Size,
+        batch_shape: Sequence[int],
+        event_shape: Sequence[int],
         validate_args: bool | None = None,
     ):
         self.conditionals = conditionals

@@ -18,6 +18,8 @@ class _ByLogits:
     log p has fewer digits.
     """
 
+    gate_logits: Tensor
+
     @property
     def gate(self) -> Tensor:
         """The probability of a zero beside those of the counts."""

@@ -1,5 +1,6 @@
 """Flows as Pyro distributions."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -24,7 +25,7 @@ class FlowDistribution(TorchDistribution):
     def __init__(
         self,
         flow: torch.distributions.Distribution,
-        event_shape: Size,
+        event_shape: Sequence[int],
         validate_args: bool | None = None,
     ):
         self.flow = flow

@@ -49,9 +49,9 @@ class DiscretisedLogistic(TorchDistribution):
         return constraints.integer_interval(0, self.levels - 1)
 
     def expand(self, batch_shape: Size, _instance=None) -> "DiscretisedLogistic":
-        parameters = (a.expand(batch_shape) for a in (self.loc, self.scale, self.levels))
+        loc, scale, levels = (a.expand(batch_shape) for a in (self.loc, self.scale, self.levels))
 
-        return DiscretisedLogistic(*parameters, validate_args=False)
+        return DiscretisedLogistic(loc, scale, levels, validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
         top = self.levels - 1
@@ -124,10 +124,10 @@ class DiscretisedLogisticMixture(Mixture):
 
     def expand(self, batch_shape: Size, _instance=None) -> "DiscretisedLogisticMixture":
         shape = (*batch_shape, self.loc.shape[-1])
-        parameters = (a.expand(shape) for a in (self.logits, self.loc, self.scale))
+        logits, loc, scale = (a.expand(shape) for a in (self.logits, self.loc, self.scale))
         levels = self.levels.expand(batch_shape)
 
-        return DiscretisedLogisticMixture(*parameters, levels, validate_args=False)
+        return DiscretisedLogisticMixture(logits, loc, scale, levels, validate_args=False)
 
 
 class Ordinal(dist.Categorical):
