@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -170,7 +170,7 @@ def sample(
     torch.manual_seed(seed)
     drawn = pv.simulate(pair, count)
     means = pv.reconstruct(pair, drawn["x"], at={"z": drawn["z"]})["x"]
-    arrays = {name: value.cpu().numpy() for name, value in drawn.items()}
+    arrays: dict[str, Any] = {name: value.cpu().numpy() for name, value in drawn.items()}
     figure = plots.data(means, title="means of p(x|z), z drawn from p(z)")
     with writing(path.parent):
         np.savez(path, **arrays)
@@ -212,7 +212,8 @@ def _plan(ctx: typer.Context, out: Path | None, resume: bool) -> settings.Plan:
 
 
 def _is_given(ctx: typer.Context, name: str) -> bool:
-    return ctx.get_parameter_source(name).name == "COMMANDLINE"
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _describe(data: RunData) -> Config:

@@ -97,10 +97,10 @@ class Run:
         try:
             with open(self.metrics, newline="") as file:
                 rows = list(csv.DictReader(file))
-            columns = {name: [float(row[name]) for row in rows] for name in pv.History._fields}
+            columns = [[float(row[name]) for row in rows] for name in pv.History._fields]
         except (OSError, KeyError, ValueError) as error:
             raise ValueError(f"run: cannot read {self.metrics}: {error}") from error
-        return pv.History(**columns)
+        return pv.History._make(columns)
 
     def write_history(self, history: pv.History) -> None:
         """Write the metrics, a row for each epoch."""
