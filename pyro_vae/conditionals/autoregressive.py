@@ -131,4 +131,6 @@ def _count_values(support: constraints.Constraint) -> int | None:
     if not is_levels or support is constraints.boolean:
         return None
 
-    return int(support.upper_bound) + 1
+    most = torch.as_tensor(support.upper_bound).max()  # the bounds of entries may differ
+
+    return int(most) + 1

@@ -48,6 +48,16 @@ def test_a_parameter_may_be_learned_apart_from_the_network(how):
     assert (p.layout.scale_raw.grad != 0).all()
 
 
+@pytest.mark.parametrize("levels", [3, torch.tensor([3, 2])], ids=["equal", "by entry"])
+def test_levels_are_classes_to_the_network_and_sum_to_one(levels):
+    p = pv.Autoregressive(pv.DiscretisedLogistic, 2, levels=levels)()
+    every = torch.cartesian_prod(torch.arange(3.0), torch.arange(3.0))
+    values = every[p.support.check(every)]
+
+    assert len(values) == (9 if isinstance(levels, int) else 6)
+    torch.testing.assert_close(p.log_prob(values).exp().sum(), torch.tensor(1.0))
+
+
 MISUSES = {
     "vectors, dimension by dimension": (
         lambda: pv.Autoregressive(pv.Dirichlet, 3),
