@@ -37,7 +37,7 @@ class OverDraws(nn.Module):
 
 
 class Unfolded(nn.Module):
-    """A likelihood, not wrapped in a conditional of ours, that accepts one leading dimension only."""
+    """A likelihood, no conditional of ours, that takes one leading dimension only."""
 
     def __init__(self, net):
         super().__init__()

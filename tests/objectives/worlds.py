@@ -131,7 +131,7 @@ def parts(pair):
 
 
 def hierarchical(upwards):
-    """x ~ p(x|a), a ~ p(a|b), b ~ p(b). The guide draws a first, upwards, or b, as the model does."""
+    """x ~ p(x|a), a ~ p(a|b), b ~ p(b). The guide draws a first, upwards, or b."""
     scale = nn.Parameter(torch.tensor([0.3, -0.2, 0.5, 0.1], dtype=torch.float64))
 
     class Hierarchy(nn.Module):
@@ -197,7 +197,7 @@ class Tables(nn.Module):
         return log_q.sum(0).exp(), log_p, log_q
 
     def expected(self, name):
-        """The exact expectation of an objective of two draws, or of its surrogate, summed over x."""
+        """The exact expectation of an objective of two draws; of its surrogate, for wake-sleep."""
         total = 0.0
         for x in range(4):
             probability, log_p, log_q = self.pairs_of_draws(x)

@@ -1,0 +1,126 @@
+"""Blocks of data and draws: the same weights as in one piece."""
+
+import pytest
+import torch
+
+import pyro_vae as pv
+from pyro_vae.weights import blocks
+from pyro_vae.weights.blocks import count_fitting, cut, weigh_in_blocks
+from pyro_vae.weights.traces import quietly
+from pyro_vae.weights.weights import Weights, score_joint, weigh
+
+DRAWS = 5
+LARGE = 2**20
+
+
+@pytest.fixture
+def pair():
+    return pv.VAE(
+        prior=pv.StandardNormal(2),
+        likelihood=pv.Bernoulli(3, given=2),
+        variational=pv.Normal(2, given=3),
+    )
+
+
+@pytest.fixture
+def x():
+    return torch.bernoulli(torch.full((7, 3), 0.5))
+
+
+def limit(monkeypatch, kept, decoded):
+    monkeypatch.setattr(blocks, "KEPT", kept)
+    monkeypatch.setattr(blocks, "DECODED", {"cpu": decoded})
+
+
+def weigh_in_turn(pair, x, joint=None):
+    torch.manual_seed(1)
+    return join(weigh_in_blocks(pair, (x,), DRAWS, joint))
+
+
+def weigh_parts(pair, parts):
+    """The weights of parts of the data, each at so many draws, one after the other."""
+    torch.manual_seed(1)
+    with quietly(pair):
+        return [weigh(pair, (x,), draws) for x, draws in parts]
+
+
+def same(a, b):
+    for ours, theirs in zip(a, b, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def join(found):
+    rows, weights = zip(*found, strict=True)
+    terms = zip(*weights, strict=True)
+    return list(rows), Weights(*(torch.cat(term, 1) for term in terms))
+
+
+def test_as_many_fit_as_there_is_room_for_and_at_least_one(monkeypatch):
+    monkeypatch.setattr(blocks, "KEPT", 12)
+    assert [count_fitting(each) for each in (0, 1, 5, 12, 13)] == [12, 12, 2, 1, 1]
+    assert count_fitting(5, limit=20) == 4
+
+
+def test_data_are_cut_along_their_rows():
+    data = torch.arange(10).reshape(5, 2), torch.arange(5)
+    found = list(cut(data, 2))
+
+    assert [rows for rows, _ in found] == [slice(0, 2), slice(2, 4), slice(4, 5)]
+    for i, whole in enumerate(data):
+        assert torch.equal(torch.cat([block[i] for _, block in found]), whole)
+
+
+def test_what_fits_is_weighed_in_one_piece(pair, x):
+    rows, ours = weigh_in_turn(pair, x)
+    (theirs,) = weigh_parts(pair, [(x, DRAWS)])
+
+    assert rows == [slice(0, 7)]
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_draws_are_decoded_in_pieces(pair, x, monkeypatch):
+    """21 numbers are one draw of x for all rows, so that 44 are two."""
+    limit(monkeypatch, LARGE, 44)
+    rows, ours = weigh_in_turn(pair, x)
+
+    assert rows == [slice(0, 7)]
+    same(ours, *weigh_parts(pair, [(x, DRAWS)]))
+
+
+def test_data_are_weighed_block_after_block(pair, x, monkeypatch):
+    """Five draws of two numbers are ten for each row, so that 30 are those of three rows."""
+    limit(monkeypatch, 30, LARGE)
+    rows, ours = weigh_in_turn(pair, x)
+    parts = weigh_parts(pair, [(part, DRAWS) for part in x.split(3)])
+
+    assert rows == [slice(0, 3), slice(3, 6), slice(6, 7)]
+    same(ours, [torch.cat(terms, 1) for terms in zip(*parts, strict=True)])
+
+
+def test_draws_that_are_too_many_are_drawn_in_turn(pair, x, monkeypatch):
+    """Four numbers are kept: two draws of z for one row."""
+    limit(monkeypatch, 4, LARGE)
+    x = x[:1]
+    _, ours = weigh_in_turn(pair, x)
+    parts = weigh_parts(pair, [(x, 2), (x, 2), (x, 1)])
+
+    same(ours, [torch.cat(terms) for terms in zip(*parts, strict=True)])
+
+
+def test_another_function_scores_the_pieces_of_full_size(pair, x, monkeypatch):
+    limit(monkeypatch, LARGE, 44)
+    sizes = []
+
+    def joint(pair, data, draws, latents):
+        sizes.append(draws)
+        return score_joint(pair, data, draws, latents)
+
+    _, ours = weigh_in_turn(pair, x, joint)
+    same(ours, *weigh_parts(pair, [(x, DRAWS)]))
+    assert sizes == [2], "the first piece is checked, and the last is smaller"
+
+
+def test_no_gradients_are_kept_and_training_mode_is_put_back(pair, x):
+    ((_, weights),) = weigh_in_blocks(pair, (x,), DRAWS)
+    assert not weights.log_weight.requires_grad
+    assert pair.training
