@@ -1,6 +1,7 @@
 """A loss as one graph: exported with its parameters, and compiled."""
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from pyro.poutine.messenger import Messenger
@@ -86,7 +87,8 @@ class _Bare(Messenger):
 
 def _hand_on(leaf: Tensor) -> Callable[[Tensor], None]:
     def hook(stand_in: Tensor) -> None:
-        leaf.grad = stand_in.grad if leaf.grad is None else leaf.grad + stand_in.grad
+        gradient: Any = stand_in.grad  # there is one whenever the hook runs
+        leaf.grad = gradient if leaf.grad is None else leaf.grad + gradient
         stand_in.grad = None
 
     return hook

@@ -18,6 +18,11 @@ def find_kl(run: Run) -> dict[str, Tensor]:
     return {name: _find_kl_of(run, name, in_order) for name in run.latents}
 
 
+def sum_kl(run: Run) -> Tensor:
+    """KL(q ‖ p) summed over the latents, `[draws, data]`, in nats."""
+    return sum(find_kl(run).values())  # type: ignore[return-value]  # there is always a latent
+
+
 def _find_kl_of(run: Run, name: str, in_order: bool) -> Tensor:
     q, p = run.latents[name]
     if in_order:

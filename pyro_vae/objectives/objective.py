@@ -51,6 +51,8 @@ class Objective(Loss):
         torch.Size([])
     """
 
+    _compiled_call_impl: CompiledLoss | None
+
     def __init__(self, pair: nn.Module, elbo: ELBO | None = None):
         super().__init__()
 

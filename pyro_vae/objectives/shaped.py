@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pyro_vae.arguments import check_choice, check_whole, check_within
 from pyro_vae.objectives.bound import Bound
-from pyro_vae.objectives.kl import find_kl, find_kl_by_dimension, split_dimensions
+from pyro_vae.objectives.kl import find_kl, find_kl_by_dimension, split_dimensions, sum_kl
 from pyro_vae.objectives.run import Run
 from pyro_vae.objectives.schedules import Scheduled
 
@@ -104,7 +104,7 @@ class Capacity(Bound, Scheduled):
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
             self.advance()
 
-        kl = sum(find_kl(run).values()).mean()
+        kl = sum_kl(run).mean()
         return run.weights.log_likelihood.mean(0) - self.gamma * (kl - self.nats).abs()
 
     def advance(self) -> None:
@@ -272,7 +272,7 @@ class MMD(Bound):
 
         k = self.kernel
         mmd = k(z, z).mean() + k(u, u).mean() - 2 * k(z, u).mean()
-        kl = sum(find_kl(run).values()).mean(0)
+        kl = sum_kl(run).mean(0)
 
         return run.weights.log_likelihood.mean(0) - (1 - self.alpha) * kl - self.weight * mmd
 

@@ -1,5 +1,7 @@
 """Pyro's `Trace_ELBO`, in arithmetic that never leaves the tensors."""
 
+from typing import Any
+
 from pyro.distributions.util import is_identically_zero
 from pyro.infer import Trace_ELBO
 from pyro.infer.util import MultiFrameTensor
@@ -20,7 +22,7 @@ class TensorTraceELBO(Trace_ELBO):
     ) -> tuple[Tensor, Tensor]:
         model_sites, guide_sites = _samples(model_trace), _samples(guide_trace)
 
-        elbo: Tensor | float = 0.0
+        elbo: Any = 0.0  # a tensor from the first site on
         for site in model_sites:
             elbo = elbo + site["log_prob_sum"]
         surrogate = elbo
@@ -33,7 +35,7 @@ class TensorTraceELBO(Trace_ELBO):
         return -elbo, -(surrogate + _sum_scores(model_trace, guide_trace))
 
     def differentiable_loss(self, model, guide, *args, **kwargs) -> Tensor:
-        loss: Tensor | float = 0.0
+        loss: Any = 0.0  # a tensor from the first particle on
         for model_trace, guide_trace in self._get_traces(model, guide, args, kwargs):
             value, surrogate = self._differentiable_loss_particle(model_trace, guide_trace)
             # the value of one, and the gradient of the other

@@ -15,7 +15,7 @@ from pyro_vae.objectives.bound import (
     WAKE,
     Bound,
 )
-from pyro_vae.objectives.kl import find_kl
+from pyro_vae.objectives.kl import sum_kl
 from pyro_vae.objectives.run import Run
 
 
@@ -48,7 +48,7 @@ class WeightBound(Bound):
         tensor([9.])
     """
 
-    gradients = (REPARAMETRISED, DOUBLY, SCORE, LEAVE_ONE_OUT)
+    gradients: tuple[str, ...] = (REPARAMETRISED, DOUBLY, SCORE, LEAVE_ONE_OUT)
 
     def value(self, log_w: Tensor) -> Tensor:
         """F: `[..., k, n]` to `[..., n]`."""
@@ -104,7 +104,7 @@ class EvidenceLowerBound(WeightBound):
         torch.Size([])
     """
 
-    gradients = (REPARAMETRISED, LANDING, SCORE, LEAVE_ONE_OUT)
+    gradients: tuple[str, ...] = (REPARAMETRISED, LANDING, SCORE, LEAVE_ONE_OUT)
 
     def value(self, log_w: Tensor) -> Tensor:
         return log_w.mean(-2)
@@ -137,7 +137,7 @@ class AnalyticKL(EvidenceLowerBound):
     gradients = (REPARAMETRISED, SCORE, LEAVE_ONE_OUT)
 
     def find_log_weights(self, run: Run) -> Tensor:
-        return run.weights.log_likelihood - sum(find_kl(run).values())
+        return run.weights.log_likelihood - sum_kl(run)
 
 
 class ImportanceWeighted(WeightBound):

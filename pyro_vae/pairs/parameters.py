@@ -94,7 +94,7 @@ def initial_value(msg: dict):
 
 def answer(msg: dict, value: torch.Tensor, unconstrained: nn.Parameter) -> None:
     """Answer a `pyro.param` statement with a value made from an unconstrained parameter."""
-    value.unconstrained = weakref.ref(unconstrained)
+    value.unconstrained = weakref.ref(unconstrained)  # type: ignore[attr-defined]  # as Pyro does
     msg["value"] = value
     msg["done"] = True
 

@@ -110,7 +110,7 @@ def _weigh_block(
             here = slice(first + start, first + start + piece.log_prior.shape[0])
             for whole, term in zip(found, piece, strict=True):
                 whole[here] = term
-    return found
+    return found  # type: ignore[return-value]  # there is one draw at least
 
 
 def _draw(pair: nn.Module, data: tuple, k: int):
@@ -133,12 +133,12 @@ def _weigh_pieces(
         is_whole = size == sizes.decoded and shape[1] == sizes.rows
         with quietly(pair):
             if joint is not None and is_whole and log_variational is not None:
-                terms = joint(pair, data, size, piece)
+                log_likelihood, log_prior = joint(pair, data, size, piece)
             else:
-                terms = score_joint(pair, data, size, piece, guide_trace)
+                log_likelihood, log_prior = score_joint(pair, data, size, piece, guide_trace)
             if log_variational is None:
                 log_variational = sum_latent(guide_trace, shape, data[0])
-        yield start, Weights(*terms, log_variational[here])
+        yield start, Weights(log_likelihood, log_prior, log_variational[here])
 
 
 def _take(value: Tensor, draws: slice, k: int) -> Tensor:
