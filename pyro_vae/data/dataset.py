@@ -19,7 +19,7 @@ class Dataset(NamedTuple):
     train: Tensor
     validation: Tensor
     test: Tensor
-    labels: tuple[Tensor, Tensor, Tensor] | None
+    labels: tuple[Tensor, ...] | None
     description: str
 
     @property

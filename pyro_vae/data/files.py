@@ -121,11 +121,12 @@ def _scale_bytes(x: Tensor) -> Tensor:
 
 def _own_splits(tensors: Mapping[str, Tensor], path: Path) -> Dataset | None:
     """The splits that a file names, or None if it names none."""
+    train, test = tensors.get("train"), tensors.get("test")
     validation = tensors.get("valid", tensors.get("validation"))
-    splits = [tensors.get("train"), validation, tensors.get("test")]
-    if any(x is None for x in splits):
+    if train is None or validation is None or test is None:
         return None
 
+    splits = (train, validation, test)
     shapes = {tuple(x.shape[1:]) for x in splits}
     is_empty = any(x.dim() == 0 or len(x) == 0 for x in splits)
     if len(shapes) > 1 or is_empty:
@@ -133,7 +134,7 @@ def _own_splits(tensors: Mapping[str, Tensor], path: Path) -> Dataset | None:
             f"data: the splits in {path} have event shapes {sorted(shapes)} "
             "and must have one, and rows"
         )
-    return Dataset(*splits, None, f"{path.name}, its own splits")
+    return Dataset(train, validation, test, None, f"{path.name}, its own splits")
 
 
 def _one_array(tensors: Mapping[str, Tensor], path: Path) -> Dataset:

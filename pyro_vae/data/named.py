@@ -111,7 +111,8 @@ def _static_mnist() -> Dataset:
         )
     try:
         with np.load(path, allow_pickle=False) as packed:
-            splits = [_unpack(packed[name]) for name in ("train", "valid", "test")]
+            names = ("train", "valid", "test")
+            train, validation, test = (_unpack(packed[name]) for name in names)
     except Exception as error:
         raise ValueError(
             f"data: cannot read {path} ({type(error).__name__}: {error}); "
@@ -119,7 +120,7 @@ def _static_mnist() -> Dataset:
         ) from error
 
     description = "MNIST, static binarisation of Larochelle & Murray (2011), the files' own split"
-    return Dataset(*splits, labels=None, description=description)
+    return Dataset(train, validation, test, None, description)
 
 
 def _unpack(rows: np.ndarray) -> Tensor:

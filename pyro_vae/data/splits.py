@@ -40,7 +40,9 @@ def split(
         sizes = (n - 2 * tenth, tenth, tenth)
     order = np.random.RandomState(0).permutation(n)
     rows = torch.from_numpy(order).split(list(sizes))
+    train, validation, test = (x[index] for index in rows)
     labels = None if y is None else tuple(y[index] for index in rows)
     counts = " / ".join(map(str, sizes))
+    description = f"{source}, split {counts} at random"
 
-    return Dataset(*(x[index] for index in rows), labels, f"{source}, split {counts} at random")
+    return Dataset(train, validation, test, labels, description)

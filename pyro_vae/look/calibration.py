@@ -48,7 +48,7 @@ def _panels(count: int) -> tuple[Figure, Sequence[Axes]]:
     size = (3.2 * columns + 0.6, 2.4 * height + 0.9)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(height, columns, squeeze=False, sharex=True, sharey=True)
-    panels = axes.flatten()
+    panels = list(axes.flatten())
     for ax in panels[count:]:
         ax.set_axis_off()
     return figure, panels

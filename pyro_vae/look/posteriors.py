@@ -39,10 +39,10 @@ def posterior(
         gap = grid.gap[row].item()
         ax.set_title(f"KL(q(z|x) ‖ p(z|x)) = {gap:.2f} nats", fontsize="medium")
         if len(shape) == 1:
-            _draw_curves(ax, *axes, p, q)
+            _draw_curves(ax, axes[0], p, q)
         else:
-            _draw_contours(ax, *axes, p, q)
-        if has_images:
+            _draw_contours(ax, axes[0], axes[1], p, q)
+        if x is not None and has_images:
             draw_image(ax.inset_axes((0.76, 0.74, 0.23, 0.25)), x[row])
     handles = [
         Patch(color=TRUE, alpha=0.6, label="true posterior p(z|x)"),
@@ -89,7 +89,7 @@ def _panels(count: int) -> tuple[Figure, Sequence[Axes]]:
     columns = min(3, count)
     height = -(-count // columns)
     figure = Figure(figsize=(4.2 * columns, 3.6 * height + 0.5), layout="constrained")
-    panels = np.atleast_1d(figure.subplots(height, columns)).flatten()
+    panels = list(np.atleast_1d(figure.subplots(height, columns)).flatten())
     for ax in panels[count:]:
         ax.set_axis_off()
     return figure, panels
@@ -127,7 +127,8 @@ def _levels(density: np.ndarray) -> list[float]:
     top = heights[0]
     mass = np.cumsum(heights) / heights.sum()
     last = len(heights) - 1
-    levels = [heights[min(np.searchsorted(mass, share), last)] for share in SHARES]
+    places = [int(np.searchsorted(mass, share)) for share in SHARES]
+    levels = [heights[min(place, last)] for place in places]
 
     # matplotlib asks that they increase, even where a density has few different heights
     apart = np.array(levels) + np.arange(len(SHARES)) * 1e-12 * top
@@ -147,8 +148,7 @@ def _draw_clouds(ax: Axes, p: Tensor, q: Tensor, weights: Tensor) -> None:
     area = 10 + 200 * weights
 
     ax.scatter(q[:, 0], q[:, 1], s=8, color=VARIATIONAL, alpha=0.35, linewidths=0)
-    edge = {"edgecolors": "white", "linewidths": 0.5}
-    ax.scatter(p[:, 0], p[:, 1], s=area, color=TRUE, alpha=0.8, **edge)
+    ax.scatter(p[:, 0], p[:, 1], s=area, color=TRUE, alpha=0.8, edgecolors="white", linewidths=0.5)
     ax.set_xlabel("standard deviations of q")
     ax.set_ylabel("standard deviations of q")
     ax.set_aspect("equal", adjustable="datalim")

@@ -25,7 +25,7 @@ class History(NamedTuple):
     reconstruction: list[float]
     kl: list[float]
     seconds: list[float]
-    bound: Sequence[int] = ()
+    bound: Sequence[float] = ()
 
     def __repr__(self) -> str:
         if not self.loss:
