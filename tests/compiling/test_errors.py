@@ -45,7 +45,7 @@ def test_what_cannot_be_compiled_is_named_with_its_line_and_the_way_out(what, li
     svi = SVI(*misfit(what), pv.FusedOptim(torch.optim.Adam, ADAM), pv.CompiledTrace_ELBO())
     out = "x.shape.0., not len.x." if what == "len" else "use torch.where"
     with pytest.raises(
-        RuntimeError, match=rf"(?s)line \d+ of .*test_compiled.py, {line}.*{out}.*Trace_ELBO"
+        RuntimeError, match=rf"(?s)line \d+ of .*test_errors.py, {line}.*{out}.*Trace_ELBO"
     ):
         svi.step(x)
 

@@ -9,9 +9,7 @@ import pyro_vae as pv
 from pyro_vae.objectives.kl import find_kl
 from pyro_vae.objectives.run import Run
 from pyro_vae.pairs.parameters import OwnParameters
-from tests.objectives.worlds import (
-    agrees,
-)
+from tests.objectives.worlds import agrees
 
 
 @pytest.mark.parametrize("latent", [pv.MultivariateNormal, partial(pv.LowRankNormal, rank=1)])

@@ -10,15 +10,7 @@ import pyro_vae as pv
 from pyro_vae.objectives.run import Run
 from pyro_vae.pairs.parameters import OwnParameters
 from pyro_vae.weights.traces import unvalidated
-from tests.objectives.worlds import (
-    DOUBLY,
-    WORLD,
-    agrees,
-    estimates,
-    same_mean,
-    small,
-    subsampled,
-)
+from tests.objectives.worlds import DOUBLY, WORLD, agrees, estimates, same_mean, small, subsampled
 
 
 def test_weights_are_unbiased_for_the_evidence():

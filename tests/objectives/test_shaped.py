@@ -8,13 +8,7 @@ import torch
 
 import pyro_vae as pv
 from pyro_vae.objectives.run import Run
-from tests.objectives.worlds import (
-    flat_gradient,
-    hierarchical,
-    loss_of,
-    seeded,
-    small,
-)
+from tests.objectives.worlds import flat_gradient, hierarchical, loss_of, seeded, small
 
 
 def test_free_bits_by_dimension():

@@ -6,7 +6,14 @@ import pytest
 import torch
 from pyro.infer import Trace_ELBO
 
+import pyro_vae as pv
 from pyro_vae.objectives.compiled import as_exportable
+from pyro_vae.objectives.trace_elbo import TensorTraceELBO
+from tests.compiling.pairs import PAIRS, loss_and_gradients, same, vae
+
+
+class PyrosOwn(Trace_ELBO):
+    """Pyro's own arithmetic, which `Objective` would exchange for ours."""
 
 
 @pytest.fixture
@@ -32,3 +39,24 @@ def test_a_subsampling_plate_of_the_users_keeps_its_scale(x):
     torch.manual_seed(0)
     ours = as_exportable(Trace_ELBO()).differentiable_loss(model, guide, x)
     assert ours.item() == pytest.approx(theirs, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["normal", "categorical, by the score function"])
+@pytest.mark.parametrize("num_particles", [1, 3])
+def test_it_has_the_value_and_gradients_of_pyros(kind, num_particles, x):
+    theirs, ours = (
+        pv.Objective(PAIRS[kind](), elbo(num_particles=num_particles))
+        for elbo in (PyrosOwn, TensorTraceELBO)
+    )
+    assert type(theirs.elbo) is PyrosOwn
+    (a, da), (b, db) = loss_and_gradients(theirs, x), loss_and_gradients(ours, x)
+    same(a, b)
+    same(da, db)
+
+
+def test_it_takes_the_options_of_one_of_pyros():
+    elbo = Trace_ELBO(num_particles=3, vectorize_particles=True, max_plate_nesting=1)
+    ours = pv.Objective(vae(), elbo).elbo
+    assert type(ours) is TensorTraceELBO
+    assert vars(ours) == vars(elbo)
+    assert (ours.num_particles, ours.vectorize_particles) == (3, True)
