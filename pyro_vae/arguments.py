@@ -53,9 +53,7 @@ def check_positive(name: str, value: float) -> float:
     return float(value)
 
 
-def check_within(
-    name: str, value: float, low: float = -math.inf, high: float = math.inf
-) -> float:
+def check_within(name: str, value: float, low: float = -math.inf, high: float = math.inf) -> float:
     """A finite number between two limits, which it may reach, as a float.
 
     Raises:

@@ -10,7 +10,7 @@ import pyro_vae as pv
 
 
 def handwritten(bare: bool = False):
-    """A model and guide as people write them, over one-dimensional data, with modules of their own."""
+    """A model and guide as people write them, of numbers, with modules of their own."""
     decoder, encoder = nn.Linear(1, 1), nn.Linear(1, 1)
 
     def model(x):
