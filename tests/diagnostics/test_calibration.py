@@ -109,7 +109,7 @@ def test_it_cannot_see_a_guide_that_is_the_prior():
     pair = linear_gaussian().pair()
     pair.variational.net.body.weight.data.zero_()
     pair.variational.net.body.bias.data.zero_()
-    pair.variational.fixed_scale_tril = torch.eye(3).double()
+    pair.variational.layout.fixed_scale_tril = torch.eye(3).double()
     x = pv.simulate(pair, 100)["x"]
     found = faults(pair)
     assert found.passed and "and not only then" in str(found)
@@ -119,7 +119,7 @@ def test_it_cannot_see_a_guide_that_is_the_prior():
 def test_it_cannot_see_a_wrong_correlation_of_dimensions():
     world = linear_gaussian()
     pair = world.pair()
-    pair.variational.fixed_scale_tril = world.covariance.diagonal().sqrt().diag()
+    pair.variational.layout.fixed_scale_tril = world.covariance.diagonal().sqrt().diag()
     assert faults(pair).passed
     assert world.covariance.abs().sum() > world.covariance.diagonal().sum() * 1.05
 
