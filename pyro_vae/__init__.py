@@ -60,6 +60,7 @@ from pyro_vae.objectives.bound import Bound as Bound
 from pyro_vae.objectives.compiled import Compiled as Compiled
 from pyro_vae.objectives.compiled import CompiledTrace_ELBO as CompiledTrace_ELBO
 from pyro_vae.objectives.kl_weight import KLWeight as KLWeight
+from pyro_vae.objectives.labelled import Classification as Classification
 from pyro_vae.objectives.objective import Objective as Objective
 from pyro_vae.objectives.schedules import cyclical as cyclical
 from pyro_vae.objectives.schedules import linear as linear
@@ -76,7 +77,11 @@ from pyro_vae.objectives.weighted import EvidenceLowerBound as EvidenceLowerBoun
 from pyro_vae.objectives.weighted import ImportanceWeighted as ImportanceWeighted
 from pyro_vae.objectives.weighted import Renyi as Renyi
 from pyro_vae.objectives.weighted import ReweightedWakeSleep as ReweightedWakeSleep
+from pyro_vae.pairs.hierarchical import HierarchicalVAE as HierarchicalVAE
+from pyro_vae.pairs.labelled import LabelledVAE as LabelledVAE
+from pyro_vae.pairs.multimodal import MultimodalVAE as MultimodalVAE
 from pyro_vae.pairs.pair import Pair as Pair
+from pyro_vae.pairs.sequence import SequenceVAE as SequenceVAE
 from pyro_vae.pairs.vae import VAE as VAE
 from pyro_vae.training.checkpoints import load_weights as load_weights
 from pyro_vae.training.checkpoints import save_weights as save_weights

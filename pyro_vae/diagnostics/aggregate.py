@@ -22,6 +22,10 @@ TABLE = 2**18
 Score = Callable[[dict[str, Tensor]], Tensor]
 
 
+class NoAggregateError(ValueError):
+    """There is no one q(z) over all data, or no one p(z) to hold it against."""
+
+
 @dataclass(frozen=True)
 class Drawn:
     """Draws of q(z | x) for a block of data, scored against all data, float64.
@@ -71,7 +75,7 @@ def admit_unmasked(pair: nn.Module, data: tuple) -> tuple[Tensor, ...]:
     for side, run in runs:
         for name, site in latent_sites(run).items():
             if site["mask"] is not None:
-                raise ValueError(
+                raise NoAggregateError(
                     f"latent {name!r} of the {side} is masked, so q(z) has no density; measure the "
                     "data whose latents are all there"
                 )
@@ -274,7 +278,7 @@ def refuse_different(log_prior: Tensor) -> None:
     """Refuse log p(z) at the same z, `[k, n, ...]`, if it differs between data."""
     first = log_prior[:, :1].expand_as(log_prior)
     if not torch.allclose(log_prior, first, rtol=1e-4, atol=1e-4):
-        raise ValueError(
+        raise NoAggregateError(
             "p(z) depends on the data (on a covariate, say), so there is no one p(z) to hold the "
             "aggregate q(z) against; measure the data of one value of the covariate at a time"
         )

@@ -68,21 +68,22 @@ def posterior_gap(
     """
     if log_evidence is None:
         blocks = weigh_data(pair, data, num_samples, progress=progress)
-        return join_blocks([estimate_gap(weights.log_weight) for weights in blocks])
+        return join_blocks([estimate_gap(weights.log_weight, weights.elbo) for weights in blocks])
 
     _check_evidence(log_evidence, data)
     bound = elbo(pair, *data, num_samples=num_samples, progress=progress)
     return subtract(_match(log_evidence, bound.value), bound)
 
 
-def estimate_gap(log_weight: Tensor) -> Estimate:
-    """The gap, `[n]`, from log w, `[k, n]`, in nats.
+def estimate_gap(log_weight: Tensor, elbo: Tensor) -> Estimate:
+    """The gap, `[n]`, from log w and the draws of the ELBO, `[k, n]` each, in nats.
 
-    It is the logarithm of the mean weight less the mean of their logarithms, never negative.
+    It is the logarithm of the mean weight less the mean ELBO. The draws of the ELBO are log w,
+    unless a latent is listed. So it is never negative.
     """
     k = log_weight.shape[0]
-    influence = log_weight.softmax(0) * k - log_weight
-    value = estimate_evidence(log_weight).value - log_weight.mean(0)
+    influence = log_weight.softmax(0) * k - elbo
+    value = estimate_evidence(log_weight).value - elbo.mean(0)
 
     return Estimate(value=value, stderr=standard_error(influence))
 
@@ -244,7 +245,7 @@ def _measure_best(
 def _measure(log_weight: Tensor) -> _Best:
     return _Best(
         elbo=average_draws(log_weight),
-        gap=estimate_gap(log_weight),
+        gap=estimate_gap(log_weight, log_weight),
         evidence=estimate_evidence(log_weight),
     )
 

@@ -4,12 +4,14 @@ import math
 from typing import NamedTuple
 
 import torch
+from pyro.poutine import Trace
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from pyro_vae.diagnostics.unconstrained import Unconstrained
+from pyro_vae.weights.listed import drawn_sites
 from pyro_vae.weights.traces import latent_sites, latent_values, log_prob, quietly, trace
-from pyro_vae.weights.weights import score_joint, sum_latent, weigh
+from pyro_vae.weights.weights import score_joint, score_marginals, sum_latent, weigh
 
 TARGET = 0.65  # acceptance rate of the transitions
 DIVERGENT = 1000.0  # nats of energy that a trajectory may lose
@@ -59,8 +61,10 @@ class Path:
         self.data = data
         self.num_chains = num_chains
         with quietly(pair):
-            z = latent_values(trace(pair.guide, data, draws=64))
-            self.vectors = Unconstrained(z, self._find_supports(z), "log_evidence")
+            run = trace(pair.guide, data, draws=64)
+            self._has_listed = len(drawn_sites(run)) < len(latent_sites(run))
+            z = self._find_moving(run)
+            self.vectors = Unconstrained(z, self._find_supports(run), "log_evidence")
             u = self.vectors.flatten(z)
             self._fixed = self._fix_variational(len(z))
         self.scale = u.std(0).clamp(min=1e-6)
@@ -68,7 +72,7 @@ class Path:
     def start(self) -> State:
         """Chains at draws of q(z | x)."""
         with quietly(self.pair):
-            z = latent_values(trace(self.pair.guide, self.data, draws=self.num_chains))
+            z = self._find_moving(trace(self.pair.guide, self.data, draws=self.num_chains))
             u = self.vectors.flatten(z)
         return self.evaluate(u)
 
@@ -84,9 +88,9 @@ class Path:
         with quietly(self.pair), torch.enable_grad():
             u = u.detach().requires_grad_()
             z, log_jacobian = self.vectors.unflatten(u)
-            log_likelihood, log_prior = score_joint(self.pair, self.data, self.num_chains, z)
-            log_q = self._score_variational(z) + log_jacobian
-            log_p = log_likelihood + log_prior + log_jacobian
+            log_p, log_q = self._score(z)
+            log_q = log_q + log_jacobian
+            log_p = log_p + log_jacobian
             (grad_q,) = torch.autograd.grad(log_q.sum(), u, retain_graph=True)
             (grad_p,) = torch.autograd.grad(log_p.sum(), u)
 
@@ -97,10 +101,22 @@ class Path:
         z, _ = self.vectors.unflatten(state.u)
         return z
 
-    def _find_supports(self, z: dict[str, Tensor]) -> dict:
-        first = {name: value[0] for name, value in z.items()}
+    def _find_moving(self, run: Trace) -> dict[str, Tensor]:
+        """The latents that move, by site: all that are not listed."""
+        return {name: site["value"] for name, site in drawn_sites(run).items()}
+
+    def _find_supports(self, run: Trace) -> dict:
+        first = {name: value[0] for name, value in latent_values(run).items()}
         sites = latent_sites(trace(self.pair.model, self.data, latents=first))
         return {name: site["fn"].support for name, site in sites.items()}
+
+    def _score(self, z: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """log p(x, z) and log q(z | x), `[k, n]` each, with listed latents summed over."""
+        if self._has_listed:
+            return score_marginals(self.pair, self.data, self.num_chains, z)
+
+        log_likelihood, log_prior = score_joint(self.pair, self.data, self.num_chains, z)
+        return log_likelihood + log_prior, self._score_variational(z)
 
     def _fix_variational(self, count: int) -> dict[str, dict] | None:
         """The site of q, where there is only one: it stays as it is while z moves.
@@ -108,7 +124,7 @@ class Path:
         With several sites one may depend on the draw of another. The guide is then run again for
         each z.
         """
-        if count > 1:
+        if count > 1 or self._has_listed:
             return None
 
         sites = latent_sites(trace(self.pair.guide, self.data, draws=self.num_chains))

@@ -20,6 +20,7 @@ from pyro_vae.diagnostics.free import (
 )
 from pyro_vae.diagnostics.unconstrained import Unconstrained
 from pyro_vae.supports import describe, is_real
+from pyro_vae.weights.listed import drawn_sites
 from pyro_vae.weights.traces import latent_sites, latent_values, trace
 
 SCALES = {"scale", "scale_tril", "cov_diag"}  # parameters at which the spread of q can start
@@ -31,9 +32,12 @@ class LocalQ(ABC):
 
     Attributes:
         free: The free numbers.
+        has_listed: Whether the guide lists latents. q* is then over the others, and the listed ones
+            are summed over.
     """
 
     free: list[Free]
+    has_listed: bool
 
     @abstractmethod
     def draw(self, k: int) -> tuple[dict[str, Tensor], Tensor]:
@@ -53,15 +57,17 @@ class OwnFamily(LocalQ):
     """
 
     def __init__(self, pair: nn.Module, data: tuple):
-        first, second = [latent_sites(trace(pair.guide, data)) for _ in range(2)]
+        run, again = [trace(pair.guide, data) for _ in range(2)]
+        first, second = drawn_sites(run), drawn_sites(again)
         drawn = latent_values(trace(pair.guide, data, draws=100))
+        self.has_listed = len(first) < len(latent_sites(run))
 
         self.masks: dict[str, list] = {}
         self.factors: dict[str, Factor] = {}
         for name, site in first.items():
             fn, self.masks[name] = _split_masks(site)
-            again, _ = _split_masks(second[name])
-            _refuse_site(name, fn, again, data[0].shape[0])
+            other, _ = _split_masks(second[name])
+            _refuse_site(name, fn, other, data[0].shape[0])
             base, reinterpreted = unwrap(fn)
             self.factors[name] = Factor(base, reinterpreted, find_spread(drawn[name]))
         self.free = [free for factor in self.factors.values() for free in factor.free]
@@ -132,10 +138,12 @@ class OtherFamily(LocalQ):
     """
 
     def __init__(self, pair: nn.Module, data: tuple, family: Callable[[int], Conditional]):
-        q = latent_sites(trace(pair.guide, data, draws=200))
+        run = trace(pair.guide, data, draws=200)
+        q, every = drawn_sites(run), latent_values(run)
         z = {name: site["value"] for name, site in q.items()}
-        p = latent_sites(trace(pair.model, data, draws=200, latents=z))
+        p = latent_sites(trace(pair.model, data, draws=200, latents=every))
         supports = {name: site["fn"].support for name, site in p.items()}
+        self.has_listed = len(q) < len(every)
         for name, site in q.items():
             _refuse_mask(name, site)
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vae.arguments import check_whole
+from pyro_vae.diagnostics.aggregate import NoAggregateError
 from pyro_vae.diagnostics.annealing import Annealed, annealed_log_evidence
 from pyro_vae.diagnostics.calibration import Calibration, calibrate
 from pyro_vae.diagnostics.elbo import Elbo, estimate_elbo
@@ -43,6 +44,7 @@ class Picture:
         annealed: log p(x) by annealing, in place of importance sampling in the table, or None.
         gaps: What of the gap is the family's and what the encoder's, or None.
         calibration: Of q(z | x) on simulated data, or None.
+        left_out: Why the KL term is not taken apart, where it is not, or None.
     """
 
     evidence: Evidence
@@ -53,6 +55,7 @@ class Picture:
     annealed: Annealed | None = None
     gaps: InferenceGaps | None = None
     calibration: Calibration | None = None
+    left_out: str | None = None
 
     @property
     def log_evidence(self) -> Estimate:
@@ -149,6 +152,8 @@ class Picture:
         if self.latents is not None:
             active = self.latents.active
             lines.append(f"{int(active.sum())} of {len(active)} dimensions of z are active.")
+        if self.left_out is not None:
+            lines.append(f"The KL term is not taken apart: {self.left_out}.")
         if self.calibration is not None:
             passed, count = self.calibration.passed, len(self.calibration.ranks)
             verdict = "no fault found" if passed else "q(z|x) is not the posterior there"
@@ -230,7 +235,7 @@ def picture(
 
     blocks = weigh_data(pair, data, num_samples, progress=progress)
     terms = join_blocks([_estimate_terms(weights) for weights in blocks])
-    aggregate = _measure_latents(pair, data, progress)
+    aggregate, left_out = _measure_latents(pair, data, progress)
 
     gap, annealed, gaps, calibration = terms.gap, None, None, None
     if num_steps:
@@ -252,6 +257,7 @@ def picture(
         gap=gap,
         num_samples=num_samples,
         latents=aggregate,
+        left_out=left_out,
         annealed=annealed,
         gaps=gaps,
         calibration=calibration,
@@ -273,16 +279,24 @@ def _estimate_terms(weights: Weights) -> _Terms:
     return _Terms(
         evidence=estimate_evidence(log_weight),
         elbo=estimate_elbo(weights),
-        gap=estimate_gap(log_weight),
+        gap=estimate_gap(log_weight, weights.elbo),
     )
 
 
-def _measure_latents(pair: nn.Module, data: tuple, progress: bool) -> Latents:
-    """The latents of the first data, at fewer draws where there are many."""
+def _measure_latents(
+    pair: nn.Module, data: tuple, progress: bool
+) -> tuple[Latents | None, str | None]:
+    """The latents of the first data, at fewer draws where there are many; or why they are left out.
+
+    There is not one q(z) where p(z) depends on a covariate, or a latent is masked.
+    """
     few = tuple(d[:AGGREGATE] for d in data)
     num_samples = 10 if data[0].shape[0] <= AGGREGATE // 3 else 1
 
-    return latents(pair, *few, num_samples=num_samples, progress=progress)
+    try:
+        return latents(pair, *few, num_samples=num_samples, progress=progress), None
+    except NoAggregateError as reason:
+        return None, str(reason)
 
 
 def _repeat(data: tuple, count: int) -> list[Tensor]:

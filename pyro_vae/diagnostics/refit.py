@@ -10,7 +10,7 @@ from pyro_vae.arguments import check_positive, check_whole
 from pyro_vae.conditionals import Conditional
 from pyro_vae.diagnostics.local import LocalQ, OtherFamily, OwnFamily
 from pyro_vae.weights.blocks import count_fitting, count_numbers
-from pyro_vae.weights.weights import score_joint
+from pyro_vae.weights.weights import score_joint, score_marginals
 
 GRADIENT = 4  # numbers that a step of Adam keeps for each number of a decoded draw
 COMPARED = 1000  # draws for the ELBO before and after
@@ -98,6 +98,10 @@ def weigh_draws(q: LocalQ, pair: nn.Module, data: tuple, num_samples: int) -> Te
 def _weigh(q: LocalQ, pair: nn.Module, data: tuple, k: int) -> Tensor:
     """The same at once, differentiable in the free numbers of q*."""
     z, log_q = q.draw(k)
+    if q.has_listed:
+        log_joint, _ = score_marginals(pair, data, k, z)
+        return log_joint - log_q
+
     log_likelihood, log_prior = score_joint(pair, data, k, z)
     return log_likelihood + log_prior - log_q
 

@@ -8,3 +8,5 @@ from pyro_vae.networks.network import Network as Network
 from pyro_vae.networks.network import Shape as Shape
 from pyro_vae.networks.network import build as build
 from pyro_vae.networks.network import leading_shape as leading_shape
+from pyro_vae.networks.recurrent import Backward as Backward
+from pyro_vae.networks.recurrent import gated as gated

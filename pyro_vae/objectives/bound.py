@@ -114,6 +114,11 @@ class Bound(infer.ELBO):
         return -(self.per_datum(run) * run.scale).sum()
 
     def _check_latents(self, run: Run) -> None:
+        if run.has_listed and self.gradient != REPARAMETRISED:
+            raise ValueError(
+                f"gradient: the guide lists a latent, which is summed over, and gradient="
+                f"{self.gradient!r} is for latents that are drawn; take 'reparametrised'"
+            )
         if self.gradient not in NEEDS_PATH:
             return
         for name, q in run.latents_without_path.items():

@@ -13,7 +13,11 @@ def find_kl(run: Run) -> dict[str, Tensor]:
     It is in closed form where torch or Pyro registers one. Elsewhere it is log q - log p at the
     draws. So it is for all latents where the guide draws in another order than the model: a closed
     form would then condition on what comes later.
+
+    Raises:
+        ValueError: if a latent is listed.
     """
+    _refuse_listed(run)
     in_order = [name for name in run.model if name in run.latents] == list(run.latents)
     return {name: _find_kl_of(run, name, in_order) for name in run.latents}
 
@@ -21,6 +25,14 @@ def find_kl(run: Run) -> dict[str, Tensor]:
 def sum_kl(run: Run) -> Tensor:
     """KL(q ‖ p) summed over the latents, `[draws, data]`, in nats."""
     return sum(find_kl(run).values())  # type: ignore[return-value]  # there is always a latent
+
+
+def _refuse_listed(run: Run) -> None:
+    if run.has_listed:
+        raise ValueError(
+            "the guide lists a latent, which is summed over, and this objective takes KLs latent "
+            "by latent; take pv.EvidenceLowerBound() or pv.ImportanceWeighted(num_samples)"
+        )
 
 
 def _find_kl_of(run: Run, name: str, in_order: bool) -> Tensor:
@@ -39,8 +51,9 @@ def find_kl_by_dimension(run: Run) -> dict[str, Tensor]:
     """KL(q ‖ p) of each number of each latent, `[draws, data, *event]`, in nats.
 
     Raises:
-        ValueError: if a latent is not independent over its dimensions.
+        ValueError: if a latent is not independent over its dimensions, or is listed.
     """
+    _refuse_listed(run)
     return {name: _find_kl_of_dimensions(run, name) for name in run.latents}
 
 

@@ -10,7 +10,10 @@ from pyro_vae.objectives.bound import Bound
 from pyro_vae.objectives.compiled import Compiled, as_exportable
 from pyro_vae.objectives.schedules import Scheduled
 from pyro_vae.objectives.trace_elbo import TensorTraceELBO, take_options
+from pyro_vae.objectives.weighted import EvidenceLowerBound
+from pyro_vae.pairs.labelled import LabelledVAE
 from pyro_vae.pairs.parameters import OwnParameters
+from pyro_vae.pairs.vae import VAE
 
 
 class Loss(nn.Module):
@@ -23,6 +26,11 @@ class Loss(nn.Module):
     @property
     def is_lower_bound(self) -> bool:
         return False
+
+
+def lists_latents(pair: nn.Module) -> bool:
+    """Whether a pair of this package lists a latent, which is then summed over."""
+    return isinstance(pair, LabelledVAE) or (isinstance(pair, VAE) and pair.enumerate)
 
 
 class Objective(Loss):
@@ -40,7 +48,8 @@ class Objective(Loss):
         pair: The pair.
         elbo: Any of Pyro's, or of this package, or an object with the same
             `differentiable_loss(model, guide, *data)`. By default `Trace_ELBO()`, which stays in
-            tensors here, see `TensorTraceELBO`.
+            tensors here, see `TensorTraceELBO`; or `EvidenceLowerBound()`, where the pair lists a
+            latent that is summed over.
 
     Raises:
         TypeError: if `pair` is no module with the methods model and guide, or `elbo` is no such
@@ -61,7 +70,7 @@ class Objective(Loss):
                 kind = type(pair).__name__
                 raise TypeError(f"pair: expected a module with methods model and guide, got {kind}")
         if elbo is None:
-            elbo = TensorTraceELBO()
+            elbo = EvidenceLowerBound() if lists_latents(pair) else TensorTraceELBO()
         elif type(elbo) is Trace_ELBO:
             elbo = take_options(elbo)
         if not callable(getattr(elbo, "differentiable_loss", None)):

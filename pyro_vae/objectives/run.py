@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from functools import cached_property, partial
 
-import torch
 from pyro import poutine
 from torch import Tensor
 
+from pyro_vae.weights.listed import is_listed
 from pyro_vae.weights.obstacles import find_data_plate, find_lone_latents, find_sites_outside
 from pyro_vae.weights.traces import (
     latent_sites,
@@ -16,7 +16,7 @@ from pyro_vae.weights.traces import (
     sample_sites,
     trace,
 )
-from pyro_vae.weights.weights import Weights, spread
+from pyro_vae.weights.weights import Weights, combine, spread, sum_sites
 
 
 class Run:
@@ -51,7 +51,7 @@ class Run:
         self._args = args
         self._plate = draws if draws > 1 else None
 
-        guide_trace = trace(self._guide, args, draws=self._plate)
+        guide_trace = trace(self._guide, args, draws=self._plate, lists=True)
         # the indices of subsampled plates are shared, as the draws are
         self._shared = _find_drawn(guide_trace)
         model_trace = trace(self._model, args, draws=self._plate, latents=self._shared)
@@ -67,12 +67,12 @@ class Run:
     @cached_property
     def weights(self) -> Weights:
         """The terms of log w for each draw and datum."""
-        model_trace, guide_trace = self.traces
-        return Weights(
-            log_likelihood=self.sum_terms(observed_sites(model_trace)),
-            log_prior=self.sum_terms(latent_sites(model_trace)),
-            log_variational=self.sum_terms(latent_sites(guide_trace)),
-        )
+        return combine(*self.traces, self.shape, self._like, self._score)
+
+    @property
+    def has_listed(self) -> bool:
+        """Whether some latent takes all its values, and is summed over."""
+        return any(is_listed(q) for q, _ in self.latents.values())
 
     @property
     def latents(self) -> dict[str, tuple[dict, dict]]:
@@ -82,15 +82,14 @@ class Run:
 
     @property
     def latents_without_path(self) -> dict[str, dict]:
-        """The guide's sites that have no reparametrised draws."""
-        return {name: q for name, (q, _) in self.latents.items() if not q["fn"].has_rsample}
+        """The guide's sites that are drawn, and have no reparametrised draws."""
+        drawn = {name: q for name, (q, _) in self.latents.items() if not is_listed(q)}
+        return {name: q for name, q in drawn.items() if not q["fn"].has_rsample}
 
     @property
     def log_score(self) -> Tensor:
         """log q of the sites without reparametrised draws. Its gradient is the score."""
-        sites = self.latents_without_path.items()
-        terms = [spread(name, log_prob(site), self.shape) for name, site in sites]
-        return sum(terms, self._zeros())
+        return sum_sites(self.latents_without_path, self.shape, self._like)
 
     @property
     def is_tempered(self) -> bool:
@@ -101,8 +100,7 @@ class Run:
 
     def sum_terms(self, sites: dict[str, dict]) -> Tensor:
         """The sum over sites of their log-probabilities, `[draws, data]`."""
-        terms = [self.scale_term(name, log_prob(site), site) for name, site in sites.items()]
-        return sum(terms, self._zeros())
+        return sum_sites(sites, self.shape, self._like, self._score)
 
     def scale_term(self, name: str, value: Tensor, site: dict) -> Tensor:
         """A value of one site for each draw and datum, scaled relative to what is observed."""
@@ -138,8 +136,9 @@ class Run:
     def _constants(self) -> dict[str, Tensor]:
         return {name: value.detach() for name, value in self._shared.items()}
 
-    def _zeros(self) -> Tensor:
-        return torch.zeros(self.shape, device=self._like.device)
+    def _score(self, site: dict) -> Tensor:
+        """The log-probability of a site, scaled relative to what is observed."""
+        return log_prob(site) * (site["scale"] / self.scale)
 
 
 def _is_not_one(ratio) -> bool:

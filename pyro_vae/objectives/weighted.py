@@ -106,6 +106,9 @@ class EvidenceLowerBound(WeightBound):
 
     gradients: tuple[str, ...] = (REPARAMETRISED, LANDING, SCORE, LEAVE_ONE_OUT)
 
+    def find_log_weights(self, run: Run) -> Tensor:
+        return run.weights.elbo
+
     def value(self, log_w: Tensor) -> Tensor:
         return log_w.mean(-2)
 

@@ -1,11 +1,19 @@
 """The variational autoencoder (Kingma & Welling, 2014; Rezende, Mohamed & Wierstra, 2014)."""
 
+from collections.abc import Sequence
+
 import pyro
 from torch import Tensor, nn
 
-from pyro_vae.conditionals.conditional import Conditional
+from pyro_vae.pairs.covariates import Covariates, Shape
 from pyro_vae.pairs.parameters import register
-from pyro_vae.supports import describe, is_same_support
+from pyro_vae.pairs.parts import (
+    compare_shapes,
+    compare_supports,
+    find_event,
+    find_given,
+    write_story,
+)
 
 
 class VAE(nn.Module):
@@ -13,22 +21,28 @@ class VAE(nn.Module):
 
     .. math:: \log p(x) = E_{q(z|x)}[\log p(x, z) - \log q(z|x)] + KL(q(z|x) \,\|\, p(z|x))
 
+    Covariates c may follow x. A part that is given them declares their shapes after its own
+    variable: p(z | c), p(x | z, c), q(z | x, c). Every measurement is then about p(x | c). (Sohn,
+    Lee & Yan, 2015)
+
     Arguments:
-        prior: p(z), a conditional that is given nothing.
-        likelihood: p(x | z), given z.
-        variational: q(z | x), given x.
-        name: Under which the parameters are registered with Pyro; two pairs in one process that
-            train under stock `SVI` need two names.
-        enumerate: Mark z for enumeration: under `TraceEnum_ELBO(max_plate_nesting=1)` the ELBO and
-            its gradient are then sums over all values of z, without draws. For a q(z | x) of few
+        prior: p(z), a conditional that is given nothing; or p(z | c).
+        likelihood: p(x | z), given z; or p(x | z, c).
+        variational: q(z | x), given x; or q(z | x, c).
+        covariates: The shapes of the covariates, in the order in which they follow x. By default
+            those of the part that declares most.
+        name: The name under which the parameters are registered with Pyro. Two pairs that live at
+            the same time and train under stock `SVI` need two names.
+        enumerate: Sum over all values of z, instead of drawing it. This needs a q(z | x) of few
             values: `OneHotCategorical(K)`, `Categorical((), classes=K)`, `Bernoulli(())`.
+            `TraceEnum_ELBO(max_plate_nesting=1)` sums as well.
 
     Raises:
-        ValueError: if the three do not fit together, in their shapes or in the supports of prior
-            and variational; at a call, if z is to be enumerated and cannot be.
+        ValueError: if the parts do not fit together, in their shapes or in the supports of prior
+            and variational. At a call, if z is to be summed over and cannot be.
+        TypeError: at a call, if another number of covariates is given.
 
     Example:
-        >>> import torch, pyro_vae as pv
         >>> vae = pv.VAE(
         ...     prior=pv.StandardNormal(20),
         ...     likelihood=pv.Bernoulli((1, 28, 28), given=20),
@@ -42,6 +56,16 @@ class VAE(nn.Module):
         )
         >>> vae.guide(torch.zeros(5, 1, 28, 28)).shape
         torch.Size([5, 20])
+        >>> pv.VAE(
+        ...     prior=pv.StandardNormal(20),
+        ...     likelihood=pv.Bernoulli((1, 28, 28), given=[20, 10]),
+        ...     variational=pv.Normal(20, given=[(1, 28, 28), 10]),
+        ... )
+        VAE(
+          p(z)     = StandardNormal((20,))
+          p(x|z,c) = Bernoulli((1, 28, 28) | (20,), (10,))
+          q(z|x,c) = Normal((20,) | (1, 28, 28), (10,))
+        )
     """
 
     def __init__(
@@ -50,6 +74,7 @@ class VAE(nn.Module):
         prior: nn.Module,
         likelihood: nn.Module,
         variational: nn.Module,
+        covariates: Sequence[Shape] | None = None,
         name: str = "vae",
         enumerate: bool = False,
     ):
@@ -61,85 +86,65 @@ class VAE(nn.Module):
         self.variational = variational
         self.name = name
         self.enumerate = enumerate
+        parts = {
+            "prior": (prior, 0),
+            "likelihood": (likelihood, 1),
+            "variational": (variational, 1),
+        }
+        self.covariates = Covariates(parts, covariates)
 
-    def model(self, x: Tensor) -> Tensor:
+    def model(self, x: Tensor, *c: Tensor) -> Tensor:
         register(self, self.name)
         with pyro.plate("data", x.shape[0]):
-            z = pyro.sample("z", self.prior())
-            return pyro.sample("x", self.likelihood(z), obs=x)
+            z = pyro.sample("z", self.prior(*self.covariates.choose("prior", c)))
+            p = self.likelihood(z, *self.covariates.choose("likelihood", c))
+            return pyro.sample("x", p, obs=x)
 
-    def guide(self, x: Tensor) -> Tensor:
+    def guide(self, x: Tensor, *c: Tensor) -> Tensor:
         register(self, self.name)
         with pyro.plate("data", x.shape[0]):
-            q = self.variational(x)
-            if self.enumerate and not q.has_enumerate_support:
-                raise ValueError(
-                    "enumerate=True: expected a variational whose values can be listed, "
-                    "OneHotCategorical(K), Categorical((), classes=K) or Bernoulli(()), "
-                    f"got {self.variational}"
-                )
-            return pyro.sample("z", q, infer={"enumerate": "parallel"} if self.enumerate else {})
+            q = self.variational(x, *self.covariates.choose("variational", c))
+            if self.enumerate:
+                return pyro.sample("z", self._check_values(q), infer={"enumerate": "parallel"})
+            return pyro.sample("z", q)
 
     def __repr__(self) -> str:
-        return (
-            "VAE(\n"
-            f"  p(z)   = {self.prior}\n"
-            f"  p(x|z) = {self.likelihood}\n"
-            f"  q(z|x) = {self.variational}\n"
-            ")"
+        parts = {
+            self._label("p", "z", "", "prior"): self.prior,
+            self._label("p", "x", "z", "likelihood"): self.likelihood,
+            self._label("q", "z", "x", "variational"): self.variational,
+        }
+        return write_story(type(self).__name__, parts)
+
+    def _label(self, density: str, variable: str, own: str, role: str) -> str:
+        """A part as it is written, p(x|z,c) for example."""
+        given = [own] if own else []
+        if self.covariates.places[role]:
+            given.append("c")
+        bar = "|" if given else ""
+        return f"{density}({variable}{bar}{','.join(given)})"
+
+    def _check_values(self, q):
+        if q.has_enumerate_support:
+            return q
+        raise ValueError(
+            "enumerate=True: expected a variational whose values can be listed, "
+            "OneHotCategorical(K), Categorical((), classes=K) or Bernoulli(()), got "
+            f"{self.variational}"
         )
 
 
 def _fit_together(prior: nn.Module, likelihood: nn.Module, variational: nn.Module) -> None:
     """Compare the shapes of z and x, and the supports of z, wherever a part says what they are."""
-    if _given(prior):
-        raise ValueError(f"prior: p(z) is given nothing, got {prior}")
-
     shapes_of_z = {
-        "prior": _event(prior),
-        "likelihood (given)": _given(likelihood),
-        "variational": _event(variational),
+        "prior": find_event(prior),
+        "likelihood (given)": find_given(likelihood),
+        "variational": find_event(variational),
     }
     shapes_of_x = {
-        "likelihood": _event(likelihood),
-        "variational (given)": _given(variational),
+        "likelihood": find_event(likelihood),
+        "variational (given)": find_given(variational),
     }
-    _compare_shapes("z", shapes_of_z)
-    _compare_shapes("x", shapes_of_x)
-    _compare_supports(prior, variational)
-
-
-def _compare_shapes(symbol: str, shapes: dict[str, tuple | None]) -> None:
-    known = {role: shape for role, shape in shapes.items() if shape is not None}
-    if len(set(known.values())) <= 1:
-        return
-
-    said = ", ".join(f"{role} {shape}" for role, shape in known.items())
-    raise ValueError(
-        f"the parts do not agree on the shape of {symbol}: {said}. They must all be equal."
-    )
-
-
-def _compare_supports(prior: nn.Module, variational: nn.Module) -> None:
-    if not isinstance(prior, Conditional) or not isinstance(variational, Conditional):
-        return
-    p, q = prior.support, variational.support
-    if p is None or q is None or is_same_support(p, q):
-        return
-
-    raise ValueError(
-        f"the supports of z differ: prior {prior} is over {describe(p)}, variational {variational} "
-        f"over {describe(q)}. KL(q(z|x) ‖ p(z)) needs one set for both: take both from families "
-        "over the same."
-    )
-
-
-def _event(part: nn.Module) -> tuple | None:
-    return part.event_shape if isinstance(part, Conditional) else None
-
-
-def _given(part: nn.Module) -> tuple | None:
-    if not isinstance(part, Conditional):
-        return None
-    shapes = tuple(part.given_shapes)
-    return shapes[0] if len(shapes) == 1 else shapes
+    compare_shapes("z", shapes_of_z)
+    compare_shapes("x", shapes_of_x)
+    compare_supports("z", prior, variational)

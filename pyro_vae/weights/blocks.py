@@ -1,12 +1,14 @@
 """Blocks of data and draws, so that memory does not grow with either."""
 
+import math
 from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
 
-from pyro_vae.weights.traces import latent_values, quietly, trace
-from pyro_vae.weights.weights import Weights, score_joint, sum_latent
+from pyro_vae.weights.listed import find_listed
+from pyro_vae.weights.traces import latent_sites, latent_values, quietly, trace
+from pyro_vae.weights.weights import Weights, score_joint, sum_latent, weigh
 
 KEPT = 2**23  # numbers kept at a time: draws of z, weights
 DECODED = {"cpu": 2**19, "cuda": 2**27}  # numbers of x decoded at a time: a cache full, or a GPU
@@ -73,28 +75,34 @@ class _Sizes:
         rows: Data in a block.
         drawn: Draws of z that are kept at a time.
         decoded: Draws of z that are decoded at a time.
+        has_listed: Whether a latent takes all its values at each draw.
     """
 
     def __init__(self, pair: nn.Module, data: tuple, draws: int):
         n, device = data[0].shape[0], data[0].device
-        kept = _count_latent_numbers(pair, data)
-        numbers = count_numbers(data[0])
+        kept, values = _count_latent_numbers(pair, data)
+        numbers = count_numbers(data[0]) * values
         limit = DECODED.get(device.type, DECODED["cpu"])
 
         fitting = min(KEPT // (kept * draws), limit // numbers)
         self.rows = max(1, min(n, fitting))
         self.drawn = count_fitting(kept)
         self.decoded = count_fitting(self.rows * numbers, limit)
+        self.has_listed = values > 1
 
 
-def _count_latent_numbers(pair: nn.Module, data: tuple) -> int:
-    """How many numbers the largest latent of a datum has. Random states are left alone."""
+def _count_latent_numbers(pair: nn.Module, data: tuple) -> tuple[int, int]:
+    """How many numbers the largest latent of a datum has, and how many values are listed.
+
+    Random states are left alone.
+    """
     devices = [data[0].device] if data[0].is_cuda else []
     few = tuple(d[:64] for d in data)
     with torch.random.fork_rng(devices=devices), quietly(pair):
-        values = latent_values(trace(pair.guide, few, draws=1)).values()
+        guide_trace = trace(pair.guide, few, draws=1, lists=True)
 
-    return max([1, *(value[0, 0].numel() for value in values if value.dim() > 1)])
+    numbers = [site["fn"].event_shape.numel() for site in latent_sites(guide_trace).values()]
+    return max([1, *numbers]), math.prod(find_listed(guide_trace).values())
 
 
 def _weigh_block(
@@ -105,12 +113,16 @@ def _weigh_block(
         k = min(sizes.drawn, draws - first)
         for start, piece in _weigh_pieces(pair, data, k, sizes, joint):
             if found is None:
-                shape = (draws, data[0].shape[0])
-                found = Weights(*(term.new_empty(shape) for term in piece))
+                found = _allocate(piece, (draws, data[0].shape[0]))
             here = slice(first + start, first + start + piece.log_prior.shape[0])
             for whole, term in zip(found, piece, strict=True):
-                whole[here] = term
+                if whole is not None:
+                    whole[here] = term
     return found  # type: ignore[return-value]  # there is one draw at least
+
+
+def _allocate(piece: Weights, shape: tuple) -> Weights:
+    return Weights(*(None if term is None else term.new_empty(shape) for term in piece))
 
 
 def _draw(pair: nn.Module, data: tuple, k: int):
@@ -123,6 +135,10 @@ def _weigh_pieces(
     pair: nn.Module, data: tuple, k: int, sizes: _Sizes, joint: Callable | None
 ) -> Iterator[tuple[int, Weights]]:
     """Draw z at once, and weigh the draws in pieces: where a piece starts, and its weights."""
+    if sizes.has_listed:
+        yield from _weigh_listed(pair, data, k, sizes)
+        return
+
     shape = (k, data[0].shape[0])
     guide_trace, z = _draw(pair, data, k)
     log_variational = None
@@ -139,6 +155,16 @@ def _weigh_pieces(
             if log_variational is None:
                 log_variational = sum_latent(guide_trace, shape, data[0])
         yield start, Weights(log_likelihood, log_prior, log_variational[here])
+
+
+def _weigh_listed(
+    pair: nn.Module, data: tuple, k: int, sizes: _Sizes
+) -> Iterator[tuple[int, Weights]]:
+    """Draw z and weigh it in pieces, with all values of the listed latents at each draw."""
+    for start in range(0, k, sizes.decoded):
+        size = min(sizes.decoded, k - start)
+        with quietly(pair):
+            yield start, weigh(pair, data, size)
 
 
 def _take(value: Tensor, draws: slice, k: int) -> Tensor:

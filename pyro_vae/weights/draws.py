@@ -1,5 +1,7 @@
 """Draws from a pair: z and x from p, and z from q decoded."""
 
+from collections.abc import Sequence
+
 import torch
 from pyro import poutine
 from pyro.poutine import Trace
@@ -10,17 +12,28 @@ from pyro_vae.pairs.vae import VAE
 from pyro_vae.weights.traces import latent_values, quietly, sample_sites, trace
 
 
-def simulate(pair: nn.Module, *data: Tensor | int, mean: bool = False) -> dict[str, Tensor]:
+def simulate(
+    pair: nn.Module,
+    *data: Tensor | int,
+    given: Tensor | Sequence[Tensor] | None = None,
+    mean: bool = False,
+) -> dict[str, Tensor]:
     """Draw z ~ p(z) and x ~ p(x | z): one named way, for every pair.
 
     Arguments:
         pair: The pair.
         data: What the model is called with; x is a template whose values are ignored, as many are
             drawn as it has rows. For a `VAE` the number itself will do.
+        given: The covariates of a `VAE` that has some, for a number of draws: each `[n, *shape]`,
+            or one row `[*shape]` for all draws.
         mean: The mean of p(x | z) in place of a draw of x, where the family has one.
 
     Returns:
         The value of every site by name, `[n, *event]`.
+
+    Raises:
+        ValueError: if the number of draws is not positive, the pair does not say the shape of x, or
+            `given` has other shapes than the covariates.
 
     Example:
         >>> import pyro_vae as pv
@@ -33,7 +46,8 @@ def simulate(pair: nn.Module, *data: Tensor | int, mean: bool = False) -> dict[s
         {'z': (5, 2), 'x': (5, 3)}
     """
     if data and isinstance(data[0], int):
-        data = (_make_template(pair, data[0]), *data[1:])
+        covariates = data[1:] if given is None else _spread_given(pair, data[0], given)
+        data = (_make_template(pair, data[0]), *covariates)
 
     with quietly(pair):
         run = trace(poutine.uncondition(pair.model), data)
@@ -52,6 +66,28 @@ def _make_template(pair: nn.Module, count: int) -> Tensor:
 
     like = next(pair.parameters(), torch.zeros(()))
     return like.new_zeros(count, *likelihood.event_shape)
+
+
+def _spread_given(
+    pair: nn.Module, count: int, given: Tensor | Sequence[Tensor]
+) -> tuple[Tensor, ...]:
+    """The covariates as one row for each draw."""
+    shapes = pair.covariates.shapes if isinstance(pair, VAE) else []
+    values = (given,) if isinstance(given, Tensor) else tuple(given)
+    if len(values) != len(shapes):
+        raise ValueError(
+            f"given: expected {len(shapes)} covariate(s) of shapes {shapes}, got {len(values)}"
+        )
+
+    rows = []
+    for value, shape in zip(values, shapes, strict=True):
+        if tuple(value.shape) not in (shape, (count, *shape)):
+            raise ValueError(
+                f"given: expected a covariate of shape {(count, *shape)}, or {shape} for all "
+                f"draws, got {tuple(value.shape)}"
+            )
+        rows.append(value.expand(count, *shape))
+    return tuple(rows)
 
 
 def reconstruct(

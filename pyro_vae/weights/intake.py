@@ -6,6 +6,7 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from pyro_vae.conditionals.conditional import Conditional
+from pyro_vae.pairs.admission import ChecksData
 from pyro_vae.weights.comparison import compare_draws
 from pyro_vae.weights.obstacles import find_obstacles, refuse_obstacles
 from pyro_vae.weights.support_checks import check_observed, has_bounds_per_row
@@ -49,9 +50,23 @@ def refuse_pair(pair: nn.Module, data: tuple) -> None:
         model_trace = trace(pair.model, few, latents=latent_values(guide_trace))
 
     refuse_obstacles(model_trace, guide_trace)
+    for run in (model_trace, guide_trace):
+        _refuse_bare_parameters(pair, run)
     differences = compare_draws(pair, few)
     if differences:
         raise ValueError("this pair has no weight per datum: " + "; ".join(differences))
+
+
+def _refuse_bare_parameters(pair: nn.Module, run: poutine.Trace) -> None:
+    """Refuse a `pyro.param` that belongs to no module: training would leave it as it is."""
+    own = {id(parameter) for parameter in pair.parameters()}
+    for name, site in run.nodes.items():
+        if site["type"] == "param" and id(site["value"].unconstrained()) not in own:
+            raise ValueError(
+                f"pyro.param({name!r}) belongs to no module of the pair, so that training would "
+                "leave it as it is. Make it an nn.Parameter of the module, or take "
+                "pv.Pair(module.model, module.guide), which adopts it."
+            )
 
 
 def find_device(pair: nn.Module, otherwise: torch.device) -> torch.device:
@@ -66,6 +81,8 @@ def find_precision(pair: nn.Module) -> torch.dtype | None:
 
 def takes_missing(pair: nn.Module) -> bool:
     """Whether NaN in x is a missing value to the pair, see `conditionals.missing`."""
+    if isinstance(pair, ChecksData) and pair.takes_missing:
+        return True
     parts = [part for part in pair.modules() if isinstance(part, Conditional)]
     return any(part.takes_missing for part in parts)
 
@@ -85,6 +102,7 @@ def as_tensors(pair: nn.Module, data: tuple) -> tuple[Tensor, ...]:
 
     precision = find_precision(pair)
     allows_missing = takes_missing(pair)
+    looks_itself = isinstance(pair, ChecksData) and pair.takes_missing
     tensors: list[Tensor] = []
     for i, values in enumerate(data):
         name = f"data[{i}]" if i else "x"
@@ -92,7 +110,8 @@ def as_tensors(pair: nn.Module, data: tuple) -> tuple[Tensor, ...]:
         if tensors and tensor.shape[0] != tensors[0].shape[0]:
             rows = tensors[0].shape[0]
             raise ValueError(f"{name}: expected as many rows as x, {rows}, got {tensor.shape[0]}")
-        _check_finite(name, tensor, allows_missing and i == 0)
+        if not looks_itself:
+            _check_finite(name, tensor, allows_missing and i == 0)
         if precision is not None and tensor.is_floating_point():
             tensor = tensor.to(precision)
         tensors.append(tensor)
@@ -154,6 +173,8 @@ def check_data(pair: nn.Module, data: tuple) -> tuple[Tensor, ...]:
         ValueError: if the data do not fit, with what to do.
     """
     data = as_tensors(pair, data)
+    if isinstance(pair, ChecksData):
+        pair.check_data(*data)
     few = tuple(d[:2] for d in data)
     with quietly(pair):
         _check_supports(pair, few, data)

@@ -15,6 +15,7 @@ from torch.distributions import Distribution
 from pyro_vae.pairs.parameters import OwnParameters
 
 DRAWS = "_draws"  # the name of the outer plate of draws of z
+LISTED_DIM = -3  # where the values of a listed latent lie: left of the draws and the data
 
 
 @contextmanager
@@ -47,6 +48,7 @@ def trace(
     *,
     draws: int | None = None,
     latents: dict[str, Tensor] | None = None,
+    lists: bool = False,
 ) -> Trace:
     """Run a model or guide once.
 
@@ -55,7 +57,11 @@ def trace(
         data: What it is called with, x first.
         draws: Run under an outer plate of that many draws, at dimension -2.
         latents: Values of latent sites, to be used instead of draws.
+        lists: Whether a latent that is marked `infer={"enumerate": "parallel"}` takes all its
+            values, at a dimension of its own, instead of one draw.
     """
+    if lists:
+        fn = poutine.enum(fn, first_available_dim=LISTED_DIM)
     if latents is not None:
         fn = poutine.replay(fn, trace=_fix(latents))
 

@@ -1,17 +1,26 @@
 """The weights of draws of q(z | x): the one quantity of which everything else is a statistic."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from pyro.poutine import Trace
 from torch import Tensor, nn
 
+from pyro_vae.weights.listed import (
+    add_listed,
+    find_listed,
+    find_listed_shape,
+    score_listed,
+    sum_listed,
+)
 from pyro_vae.weights.obstacles import refuse_obstacles
 from pyro_vae.weights.traces import (
     latent_sites,
     latent_values,
     log_prob,
     observed_sites,
+    sample_sites,
     trace,
 )
 
@@ -23,15 +32,23 @@ class Weights(NamedTuple):
 
     The mean of log w is the ELBO. The logarithm of the mean of w estimates log p(x).
 
+    A latent y may be listed: it takes all its values, each with a draw z_y. Then
+
+    .. math:: w = \sum_y w_y, \qquad w_y = p(x, y, z_y) / q(z_y | x, y)
+
+    and the terms are expectations under q(y | x).
+
     Attributes:
         log_likelihood: log p(x | z), the sum over all sites that the model observes.
         log_prior: log p(z), the sum over all latent sites of the model.
         log_variational: log q(z | x), the sum over all latent sites of the guide.
+        log_sum: log w, where a latent is listed. Otherwise None.
     """
 
     log_likelihood: Tensor
     log_prior: Tensor
     log_variational: Tensor
+    log_sum: Tensor | None = None
 
     @property
     def log_joint(self) -> Tensor:
@@ -39,13 +56,18 @@ class Weights(NamedTuple):
         return self.log_likelihood + self.log_prior
 
     @property
-    def log_weight(self) -> Tensor:
-        """log w = log p(x, z) - log q(z | x)."""
+    def elbo(self) -> Tensor:
+        """log p(x, z) - log q(z | x). Its mean over draws estimates the ELBO."""
         return self.log_joint - self.log_variational
+
+    @property
+    def log_weight(self) -> Tensor:
+        """log w. The logarithm of the mean of w over draws estimates log p(x)."""
+        return self.elbo if self.log_sum is None else self.log_sum
 
     def double(self) -> "Weights":
         """The same in float64."""
-        return Weights(*(term.double() for term in self))
+        return Weights(*(None if term is None else term.double() for term in self))
 
 
 def weigh(
@@ -66,23 +88,105 @@ def weigh(
         ValueError: if the pair has no weight per datum, see `refuse_obstacles`.
 
     Example:
-        >>> import pyro_vae as pv
-        >>> vae = pv.VAE(
-        ...     prior=pv.StandardNormal(2),
-        ...     likelihood=pv.Normal(3, given=2),
-        ...     variational=pv.Normal(2, given=3),
-        ... )
-        >>> weigh(vae, (torch.ones(5, 3),), 4).log_weight.shape
+        >>> weigh(vae, (x,), 4).log_weight.shape
         torch.Size([4, 5])
     """
     shape = (draws, data[0].shape[0])
 
-    guide_trace = trace(pair.guide, data, draws=draws, latents=latents)
-    z = latent_values(guide_trace)
-    log_likelihood, log_prior = score_joint(pair, data, draws, z, guide_trace)
-    log_variational = sum_latent(guide_trace, shape, data[0])
+    guide_trace = trace(pair.guide, data, draws=draws, latents=latents, lists=True)
+    model_trace = trace(pair.model, data, draws=draws, latents=latent_values(guide_trace))
+    refuse_obstacles(model_trace, guide_trace)
 
-    return Weights(log_likelihood, log_prior, log_variational)
+    return combine(model_trace, guide_trace, shape, data[0])
+
+
+def combine(
+    model_trace: Trace,
+    guide_trace: Trace,
+    shape: tuple,
+    x: Tensor,
+    score: Callable[[dict], Tensor] = log_prob,
+) -> Weights:
+    """The weights of the draws of a guide, from its trace and the trace of the model at them.
+
+    Arguments:
+        model_trace, guide_trace: The traces.
+        shape: (draws, data).
+        x: The data. The weights lie on its device.
+        score: The log-probability of a site.
+    """
+    sizes = find_listed(guide_trace)
+    observed, latent = observed_sites(model_trace), latent_sites(model_trace)
+    drawn = latent_sites(guide_trace)
+    if not sizes:
+        return Weights(
+            log_likelihood=sum_sites(observed, shape, x, score),
+            log_prior=sum_sites(latent, shape, x, score),
+            log_variational=sum_sites(drawn, shape, x, score),
+        )
+
+    score = _make_score(sizes, score)
+    listed = {name: drawn.pop(name) for name in sizes}
+    shape = (*find_listed_shape(sizes), *shape)
+    log_likelihood = sum_sites(observed, shape, x, score)
+    log_prior = sum_sites(latent, shape, x, score)
+    log_q_drawn = sum_sites(drawn, shape, x, score)
+    log_q_listed = sum_sites(listed, shape, x, score)
+
+    return average_over_listed(log_likelihood, log_prior, log_q_drawn, log_q_listed)
+
+
+def _make_score(sizes: dict[str, int], score: Callable[[dict], Tensor]) -> Callable[[dict], Tensor]:
+    """The log-probability of any site, with listed ones made uniform where they are masked."""
+
+    def score_any(site: dict) -> Tensor:
+        size = sizes.get(site["name"])
+        return score(site) if size is None else score_listed(site, size, score)
+
+    return score_any
+
+
+def average_over_listed(
+    log_likelihood: Tensor, log_prior: Tensor, log_q_drawn: Tensor, log_q_listed: Tensor
+) -> Weights:
+    """The weights with listed latents y summed over, from terms `[*listed, k, n]`."""
+    q = log_q_listed.exp()
+
+    def average(term: Tensor) -> Tensor:
+        # an impossible value counts nothing, however bad it is
+        return sum_listed(torch.where(q > 0, q * term, 0.0))
+
+    return Weights(
+        log_likelihood=average(log_likelihood),
+        log_prior=average(log_prior),
+        log_variational=average(log_q_drawn + log_q_listed),
+        log_sum=add_listed(log_likelihood + log_prior - log_q_drawn),
+    )
+
+
+def score_marginals(
+    pair: nn.Module, data: tuple, draws: int, latents: dict[str, Tensor]
+) -> tuple[Tensor, Tensor]:
+    r"""log p(x, z) and log q(z | x), `[k, n]` each, at given z, with listed latents y summed over.
+
+    .. math:: p(x, z) = \sum_y p(x, y, z), \qquad q(z | x) = \sum_y q(y | x) \, q(z | x, y)
+
+    Arguments:
+        pair, data, draws: As for `weigh`.
+        latents: Values of the latents that are not listed, `[k, n, *event]`.
+    """
+    x = data[0]
+    guide_trace = trace(pair.guide, data, draws=draws, latents=latents, lists=True)
+    model_trace = trace(pair.model, data, draws=draws, latents=latent_values(guide_trace))
+    sizes = find_listed(guide_trace)
+    shape = (*find_listed_shape(sizes), draws, x.shape[0])
+    score = _make_score(sizes, log_prob)
+
+    log_p = sum_sites(sample_sites(model_trace), shape, x, score)
+    log_q = sum_sites(latent_sites(guide_trace), shape, x, score)
+    if not sizes:
+        return log_p, log_q
+    return add_listed(log_p), add_listed(log_q)
 
 
 def score_joint(
@@ -115,12 +219,17 @@ def sum_latent(run: Trace, shape: tuple, x: Tensor) -> Tensor:
     return sum_sites(latent_sites(run), shape, x)
 
 
-def sum_sites(sites: dict[str, dict], shape: tuple, x: Tensor) -> Tensor:
-    """The sum `[k, n]` of the log-probabilities of sites, on the device of x."""
+def sum_sites(
+    sites: dict[str, dict],
+    shape: tuple,
+    x: Tensor,
+    score: Callable[[dict], Tensor] = log_prob,
+) -> Tensor:
+    """The sum of the log-probabilities of sites, of the shape given, on the device of x."""
     if not sites:
         return torch.zeros(shape, device=x.device)
 
-    terms = [spread(name, log_prob(site), shape) for name, site in sites.items()]
+    terms = [spread(name, score(site), shape) for name, site in sites.items()]
     return sum(terms)  # type: ignore[return-value]  # there is one at least
 
 

@@ -110,7 +110,10 @@ def test_a_smaller_pair_leaves_nothing_of_the_one_before():
             {"likelihood": pv.Bernoulli(5, given=2)},
             r"shape of x: likelihood \(5,\), variational \(given\) \(4,\)",
         ),
-        ({"prior": pv.Normal(2, given=3)}, "given nothing"),
+        (
+            {"prior": pv.Normal(2, given=3), "likelihood": pv.Bernoulli(4, given=[2, 5])},
+            r"(prior|likelihood): it is given .* beyond its own variable, and the covariates are",
+        ),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(parts, said):

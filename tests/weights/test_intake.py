@@ -223,6 +223,6 @@ def test_float32_data_stay_float32():
     data = admit(pair, (x,))
 
     assert data[0].dtype is torch.float32
-    assert {term.dtype for term in weigh(pair, data, 3)} == {torch.float32}
+    assert {term.dtype for term in weigh(pair, data, 3)[:3]} == {torch.float32}
     error = log_weights(pair, x, num_samples=3) - world.log_evidence(x.double())
     assert 1e-9 < error.abs().max() < 1e-3

@@ -1,0 +1,17 @@
+"""Pairs that look at their data themselves, before they are trained or measured."""
+
+from torch import Tensor, nn
+
+
+class ChecksData(nn.Module):
+    """A pair that has something to say about its data beyond shapes and supports.
+
+    Attributes:
+        takes_missing: Whether NaN in any of its data marks something as missing.
+    """
+
+    takes_missing = False
+
+    def check_data(self, *data: Tensor) -> None:
+        """Raise a TypeError or ValueError if the data do not fit, with what to do."""
+        raise NotImplementedError

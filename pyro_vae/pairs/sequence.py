@@ -1,0 +1,128 @@
+"""The VAE of sequences: the deep Markov model (Krishnan, Shalit & Sontag, 2017)."""
+
+import pyro
+import torch
+from torch import Tensor, nn
+
+from pyro_vae.distributions.markov import Markov
+from pyro_vae.pairs.admission import ChecksData
+from pyro_vae.pairs.parameters import register
+from pyro_vae.pairs.parts import compare_shapes, find_event, find_given, write_story
+
+
+class SequenceVAE(ChecksData):
+    r"""z_t ~ p(z_t | z_{t-1}), x_t ~ p(x_t | z_t), for t up to the length of each sequence.
+
+    .. math:: p(x, z) = \prod_{t \le \mathrm{length}} p(z_t \mid z_{t-1}) \, p(x_t \mid z_t)
+
+    The variational is z_t ~ q(z_t | z_{t-1}, h_t), where h_t is what an encoder knows of
+    x_t, ..., x_T. All z of a sequence are one latent `[T, d]`. x is `[n, T, *event]`, padded beyond
+    the lengths with values within the support. The lengths follow x, whole numbers `[n]`. z_0 is
+    learned, under p and q.
+
+    Arguments:
+        transition: p(z_t | z_{t-1}), over vectors of d numbers, given d.
+        emission: p(x_t | z_t), given d.
+        variational: q(z_t | z_{t-1}, h_t), given [d, hidden].
+        encoder: A module of x and lengths that returns h, `[n, T, hidden]`,
+            `pv.networks.Backward(features, hidden)` for example.
+        name: The name under which the parameters are registered with Pyro.
+
+    Raises:
+        ValueError: if the shapes of the parts do not fit together, or a length is below 1 or above
+            the steps of x.
+        TypeError: if lengths are no whole numbers.
+
+    Example:
+        >>> pair = SequenceVAE(
+        ...     transition=pv.Normal(4, given=4, net=pv.networks.gated),
+        ...     emission=pv.Bernoulli(88, given=4),
+        ...     variational=pv.Normal(4, given=[4, 16]),
+        ...     encoder=pv.networks.Backward(88, 16),
+        ... )
+        >>> pair
+        SequenceVAE(
+          p(z_t|z_t-1)     = Normal((4,) | (4,))
+          p(x_t|z_t)       = Bernoulli((88,) | (4,))
+          q(z_t|z_t-1,h_t) = Normal((4,) | (4,), (16,))
+        )
+        >>> x, lengths = torch.zeros(5, 20, 88), torch.tensor([20, 3, 7, 1, 20])
+        >>> pv.diagnostics.log_weights(pair, x, lengths, num_samples=2).shape
+        torch.Size([2, 5])
+    """
+
+    def __init__(
+        self,
+        *,
+        transition: nn.Module,
+        emission: nn.Module,
+        variational: nn.Module,
+        encoder: nn.Module,
+        name: str = "sequence",
+    ):
+        super().__init__()
+
+        shapes_of_z = {
+            "transition": find_event(transition),
+            "transition (given)": find_given(transition),
+            "emission (given)": find_given(emission),
+            "variational": find_event(variational),
+            "variational (given)": find_given(variational),
+        }
+        compare_shapes("z_t", shapes_of_z)
+        self.transition = transition
+        self.emission = emission
+        self.variational = variational
+        self.encoder = encoder
+        self.name = name
+        self.start = nn.Parameter(torch.zeros(transition.event_shape))
+        self.variational_start = nn.Parameter(torch.zeros(transition.event_shape))
+
+    def model(self, x: Tensor, lengths: Tensor) -> Tensor:
+        register(self, self.name)
+        is_within = _find_steps(x, lengths)
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("z", Markov(self.transition, self.start, is_within))
+            return pyro.sample("x", self.emission(z).mask(is_within).to_event(1), obs=x)
+
+    def guide(self, x: Tensor, lengths: Tensor) -> Tensor:
+        register(self, self.name)
+        is_within = _find_steps(x, lengths)
+        h = self.encoder(x, lengths)
+        with pyro.plate("data", x.shape[0]):
+            q = Markov(self.variational, self.variational_start, is_within, h)
+            return pyro.sample("z", q)
+
+    def check_data(self, *data: Tensor) -> None:
+        if len(data) != 2:
+            raise TypeError(
+                f"data: expected x and the lengths of its rows, got {len(data)} tensors"
+            )
+        x, lengths = data
+        if x.dim() < 2:
+            raise ValueError(f"x: expected sequences [n, T, *event], got shape {list(x.shape)}")
+        if lengths.is_floating_point() or lengths.dim() != 1:
+            raise TypeError(
+                "lengths: expected whole numbers [n], one for each row, got "
+                f"{lengths.dtype} of shape {list(lengths.shape)}"
+            )
+        wrong = (lengths < 1) | (lengths > x.shape[1])
+        if wrong.any():
+            row = int(wrong.nonzero()[0])
+            raise ValueError(
+                f"lengths: expected 1 to {x.shape[1]}, the steps of x, got {int(lengths[row])} in "
+                f"row {row}"
+            )
+
+    def __repr__(self) -> str:
+        parts = {
+            "p(z_t|z_t-1)": self.transition,
+            "p(x_t|z_t)": self.emission,
+            "q(z_t|z_t-1,h_t)": self.variational,
+        }
+        return write_story(type(self).__name__, parts)
+
+
+def _find_steps(x: Tensor, lengths: Tensor) -> Tensor:
+    """Which steps lie within each sequence, `[n, T]`."""
+    return torch.arange(x.shape[1], device=x.device) < lengths.unsqueeze(-1)
