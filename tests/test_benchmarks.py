@@ -12,7 +12,7 @@ import torch
 from pyro.infer import Trace_ELBO
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-SCRIPTS = {"step", "epoch", "evidence", "scaling", "startup"}
+SCRIPTS = {"step", "epoch", "evidence", "scaling", "startup", "beside"}
 RIVALS = ("numpyro", "jax", "pythae")
 
 
@@ -42,6 +42,22 @@ def test_each_benchmark_is_here():
 def test_timing_examples(load):
     found = doctest.testmod(load("timing"))
     assert found.attempted and not found.failed
+
+
+def test_two_checkouts_are_compared_round_by_round(load, monkeypatch, capsys):
+    beside = load("beside")
+    table = "\nmlp: 784-400-20; ms a step\n\n|  | median | ours / it |\n| --- | ---: | ---: |\n"
+    costs = iter([4.0, 2.0, 3.0, 6.0])
+
+    def turn(checkout, benchmark, options, column):
+        assert (benchmark, options) == ("step.py", ["--shapes", "mlp"])
+        return beside.read_column(f"{table}| ours, eager | {next(costs)} | 1.00 |", column)
+
+    monkeypatch.setattr(beside, "run", turn)
+    (row,) = beside.main(["..", "step.py", "--rounds", "2", "--", "--shapes", "mlp"])
+    # the first round runs the other checkout first, the second runs this one first
+    assert row == ("mlp: 784-400-20: ours, eager", 5.0, 2.5, 0.5, 0.5, 0.5)
+    assert "ours, eager" in capsys.readouterr().out
 
 
 def test_race_pairs_by_round_and_rotates(load):
