@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -116,13 +117,14 @@ def _weigh_block(
                 found = _allocate(piece, (draws, data[0].shape[0]))
             here = slice(first + start, first + start + piece.log_prior.shape[0])
             for whole, term in zip(found, piece, strict=True):
-                if whole is not None:
+                if whole is not None and term is not None:
                     whole[here] = term
     return found  # type: ignore[return-value]  # there is one draw at least
 
 
 def _allocate(piece: Weights, shape: tuple) -> Weights:
-    return Weights(*(None if term is None else term.new_empty(shape) for term in piece))
+    terms: list[Any] = [None if term is None else term.new_empty(shape) for term in piece]
+    return Weights(*terms)
 
 
 def _draw(pair: nn.Module, data: tuple, k: int):

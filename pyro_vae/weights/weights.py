@@ -1,7 +1,7 @@
 """The weights of draws of q(z | x): the one quantity of which everything else is a statistic."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from pyro.poutine import Trace
@@ -67,7 +67,8 @@ class Weights(NamedTuple):
 
     def double(self) -> "Weights":
         """The same in float64."""
-        return Weights(*(None if term is None else term.double() for term in self))
+        terms: list[Any] = [None if term is None else term.double() for term in self]
+        return Weights(*terms)
 
 
 def weigh(
