@@ -24,6 +24,10 @@ from pyro_vae.diagnostics.imputation import Imputation as Imputation
 from pyro_vae.diagnostics.imputation import impute as impute
 from pyro_vae.diagnostics.joint import JointKL as JointKL
 from pyro_vae.diagnostics.joint import joint_kl as joint_kl
+from pyro_vae.diagnostics.labels import Agreement as Agreement
+from pyro_vae.diagnostics.labels import Labels as Labels
+from pyro_vae.diagnostics.labels import classify as classify
+from pyro_vae.diagnostics.labels import compare_labels as compare_labels
 from pyro_vae.diagnostics.latents import Latents as Latents
 from pyro_vae.diagnostics.latents import latents as latents
 from pyro_vae.diagnostics.log_weights import log_weights as log_weights
