@@ -15,3 +15,7 @@ class ChecksData(nn.Module):
     def check_data(self, *data: Tensor) -> None:
         """Raise a TypeError or ValueError if the data do not fit, with what to do."""
         raise NotImplementedError
+
+    def list_given(self, *data: Tensor) -> dict[str, Tensor]:
+        """The values of observed sites that are given, as labels are, while x is drawn anew."""
+        return {}

@@ -49,12 +49,19 @@ class Covariates:
 
         Raises:
             TypeError: if there are more or fewer covariates than the parts declare.
+            ValueError: if a covariate has another shape.
         """
         if len(covariates) != len(self.shapes):
             raise TypeError(
                 f"data: expected x and {len(self.shapes)} covariate(s) of shapes {self.shapes}, "
                 f"got x and {len(covariates)}"
             )
+        for place, (covariate, shape) in enumerate(zip(covariates, self.shapes, strict=True)):
+            if tuple(covariate.shape[1:]) != shape:
+                raise ValueError(
+                    f"data[{place + 1}]: expected a covariate of shape {shape} in each row, got "
+                    f"{tuple(covariate.shape[1:])}"
+                )
         return tuple(covariates[place] for place in self.places[role])
 
     def _place(self, role: str, declared: list[Shape]) -> list[int]:

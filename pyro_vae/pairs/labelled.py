@@ -7,6 +7,7 @@ import pyro
 import torch
 from pyro import poutine
 from torch import Tensor, nn
+from torch.distributions import constraints
 from torch.nn.functional import one_hot
 
 from pyro_vae.conditionals.conditional import Conditional
@@ -19,6 +20,7 @@ from pyro_vae.pairs.parts import (
     find_given,
     write_story,
 )
+from pyro_vae.supports import is_same_support
 
 UNKNOWN = -1
 
@@ -94,7 +96,7 @@ class LabelledVAE(ChecksData):
     @property
     def classes(self) -> int:
         """How many values y has."""
-        return self.labels.event_shape[0]
+        return self.labels.event_shape[-1]
 
     def model(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         register(self, self.name)
@@ -137,7 +139,7 @@ class LabelledVAE(ChecksData):
             return
 
         y = data[1]
-        if y.is_floating_point() or y.dim() != 1:
+        if y.is_floating_point() or y.dtype == torch.bool or y.dim() != 1:
             raise TypeError(
                 f"y: expected whole numbers [n], one label for each row, and {UNKNOWN} where it is "
                 f"not known, got {y.dtype} of shape {list(y.shape)}"
@@ -149,6 +151,12 @@ class LabelledVAE(ChecksData):
                 f"y: expected labels from 0 to {self.classes - 1}, and {UNKNOWN} where one is not "
                 f"known, got {int(y[row])} in row {row}"
             )
+
+    def list_given(self, *data: Tensor) -> dict[str, Tensor]:
+        if len(data) < 2:
+            return {}
+        _, given = self.read(*data)
+        return {"y_observed": given}
 
     def __repr__(self) -> str:
         parts = {
@@ -175,6 +183,8 @@ class LabelledVAE(ChecksData):
             if _takes_label(part, place):
                 shapes_of_y[f"{role} (given)"] = find_given(part, place)
         compare_shapes("y", shapes_of_y)
+        for role, part in (("labels", self.labels), ("classifier", self.classifier)):
+            _refuse_other(role, part)
 
         shapes_of_z = {
             "prior": find_event(self.prior),
@@ -195,6 +205,17 @@ class LabelledVAE(ChecksData):
 def call_with(part: nn.Module, own: tuple[Tensor, ...], label: Tensor):
     """A part at its own variables, and at the label if it is given one."""
     return part(*own, label) if _takes_label(part, len(own)) else part(*own)
+
+
+def _refuse_other(role: str, part: nn.Module) -> None:
+    """Raise a ValueError if a part is over anything but one-hot vectors."""
+    if not isinstance(part, Conditional):
+        return
+    if len(part.event_shape) != 1 or not is_same_support(part.support, constraints.one_hot):
+        raise ValueError(
+            f"{role}: expected a distribution over one-hot vectors, pv.OneHotCategorical(K) for "
+            f"example, got {part}"
+        )
 
 
 def _takes_label(part: nn.Module, own: int) -> bool:

@@ -9,6 +9,8 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from pyro_vae.arguments import check_choice
+from pyro_vae.conditionals.family import Family
+from pyro_vae.conditionals.real import Normal
 from pyro_vae.distributions import Mixture
 from pyro_vae.pairs.admission import ChecksData
 from pyro_vae.pairs.parameters import register
@@ -28,13 +30,13 @@ class MultimodalVAE(ChecksData):
 
     .. math:: q(z \mid x) \propto p(z) \prod_{m \text{ there}} q_m(z \mid x_m)
 
-    The variational is the product of a prior and an expert for each modality, all normal. Or it is
-    the mixture of the experts. A modality that is NaN throughout a row is missing there: the
+    The variational is the product of the prior and an expert for each modality, all normal. Or it
+    is the mixture of the experts. A modality that is NaN throughout a row is missing there: the
     likelihood does not score it, and its expert has no say. The data are one tensor for each
     modality, in the order of the likelihoods.
 
     Arguments:
-        prior: p(z), normal.
+        prior: p(z), normal with independent numbers, or any for a mixture.
         likelihoods: p(x_m | z) by the name of the modality.
         experts: q_m(z | x_m) by name, normal with independent numbers.
         join: "product" (Wu & Goodman, 2018) or "mixture" (Shi, Siddharth, Paige & Torr, 2019).
@@ -83,7 +85,10 @@ class MultimodalVAE(ChecksData):
                 "experts: expected one for each likelihood, under the same names and in the same "
                 f"order, {list(likelihoods)}, got {list(experts)}"
             )
+        if join == "product":
+            _refuse_other("prior", prior)
         for modality in likelihoods:
+            _refuse_other(f"expert of {modality}", experts[modality])
             _fit_together(modality, prior, likelihoods[modality], experts[modality])
         self.prior = prior
         self.likelihoods = nn.ModuleDict(likelihoods)
@@ -161,9 +166,25 @@ def _mix(normals: list, there: Tensor):
     return Mixture(dist.Categorical(logits=logits), dist.Normal(loc, scale).to_event(1))
 
 
+def _refuse_other(role: str, part: nn.Module) -> None:
+    """Raise a ValueError if a family is not normal with independent numbers, or over no vectors."""
+    if not isinstance(part, Family):
+        return
+    if not isinstance(part, Normal) or len(part.event_shape) != 1:
+        raise ValueError(
+            f"{role}: expected a pv.Normal over vectors, which products and mixtures of experts "
+            f"are made of, got {part}"
+        )
+
+
 def _check_modality(name: str, values: Tensor) -> None:
     if not values.is_floating_point():
         return
+
+    infinite = values.isinf().reshape(values.shape[0], -1).any(1)
+    if infinite.any():
+        rows = infinite.nonzero().flatten().tolist()[:5]
+        raise ValueError(f"{name}: some of its numbers are infinite in rows {rows}")
 
     partly = values.isnan().reshape(values.shape[0], -1).any(1) & is_there(values)
     if partly.any():

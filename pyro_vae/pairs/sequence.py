@@ -4,10 +4,18 @@ import pyro
 import torch
 from torch import Tensor, nn
 
+from pyro_vae.conditionals.conditional import Conditional
 from pyro_vae.distributions.markov import Markov
 from pyro_vae.pairs.admission import ChecksData
 from pyro_vae.pairs.parameters import register
-from pyro_vae.pairs.parts import compare_shapes, find_event, find_given, write_story
+from pyro_vae.pairs.parts import (
+    compare_shapes,
+    compare_supports,
+    find_event,
+    find_given,
+    write_story,
+)
+from pyro_vae.supports import describe, is_real
 
 
 class SequenceVAE(ChecksData):
@@ -70,6 +78,9 @@ class SequenceVAE(ChecksData):
             "variational (given)": find_given(variational),
         }
         compare_shapes("z_t", shapes_of_z)
+        compare_supports("z_t", transition, variational)
+        _refuse_bounded(transition)
+        _refuse_without_context(variational)
         self.transition = transition
         self.emission = emission
         self.variational = variational
@@ -101,7 +112,10 @@ class SequenceVAE(ChecksData):
         x, lengths = data
         if x.dim() < 2:
             raise ValueError(f"x: expected sequences [n, T, *event], got shape {list(x.shape)}")
-        if lengths.is_floating_point() or lengths.dim() != 1:
+        if x.shape[1] == 0:
+            raise ValueError(f"x: expected at least one step, got shape {list(x.shape)}")
+        is_whole = not lengths.is_floating_point() and lengths.dtype != torch.bool
+        if not is_whole or lengths.dim() != 1:
             raise TypeError(
                 "lengths: expected whole numbers [n], one for each row, got "
                 f"{lengths.dtype} of shape {list(lengths.shape)}"
@@ -126,3 +140,22 @@ class SequenceVAE(ChecksData):
 def _find_steps(x: Tensor, lengths: Tensor) -> Tensor:
     """Which steps lie within each sequence, `[n, T]`."""
     return torch.arange(x.shape[1], device=x.device) < lengths.unsqueeze(-1)
+
+
+def _refuse_bounded(transition: nn.Module) -> None:
+    """Raise a ValueError if z_t is not real: beyond the end of a sequence it is normal."""
+    support = transition.support if isinstance(transition, Conditional) else None
+    if support is not None and not is_real(support):
+        raise ValueError(
+            f"transition: expected a distribution over the reals, got {transition}, which is over "
+            f"{describe(support)}"
+        )
+
+
+def _refuse_without_context(variational: nn.Module) -> None:
+    """Raise a ValueError if the variational is not given two variables."""
+    if isinstance(variational, Conditional) and len(variational.given_shapes) != 2:
+        raise ValueError(
+            "variational: expected a distribution given two variables, z_{t-1} and h_t, "
+            f"given=[d, hidden], got {variational}"
+        )
