@@ -15,6 +15,7 @@ import torch
 
 import pyro_vae as pv
 from pyro_vae.conditionals.shapes import find_sizes
+from pyro_vae.objectives.objective import Loss
 from pyro_vae.supports import describe
 
 PAGE = Path(__file__).parent / "parts.md"
@@ -125,6 +126,8 @@ def support(part: type) -> str:
 
 def bound(part: type) -> str:
     """What an objective is to log p(x)."""
+    if issubclass(part, Loss) and part.is_lower_bound is False:
+        return "none"
     if not issubclass(part, pv.Bound) or isinstance(part.bound, property):
         return "depends on its arguments"
 

@@ -20,6 +20,11 @@ SHORT = {
     "sphere": {"epochs": 3, "num_samples": 20},
     "mnist": {"epochs": 1, "rows": 500, "num_samples": 5},
     "iwae": {"epochs": 1, "ks": (1, 5), "rows": 200, "tests": 20, "num_samples": 20},
+    "conditional": {"epochs": 3, "num_samples": 5},
+    "hierarchical": {"epochs": 2, "num_samples": 20},
+    "labelled": {"epochs": 3, "num_samples": 5},
+    "sequence": {"epochs": 3, "n": 200, "num_samples": 10},
+    "multimodal": {"epochs": 15, "num_samples": 20},
     "static_mnist": {"epochs": 1, "rows": 300, "tests": 20, "k": 20},
 }
 
@@ -77,6 +82,31 @@ def test_table_data():
 def test_counts():
     found = run("counts")
     assert len(found) == 10 and torch.tensor(list(found.values())).isfinite().all()
+
+
+def test_conditional(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run("conditional") > 0.2
+    assert (tmp_path / "conditional.png").stat().st_size > 5_000
+
+
+def test_hierarchical():
+    found = run("hierarchical")
+    assert list(found) == ["one level", "bottom-up", "top-down"]
+    assert all(value.isfinite().all() for value in found.values())
+
+
+def test_labelled():
+    found = run("labelled")
+    assert len(found) == 3 and found["the classifier alone"] > 0.2
+
+
+def test_sequence():
+    assert run("sequence") > -3
+
+
+def test_multimodal():
+    assert run("multimodal") > 0.2
 
 
 def needs(file: str) -> None:

@@ -23,9 +23,7 @@ class Loss(nn.Module):
         is_lower_bound: Whether minus the loss is a lower bound on log p(x), in expectation.
     """
 
-    @property
-    def is_lower_bound(self) -> bool:
-        return False
+    is_lower_bound: bool = False
 
 
 def lists_latents(pair: nn.Module) -> bool:
