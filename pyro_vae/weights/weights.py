@@ -1,6 +1,6 @@
 """The weights of draws of q(z | x): the one quantity of which everything else is a statistic."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -69,6 +69,13 @@ class Weights(NamedTuple):
         """The same in float64."""
         terms: list[Any] = [None if term is None else term.double() for term in self]
         return Weights(*terms)
+
+
+def join_rows(blocks: Sequence[Weights]) -> Weights:
+    """The weights of blocks of data as those of all, one block after the other."""
+    terms = zip(*blocks, strict=True)
+
+    return Weights(*(None if term[0] is None else torch.cat(term, 1) for term in terms))
 
 
 def weigh(
