@@ -33,7 +33,7 @@ class Backward(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """`[n, T, hidden]` from x, `[n, T, *event]`, and lengths, `[n]`."""
-        x = x.flatten(2).to(next(self.parameters()).dtype)
+        x = x.unsqueeze(-1).flatten(2).to(next(self.parameters()).dtype)
         t = torch.arange(x.shape[1], device=x.device)
         last = lengths.unsqueeze(-1) - 1
         place = torch.where(t <= last, last - t, t).unsqueeze(-1)

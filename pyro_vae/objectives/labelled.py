@@ -51,7 +51,10 @@ class Classification(Loss):
         self.objective = objective
         self.weight = check_within("weight", weight, 0.0)
 
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        if y is None:
+            return self.objective(x)
+
         pair = self.objective.pair
         with OwnParameters():
             is_known, label = pair.read(x, y)

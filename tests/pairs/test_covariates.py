@@ -49,14 +49,14 @@ def test_covariates_that_no_part_has_all_of_are_named():
 
 
 def test_shapes_that_do_not_tell():
-    with pytest.raises(ValueError, match="prior: .* cannot be told from the shapes"):
+    with pytest.raises(ValueError, match=r"prior: .* cannot be told from the shapes"):
         Covariates(parts((4,), (4, 4), (4, 4)))
     with pytest.raises(ValueError, match="in their order"):
         Covariates(parts((), (4, 5), (5, 4)))
 
 
 def conditional():
-    """z ~ N(Mc, I), x ~ N(z + Nc, I), q the posterior: log p(x | c) is that of N((M + N) c, 2 I)."""
+    """z ~ N(Mc, I), x ~ N(z + Nc, I), q the posterior: x given c is N((M + N) c, 2 I)."""
     g = torch.Generator().manual_seed(7)
     m, n = (torch.randn(2, 2, generator=g, dtype=torch.float64) for _ in range(2))
     zero, eye = torch.zeros(2).double(), torch.eye(2).double()
@@ -115,7 +115,7 @@ def test_bad_chosen_covariates(given, words):
 
 def test_a_template_has_its_covariates_with_it():
     pair, _ = conditional()
-    with pytest.raises(ValueError, match="given: .*template"):
+    with pytest.raises(ValueError, match=r"given: .*template"):
         pv.simulate(pair, torch.zeros(5, 2).double(), given=torch.zeros(2))
 
 
