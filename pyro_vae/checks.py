@@ -6,10 +6,11 @@ import torch
 from pyro.infer import Trace_ELBO
 from pyro.poutine import Trace
 from torch import Tensor, nn
+from torch.distributions.constraints import Constraint
 
 from pyro_vae.pairs.pair import group_parameters
 from pyro_vae.pairs.parameters import OwnParameters
-from pyro_vae.supports import describe, is_same_support
+from pyro_vae.supports import describe, find_support, is_same_support
 from pyro_vae.weights.comparison import compare_draws
 from pyro_vae.weights.intake import check_data
 from pyro_vae.weights.obstacles import find_obstacles
@@ -105,7 +106,7 @@ def _describe_site(name: str, site: dict, side: str) -> tuple[str, ...]:
     batch, event = str(tuple(fn.batch_shape)), str(tuple(fn.event_shape))
     has_path = "yes" if fn.has_rsample else "no"
 
-    return name, side, kind, plates, batch, event, describe(fn.support), has_path
+    return name, side, kind, plates, batch, event, describe(find_support(fn)), has_path
 
 
 def _compare_latents(model_trace: Trace, guide_trace: Trace) -> list[str]:
@@ -116,7 +117,7 @@ def _compare_latents(model_trace: Trace, guide_trace: Trace) -> list[str]:
         if name not in model_sites:
             continue
         p, q = model_sites[name]["fn"], site["fn"]
-        if not is_same_support(q.support, p.support):
+        if not _may_agree(find_support(q), find_support(p)):
             problems.append(
                 f"latent {name!r} has support {describe(p.support)} in the model and "
                 f"{describe(q.support)} in the guide; take a variational with the prior's support"
@@ -127,6 +128,11 @@ def _compare_latents(model_trace: Trace, guide_trace: Trace) -> list[str]:
                 f"{tuple(q.event_shape)} in the guide; they must be equal, see .to_event(...)"
             )
     return problems
+
+
+def _may_agree(ours: Constraint | None, theirs: Constraint | None) -> bool:
+    """Whether two supports are the same, as far as both are known."""
+    return ours is None or theirs is None or is_same_support(ours, theirs)
 
 
 def _measure_gradients(pair: nn.Module, data: tuple) -> tuple[dict[str, float], list[str]]:

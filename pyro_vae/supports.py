@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor
-from torch.distributions import constraints
+from torch.distributions import Distribution, constraints
 
 
 class CountOfTotal(type(constraints.nonnegative_integer)):  # type: ignore[misc]
@@ -20,6 +20,19 @@ class OrMissing(constraints.Constraint):
 
     def check(self, value: Tensor) -> Tensor:
         return value.isnan() | self.base_constraint.check(value)
+
+
+def find_support(fn: Distribution) -> constraints.Constraint | None:
+    """The support of a distribution, or None where its class does not say it.
+
+    Example:
+        >>> find_support(torch.distributions.Normal(0.0, 1.0))
+        Real()
+    """
+    try:
+        return fn.support
+    except (NotImplementedError, AttributeError):
+        return None
 
 
 def elementwise(support: constraints.Constraint) -> constraints.Constraint:
@@ -59,13 +72,15 @@ def is_same_support(a: constraints.Constraint, b: constraints.Constraint) -> boo
     return a.event_dim == b.event_dim and _structure(a) == _structure(b)
 
 
-def describe(support: constraints.Constraint) -> str:
-    """A support in words, for people. Nothing is decided by it.
+def describe(support: constraints.Constraint | None) -> str:
+    """A support in words, for people. Nothing is decided by it. None is a support not known.
 
     Example:
         >>> describe(constraints.unit_interval)
         'in [0, 1]'
     """
+    if support is None:
+        return "unknown"
     support = elementwise(support)
     if isinstance(support, OrMissing):
         return f"{describe(support.base_constraint)} or missing"

@@ -8,7 +8,7 @@ from torch import nn
 from pyro_vae import distributions
 from pyro_vae.conditionals.conditional import GivenLike
 from pyro_vae.conditionals.family import Family
-from pyro_vae.conditionals.layout import Layout
+from pyro_vae.conditionals.layout import Layout, take_apart
 from pyro_vae.conditionals.parametric import Parametric
 from pyro_vae.networks import Builder, mlp
 
@@ -69,7 +69,7 @@ class Columns(Parametric):
     def forward(self, *given) -> dist.TorchDistribution:
         numbers = self.compute_numbers(*given)
         batch = numbers.shape[:-1]
-        chunks = numbers.split(self.numbers, -1)
+        chunks = take_apart(numbers, self.numbers)
 
         parts = {}
         for name, layout, chunk in zip(self.names, self.layouts, chunks, strict=True):

@@ -11,7 +11,7 @@ from torch.distributions import constraints
 from pyro_vae import distributions
 from pyro_vae.conditionals.conditional import Conditional, GivenLike
 from pyro_vae.conditionals.family import Family
-from pyro_vae.conditionals.layout import Layout
+from pyro_vae.conditionals.layout import Layout, take_apart
 from pyro_vae.conditionals.real import Normal
 from pyro_vae.conditionals.shapes import ShapeLike
 from pyro_vae.networks import Builder, build, mlp
@@ -128,7 +128,7 @@ class Flow(Conditional):
         if self.base is None:
             return self.flow(self.net(*given))
 
-        context, start = self.net(*given).split([self.context, self.base.numbers], -1)
+        context, start = take_apart(self.net(*given), [self.context, self.base.numbers])
 
         return zuko.distributions.NormalizingFlow(self.flow.transform(context), self.base.at(start))
 

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pyro.distributions as dist
@@ -94,7 +94,7 @@ class Layout(nn.Module):
 
     def parametrise(self, numbers: Tensor) -> dict[str, Tensor]:
         """The parameters at numbers `[*batch, numbers]`."""
-        chunks = numbers.split([math.prod(self.shapes[key]) for key in self.computed], dim=-1)
+        chunks = take_apart(numbers, [math.prod(self.shapes[key]) for key in self.computed])
 
         values = {key: self.get_buffer(f"fixed_{key}") for key in self.fixed}
         for key, chunk in zip(self.computed, chunks, strict=True):
@@ -161,6 +161,16 @@ class Layout(nn.Module):
                 f"{key}: expected finite values within {constraint}, got {_describe(value)}"
             )
         self.register_buffer(f"fixed_{key}", value)
+
+
+def take_apart(numbers: Tensor, sizes: Sequence[int]) -> list[Tensor]:
+    """Numbers `[*batch, numbers]` in consecutive pieces of the given sizes.
+
+    A compiled `Tensor.split` keeps the strides of the first batch, and fails at a smaller one.
+    Slices do not.
+    """
+    ends = itertools.accumulate(sizes)
+    return [numbers[..., end - size : end] for size, end in zip(sizes, ends, strict=True)]
 
 
 def _check_names(family: "type[Family]", options: Mapping[str, object]) -> None:

@@ -9,10 +9,10 @@ from pyro_vae.diagnostics.annealing import Chains, climb
 from pyro_vae.diagnostics.estimate import Estimate, join_blocks, subtract
 from pyro_vae.diagnostics.evidence import estimate_evidence
 from pyro_vae.diagnostics.hmc import Sampler, State, find_step_sizes
+from pyro_vae.diagnostics.templates import Simulated, simulate_data
 from pyro_vae.progress import progress_bar
-from pyro_vae.weights.draws import simulate
-from pyro_vae.weights.intake import refuse_pair
-from pyro_vae.weights.traces import latent_values, quietly, trace
+from pyro_vae.weights.draws import make_template
+from pyro_vae.weights.intake import find_device, refuse_pair
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,8 @@ def bracket(
         A `Bracket`.
 
     Raises:
-        TypeError, ValueError: as `annealed_log_evidence`; and if the model observes more than x.
+        TypeError, ValueError: as `annealed_log_evidence`; and if the model observes something else
+            than its arguments and views of them.
 
     Example:
         >>> import pyro_vae as pv
@@ -77,13 +78,12 @@ def bracket(
         torch.Size([5])
     """
     chains = Chains(num_steps, num_chains, num_leapfrog)
-    x, z = _simulate(pair, data)
-    simulated = (x, *data[1:])
-    refuse_pair(pair, simulated)
+    simulated = _simulate(pair, data)
+    x, z = simulated.data[0], simulated.latents
 
     lower, upper = [], []
     with progress_bar(3 * chains.num_steps * len(x), "bracketing", show=progress) as bar:
-        for rows, sampler in chains.cut(pair, simulated, bar):
+        for rows, sampler in chains.cut(pair, simulated.data, bar):
             sizes = find_step_sizes(sampler, chains.betas)
             found, _ = climb(sampler, chains.betas, sizes)
             lower.append(found.evidence)
@@ -99,20 +99,15 @@ def bracket(
     )
 
 
-def _simulate(pair: nn.Module, data: tuple) -> tuple[Tensor, dict[str, Tensor]]:
-    """Simulated x, and the latents by site that it was drawn with."""
-    drawn = simulate(pair, *data)
-    template = data[0] if isinstance(data[0], Tensor) else drawn["x"]
-    with quietly(pair):
-        latents = latent_values(trace(pair.guide, (template, *data[1:])))
-
-    observed = [name for name in drawn if name not in latents]
-    if len(observed) != 1:
-        raise ValueError(
-            "a bracket needs a model that observes x alone, this one observes "
-            f"{', '.join(observed)}"
-        )
-    return drawn[observed[0]], {name: drawn[name] for name in latents}
+def _simulate(pair: nn.Module, data: tuple) -> Simulated:
+    """Simulated data, and the latents by site that they were drawn with."""
+    x, *rest = data
+    if isinstance(x, int):
+        x = make_template(pair, x)
+    device = find_device(pair, x.device)
+    simulated = simulate_data(pair, tuple(d.to(device) for d in (x, *rest)))
+    refuse_pair(pair, simulated.data)
+    return simulated
 
 
 def _descend(sampler: Sampler, betas: Tensor, sizes: Tensor, state: State) -> Estimate:

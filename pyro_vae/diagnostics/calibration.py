@@ -22,11 +22,11 @@ from pyro_vae.diagnostics.templates import (
     count_rows,
     find_observed_arguments,
     make_templates,
+    simulate_data,
 )
 from pyro_vae.progress import progress_bar
 from pyro_vae.weights.blocks import count_fitting, count_numbers, cut
-from pyro_vae.weights.draws import simulate
-from pyro_vae.weights.traces import latent_values, quietly, trace
+from pyro_vae.weights.traces import latent_sites, latent_values, quietly, trace
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,8 @@ def calibrate(
 
     If q is the posterior, the ranks are uniform on 0, ..., num_draws. A slope means that q is
     biased, a U that it is over-confident, a hump that it is under-confident. Ties, of discrete
-    latents, are broken at random. (Talts, Betancourt, Simpson, Vehtari & Gelman, 2018)
+    latents, are broken at random. So are all where a mask hides a latent. (Talts, Betancourt,
+    Simpson, Vehtari & Gelman, 2018)
 
     There are things that it cannot see. Uniform ranks do not prove that q is the posterior: q =
     p(z) for every x has them too. The dimensions are judged one by one. And x* are the model's
@@ -207,9 +208,9 @@ def calibrate(
 
     Arguments:
         pair: Any pair.
-        data: What the model is called with. x is a template: as many rows are simulated as it has.
-            For a `VAE` the number itself will do. Around a thousand are enough to see faults that
-            matter.
+        data: What the model is called with. What it observes is a template: as many rows are
+            simulated as it has. For a `VAE` the number itself will do. Around a thousand are enough
+            to see faults that matter.
         num_draws: Draws of q(z | x*) for each.
         level: The chance to report a fault, in any dimension, if there is none.
         progress: Show a progress bar, in a terminal or notebook.
@@ -220,7 +221,7 @@ def calibrate(
     Raises:
         TypeError: if num_draws or level is no such number.
         ValueError: if the guide and the model have not the same latents, there are too few data, or
-            it cannot be told which argument of the model x is.
+            what is observed is neither an argument of the model nor views of one.
 
     Example:
         >>> import pyro_vae as pv
@@ -238,14 +239,14 @@ def calibrate(
     n = count_rows(data)
 
     data, few = make_templates(pair, data, n)
-    places = find_observed_arguments(pair, few)
+    find_observed_arguments(pair, few)  # refuses what cannot be simulated
     with quietly(pair):
         latents = latent_values(trace(pair.guide, few))
 
     ranks = []
     with progress_bar(n, "simulating", show=progress, unit="datum") as bar:
         for block in _cut_templates(data, latents, num_draws):
-            ranks.append(_rank_block(pair, block, places, num_draws))
+            ranks.append(_rank_block(pair, block, num_draws))
             bar.update(block[0].shape[0])
 
     names = _name_dimensions(latents)
@@ -290,17 +291,29 @@ def _cut_templates(
     return (block for _, block in cut(data, rows))
 
 
-def _rank_block(pair: nn.Module, data: tuple, places: dict[int, str], num_draws: int) -> Tensor:
+def _rank_block(pair: nn.Module, templates: tuple, num_draws: int) -> Tensor:
     """Simulate z* and x* for a block, and rank z* among draws of q(z | x*), `[rows, d]`."""
-    truth = simulate(pair, *data)
-    simulated = list(data)
-    for place, name in places.items():
-        simulated[place] = truth[name]
+    simulated = simulate_data(pair, templates)
 
     with quietly(pair):
-        draws = latent_values(trace(pair.guide, tuple(simulated), draws=num_draws))
-    ranks = [rank_among(truth[name], value) for name, value in draws.items()]
+        sites = latent_sites(trace(pair.guide, simulated.data, draws=num_draws))
+    ranks = [_rank_site(simulated.latents[name], site) for name, site in sites.items()]
     return torch.cat(ranks, -1).cpu()
+
+
+def _rank_site(truth: Tensor, site: dict) -> Tensor:
+    """The ranks of the true values of a latent, `[rows, d]`.
+
+    Where a mask hides it there is nothing to judge, and its ranks are drawn at random.
+    """
+    draws = site["value"]
+    if site["mask"] is not None:
+        event = (1,) * len(site["fn"].event_shape)
+        is_there = torch.as_tensor(site["mask"], device=draws.device)
+        is_there = is_there.reshape(*is_there.shape, *event)
+        draws = torch.where(is_there, draws, 0)
+        truth = torch.where(is_there.expand(draws.shape)[0], truth, 0)
+    return rank_among(truth, draws)
 
 
 def _name_dimensions(latents: dict[str, Tensor]) -> list[str]:

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vae.arguments import check_whole
+from pyro_vae.diagnostics.unconstrained import refuse_masked
 from pyro_vae.weights.blocks import count_fitting, count_numbers
 from pyro_vae.weights.intake import admit
-from pyro_vae.weights.traces import latent_values, quietly, trace
+from pyro_vae.weights.traces import latent_sites, latent_values, quietly, trace
 from pyro_vae.weights.weights import Weights, weigh
 
 MARGIN = 0.15  # beyond the draws on each side, as a share of their range
@@ -93,8 +94,10 @@ def _draw(pair: nn.Module, data: tuple) -> tuple[dict[str, Tensor], dict[str, Te
     """Draws of q(z | x) and of p(z) by site, of a pair with one latent of one or two dimensions."""
     rows = torch.arange(1000, device=data[0].device) % data[0].shape[0]
     with quietly(pair):
-        q = latent_values(trace(pair.guide, data, draws=20))
-        p = latent_values(trace(pair.model, tuple(d[rows] for d in data)))
+        guide_trace = trace(pair.guide, data, draws=20)
+        model_trace = trace(pair.model, tuple(d[rows] for d in data))
+    refuse_masked(latent_sites(model_trace), latent_sites(guide_trace))
+    q, p = latent_values(guide_trace), latent_values(model_trace)
 
     first = next(iter(q.values()))
     numbers = first[0, 0].numel()
@@ -122,7 +125,7 @@ def _weigh_points(pair: nn.Module, data: tuple, name: str, points: Tensor) -> We
         with quietly(pair):
             parts.append(weigh(pair, data, z.shape[0], {name: z}))
 
-    joined = [torch.cat(terms) for terms in zip(*parts, strict=True)]
+    joined = [None if terms[0] is None else torch.cat(terms) for terms in zip(*parts, strict=True)]
     return Weights(*joined)
 
 

@@ -8,7 +8,7 @@ from pyro.poutine import Trace
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from pyro_vae.diagnostics.unconstrained import Unconstrained
+from pyro_vae.diagnostics.unconstrained import Unconstrained, choose_support, refuse_masked
 from pyro_vae.weights.listed import drawn_sites
 from pyro_vae.weights.traces import latent_sites, latent_values, log_prob, quietly, trace
 from pyro_vae.weights.weights import score_joint, score_marginals, sum_latent, weigh
@@ -64,6 +64,7 @@ class Path:
             run = trace(pair.guide, data, draws=64)
             self._has_listed = len(drawn_sites(run)) < len(latent_sites(run))
             z = self._find_moving(run)
+            _refuse_none(z)
             self.vectors = Unconstrained(z, self._find_supports(run), "log_evidence")
             u = self.vectors.flatten(z)
             self._fixed = self._fix_variational(len(z))
@@ -107,8 +108,11 @@ class Path:
 
     def _find_supports(self, run: Trace) -> dict:
         first = {name: value[0] for name, value in latent_values(run).items()}
-        sites = latent_sites(trace(self.pair.model, self.data, latents=first))
-        return {name: site["fn"].support for name, site in sites.items()}
+        ours = latent_sites(trace(self.pair.model, self.data, latents=first))
+        theirs = latent_sites(run)
+        refuse_masked(ours, theirs)
+
+        return {name: choose_support(name, ours[name]["fn"], theirs[name]["fn"]) for name in ours}
 
     def _score(self, z: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """log p(x, z) and log q(z | x), `[k, n]` each, with listed latents summed over."""
@@ -140,6 +144,15 @@ class Path:
 
         ((name, site),) = self._fixed.items()
         return log_prob({**site, "value": z[name]})
+
+
+def _refuse_none(z: dict[str, Tensor]) -> None:
+    """Refuse a pair without a latent that moves."""
+    if not z:
+        raise ValueError(
+            "every latent is listed, so nothing is left to move; log_evidence sums over all values "
+            "and is exact"
+        )
 
 
 class Move(NamedTuple):

@@ -1,11 +1,13 @@
 """Data to be simulated: templates of them, and which arguments of a model they are."""
 
-from pyro import poutine
+from dataclasses import dataclass
+
+import torch
 from torch import Tensor, nn
 
-from pyro_vae.weights.draws import simulate
+from pyro_vae.weights.draws import list_given, simulate
 from pyro_vae.weights.intake import find_device
-from pyro_vae.weights.traces import latent_values, quietly, sample_sites, trace
+from pyro_vae.weights.traces import latent_values, quietly, sample_sites, trace, uncondition
 
 LEAST = 10  # data, for a test of uniformity
 
@@ -47,30 +49,85 @@ def make_templates(
     return (x, *rest), (few, *few_of_rest)
 
 
-def find_observed_arguments(pair: nn.Module, few: tuple) -> dict[int, str]:
+@dataclass(frozen=True)
+class Simulated:
+    """Data that were simulated, and the latents that they were simulated with.
+
+    Attributes:
+        data: What the model is called with, x first, `[n, *event]`. What it observes is simulated.
+        latents: All values that the model drew and does not observe, by site, `[n, *event]`.
+        places: For each observed site its argument's place, and where the site's values lie in it.
+    """
+
+    data: tuple[Tensor, ...]
+    latents: dict[str, Tensor]
+    places: dict[str, tuple[int, Tensor]]
+
+
+def simulate_data(pair: nn.Module, data: tuple) -> Simulated:
+    """Draw z ~ p(z) and x ~ p(x | z), and give each x back in the shape of its argument.
+
+    A model may observe an argument as it is, or views of it: `x.reshape(-1, 784)`, or `x[:, 0]` at
+    one site and `x[:, 1:]` at another. It may observe several arguments. What it does not observe
+    stays as it is.
+
+    Arguments:
+        pair: The pair.
+        data: Templates of what the model is called with, x first.
+
+    Raises:
+        ValueError: if something else is observed than an argument or views of it.
+    """
+    templates = tuple(d.clone(memory_format=torch.contiguous_format) for d in data)
+    with quietly(pair):
+        given = list_given(pair, templates)
+        run = trace(uncondition(pair.model), templates, latents=given)
+
+    sites = {name: site for name, site in sample_sites(run).items() if name not in given}
+    observed = {name: site for name, site in sites.items() if site["infer"].get("was_observed")}
+    places = {name: _find_place(site["infer"]["obs"], templates) for name, site in observed.items()}
+    found = {name: place for name, place in places.items() if place is not None}
+    _check_places(found, observed)
+
+    simulated = tuple(d.clone() for d in templates)
+    for name, (place, index) in found.items():
+        numbers = simulated[place].view(-1)
+        numbers[index.flatten()] = sites[name]["value"].to(numbers.dtype).flatten()
+    latents = {name: site["value"] for name, site in sites.items() if name not in observed}
+    return Simulated(simulated, latents, found)
+
+
+def find_observed_arguments(pair: nn.Module, few: tuple) -> dict[int, list[str]]:
     """Which arguments of the model are observed, and at which sites.
 
     Raises:
-        ValueError: if the guide and the model have not the same latents, or something else than an
-            argument as it is, is observed.
+        ValueError: if the guide and the model have not the same latents, or something else is
+            observed than an argument or views of it.
     """
     with quietly(pair):
         guide = trace(pair.guide, few)
-        model = trace(poutine.uncondition(pair.model), few)
+    simulated = simulate_data(pair, few)
+    _check_latents(set(simulated.latents), set(latent_values(guide)))
 
-    sites = sample_sites(model)
-    observed = {
-        name: site["infer"]["obs"]
-        for name, site in sites.items()
-        if site["infer"].get("was_observed")
-    }
-    _check_latents(set(sites) - set(observed), set(latent_values(guide)))
+    names: dict[int, list[str]] = {}
+    for name, (place, _) in simulated.places.items():
+        names.setdefault(place, []).append(name)
+    return names
 
-    places = {}
-    for name, values in observed.items():
-        places.update({place: name for place, given in enumerate(few) if values is given})
-    _check_places(places, observed)
-    return places
+
+def _find_place(values: Tensor, arguments: tuple) -> tuple[int, Tensor] | None:
+    """Which argument the values are a view of, and where in it each lies, or None."""
+    for place, argument in enumerate(arguments):
+        if _is_view(values, argument):
+            index = torch.arange(argument.numel(), device=argument.device)
+            return place, index.as_strided(values.shape, values.stride(), values.storage_offset())
+    return None
+
+
+def _is_view(values: object, argument: Tensor) -> bool:
+    if not isinstance(values, Tensor) or values.dtype != argument.dtype:
+        return False
+    return values.untyped_storage().data_ptr() == argument.untyped_storage().data_ptr()
 
 
 def _check_latents(in_model: set[str], in_guide: set[str]) -> None:
@@ -83,12 +140,22 @@ def _check_latents(in_model: set[str], in_guide: set[str]) -> None:
     )
 
 
-def _check_places(places: dict[int, str], observed: dict[str, Tensor]) -> None:
-    if observed and len(places) >= len(observed):
-        return
+def _check_places(places: dict[str, tuple[int, Tensor]], observed: dict[str, dict]) -> None:
+    lost = sorted(set(observed) - set(places))
+    if lost or not observed:
+        raise ValueError(
+            f"the model observes {', '.join(lost) or 'nothing'}, not one of its arguments as it "
+            "is, nor a view of one, so what is simulated cannot be given to the guide; pass the "
+            "data as they are observed, obs=x or obs=x.reshape(...), and say what is hidden with "
+            "obs_mask or pyro.poutine.mask"
+        )
 
-    lost = sorted(set(observed) - set(places.values()))
-    raise ValueError(
-        f"the model observes {', '.join(lost) or 'nothing'}, not one of its arguments as it is, so "
-        "what is simulated cannot be given to the guide; pass the data as they are observed, obs=x"
-    )
+    for place in {place for place, _ in places.values()}:
+        names = [name for name, (at, _) in places.items() if at == place]
+        index = torch.cat([places[name][1].flatten() for name in names])
+        if len(index.unique()) < len(index):
+            raise ValueError(
+                f"the model observes the same numbers of its argument {place} more than once, at "
+                f"{', '.join(sorted(names))}, so no data can be simulated; pass what each site "
+                "observes as an argument of its own"
+            )

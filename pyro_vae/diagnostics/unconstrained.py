@@ -1,11 +1,12 @@
 """Latents as one vector of unconstrained numbers, and back."""
 
 import torch
+from pyro.distributions import MaskedDistribution
 from torch import Size, Tensor
-from torch.distributions import Transform, biject_to
+from torch.distributions import Distribution, Independent, Transform, biject_to
 from torch.distributions.constraints import Constraint
 
-from pyro_vae.supports import describe
+from pyro_vae.supports import describe, find_support
 
 
 class Unconstrained:
@@ -63,6 +64,51 @@ class Unconstrained:
             log_jacobian = bijection.log_abs_det_jacobian(part, z[name])
             total = total + log_jacobian.reshape(*batch, -1).sum(-1)
         return z, total
+
+
+def refuse_masked(*runs: dict[str, dict]) -> None:
+    """Refuse latents whose distribution is masked inside.
+
+    Such a distribution draws where it has no density, and nothing else tells that it does.
+
+    Arguments:
+        runs: The latent sites of the model, and of the guide.
+
+    Raises:
+        ValueError: if there is one, with what to write.
+    """
+    for sites in runs:
+        for name, site in sites.items():
+            if _is_masked(site["fn"]):
+                raise ValueError(
+                    f"latent {name!r} has a mask inside its distribution, dist.mask(...), so it "
+                    "has draws without a density; mask the site in model and guide, "
+                    "with pyro.poutine.mask(mask=mask), or give it the same density in both where "
+                    "it does not exist, Normal(0, 1) for example"
+                )
+
+
+def _is_masked(fn: Distribution) -> bool:
+    while isinstance(fn, Independent):
+        fn = fn.base_dist
+    return isinstance(fn, MaskedDistribution)
+
+
+def choose_support(name: str, p: Distribution, q: Distribution) -> Constraint:
+    """The support of a latent: that of the model, or that of the guide where the former is unknown.
+
+    Raises:
+        ValueError: if neither says it.
+    """
+    supports = [find_support(fn) for fn in (p, q)]
+    known = [support for support in supports if support is not None]
+    if not known:
+        raise ValueError(
+            f"latent {name!r}: neither {type(p).__name__} in the model nor {type(q).__name__} in "
+            "the guide says its support; give one of the classes a property `support`, "
+            "pyro.distributions.constraints.real_vector for vectors of real numbers"
+        )
+    return known[0]
 
 
 def find_bijection(name: str, support: Constraint, instead: str) -> Transform:

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 import torch
-from pyro import poutine
 from pyro.poutine import Trace
 from torch import Tensor, nn
 
 from pyro_vae.conditionals.conditional import Conditional
+from pyro_vae.pairs.admission import ChecksData
 from pyro_vae.pairs.vae import VAE
-from pyro_vae.weights.traces import latent_values, quietly, sample_sites, trace
+from pyro_vae.weights.traces import latent_values, quietly, trace, uncondition, valued_sites
 
 
 def simulate(
@@ -47,14 +47,24 @@ def simulate(
     """
     if data and isinstance(data[0], int):
         covariates = data[1:] if given is None else _spread_given(pair, data[0], given)
-        data = (_make_template(pair, data[0]), *covariates)
+        data = (make_template(pair, data[0]), *covariates)
+    elif given is not None:
+        raise ValueError(
+            "given: it goes with a number of draws; after a template x the covariates follow it, "
+            "simulate(pair, x, c)"
+        )
 
     with quietly(pair):
-        run = trace(poutine.uncondition(pair.model), data)
+        run = trace(uncondition(pair.model), data, latents=list_given(pair, data))
         return _collect_values(run, mean)
 
 
-def _make_template(pair: nn.Module, count: int) -> Tensor:
+def list_given(pair: nn.Module, data: tuple) -> dict[str, Tensor]:
+    """What the model observes and is given all the same while x is drawn: labels, for example."""
+    return pair.list_given(*data) if isinstance(pair, ChecksData) else {}
+
+
+def make_template(pair: nn.Module, count: int) -> Tensor:
     """As many rows of zeros as x shall have."""
     likelihood = pair.likelihood if isinstance(pair, VAE) else None
     if not isinstance(likelihood, Conditional) or count < 1:
@@ -116,14 +126,15 @@ def reconstruct(
     """
     with quietly(pair):
         z = latent_values(trace(pair.guide, data)) if at is None else at
-        run = trace(poutine.uncondition(pair.model), data, latents=z)
+        fixed = list_given(pair, data) | z
+        run = trace(uncondition(pair.model), data, latents=fixed)
         return _collect_values(run, mean)
 
 
 def _collect_values(run: Trace, mean: bool) -> dict[str, Tensor]:
     """The value of each site by name, with means in place of what was observed, if asked for."""
     values = {}
-    for name, site in sample_sites(run).items():
+    for name, site in valued_sites(run).items():
         was_observed = site["infer"].get("was_observed", False)
         values[name] = _find_mean(site) if mean and was_observed else site["value"]
     return values

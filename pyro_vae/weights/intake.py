@@ -1,5 +1,7 @@
 """Data and pairs that are admitted to training and measurement, or refused with the cure."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from pyro import poutine
@@ -7,6 +9,7 @@ from torch import Tensor, nn
 
 from pyro_vae.conditionals.conditional import Conditional
 from pyro_vae.pairs.admission import ChecksData
+from pyro_vae.supports import find_support, is_same_support
 from pyro_vae.weights.comparison import compare_draws
 from pyro_vae.weights.obstacles import find_obstacles, refuse_obstacles
 from pyro_vae.weights.support_checks import check_observed, has_bounds_per_row
@@ -17,6 +20,7 @@ from pyro_vae.weights.traces import (
     quietly,
     sample_sites,
     trace,
+    uncondition,
 )
 
 CHECKED = 4096  # rows that are compared with the support at a time
@@ -139,13 +143,18 @@ def _check_finite(name: str, values: Tensor, allows_missing: bool) -> None:
         cure = "Remove those rows, or fill the values in"
         if name == "x" and values.isnan().any() and not allows_missing:
             cure += "; or take NaN as missing, likelihood=pv.missing(...)"
+        if name != "x" and values.isnan().any():
+            cure += (
+                "; or, where NaN marks what is missing, write the pair as a "
+                "pyro_vae.pairs.admission.ChecksData with takes_missing = True"
+            )
         count = int(bad.sum())
         raise ValueError(
             f"{name} holds {count} values that are NaN or infinite, {_list_rows(bad)}. {cure}."
         )
 
     unseen = missing.reshape(values.shape[0], -1).all(1)
-    if unseen.any():
+    if missing.any() and unseen.any():
         raise ValueError(
             f"{name}: every value is missing {_list_rows(unseen)}. Remove those rows, nothing is "
             "known of them."
@@ -185,19 +194,50 @@ def check_data(pair: nn.Module, data: tuple) -> tuple[Tensor, ...]:
 
 def _check_supports(pair: nn.Module, few: tuple, data: tuple) -> None:
     """Compare all of the data with the supports of the sites that the model observes."""
-    if not any(has_bounds_per_row(site["fn"].support) for site in _observed(pair, few).values()):
-        for name, site in _observed(pair, few).items():
-            check_observed(name, site, few, data)
+    sites = _observed(pair, few)
+    if any(_has_bounds_per_row(site) for site in sites.values()):
+        _check_by_parts(pair, data)
         return
 
-    for part in zip(*(d.split(CHECKED) for d in data), strict=True):
+    try:
+        for name, site in _observed(pair, few).items():
+            check_observed(name, site, few, data)
+    except ValueError:
+        # the support may be that of the rows at hand: a multinomial of their largest total
+        if _is_same_for_all(pair, sites, data):
+            raise
+        _check_by_parts(pair, data)
+
+
+def _check_by_parts(pair: nn.Module, data: tuple) -> None:
+    """Compare each part of the data with the supports of its own rows."""
+    for part in _cut_parts(data):
         for name, site in _observed(pair, part).items():
             check_observed(name, site, part, part)
 
 
+def _cut_parts(data: tuple) -> Iterator[tuple[Tensor, ...]]:
+    return zip(*(d.split(CHECKED) for d in data), strict=True)
+
+
+def _is_same_for_all(pair: nn.Module, sites: dict[str, dict], data: tuple) -> bool:
+    """Whether the supports of a few rows are those of all parts of the data."""
+    for part in _cut_parts(data):
+        for name, site in _observed(pair, part).items():
+            ours, theirs = find_support(sites[name]["fn"]), find_support(site["fn"])
+            if ours is not None and theirs is not None and not is_same_support(ours, theirs):
+                return False
+    return True
+
+
+def _has_bounds_per_row(site: dict) -> bool:
+    support = find_support(site["fn"])
+    return support is not None and has_bounds_per_row(support)
+
+
 def _observed(pair: nn.Module, data: tuple) -> dict[str, dict]:
     """The sites that the model observes, run without the observation."""
-    sites = sample_sites(trace(poutine.uncondition(pair.model), data))
+    sites = sample_sites(trace(uncondition(pair.model), data))
     return {name: site for name, site in sites.items() if site["infer"].get("was_observed")}
 
 

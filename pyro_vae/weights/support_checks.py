@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, constraints
 
 from pyro_vae.distributions import Missing, Product
-from pyro_vae.supports import describe, elementwise
+from pyro_vae.supports import describe, elementwise, find_support
 
 CHECKED = 4096  # rows that are compared with the support at a time
 
@@ -37,7 +37,9 @@ def check_observed(name: str, site: dict, few: tuple, data: tuple) -> None:
     _check_event(name, observed, tuple(fn.event_shape))
 
     pairs = zip(data, few, strict=True)
-    whole = next((values for values, part in pairs if observed is part), observed)
+    whole = next((values for values, part in pairs if observed is part), None)
+    if whole is None:
+        whole = _take_unmasked(observed, site["mask"])
     if isinstance(fn, Missing):
         fn = fn.complete
     if not isinstance(fn, Product):
@@ -45,6 +47,13 @@ def check_observed(name: str, site: dict, few: tuple, data: tuple) -> None:
         return
     for column, values in fn.split(whole).items():
         _check_values(f"column {column!r} of {name}", fn.parts[column], values)
+
+
+def _take_unmasked(observed: Tensor, mask: object) -> Tensor:
+    """The rows that count. What a mask hides may be anything."""
+    if not isinstance(mask, Tensor) or mask.shape != observed.shape[:1]:
+        return observed
+    return observed[mask]
 
 
 def _check_event(name: str, observed: Tensor, event: tuple) -> None:
@@ -64,7 +73,10 @@ def _check_event(name: str, observed: Tensor, event: tuple) -> None:
 
 
 def _check_values(name: str, fn: Distribution, values: Tensor) -> None:
-    support = elementwise(fn.support)
+    known = find_support(fn)
+    if known is None:
+        return
+    support = elementwise(known)
     while isinstance(fn, Independent):
         fn = fn.base_dist
     family = type(fn).__name__

@@ -9,6 +9,7 @@ from pyro import poutine
 from pyro.distributions.util import scale_and_mask
 from pyro.poutine import Trace
 from pyro.poutine.subsample_messenger import _Subsample
+from pyro.poutine.uncondition_messenger import UnconditionMessenger
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
@@ -77,9 +78,25 @@ def _fix(latents: dict[str, Tensor]) -> Trace:
     return fixed
 
 
+class _Uncondition(UnconditionMessenger):
+    """Inside this context what is observed is drawn, and what is deterministic stays as it is.
+
+    Pyro's own draws it from a Delta, which a plate may have expanded to another shape.
+    """
+
+    def _pyro_sample(self, msg: dict) -> None:
+        if not is_deterministic(msg):
+            super()._pyro_sample(msg)
+
+
+def uncondition(fn: Callable) -> Callable:
+    """A model that draws what it observes."""
+    return _Uncondition()(fn)
+
+
 def sample_sites(run: Trace) -> dict[str, dict]:
-    """The sample sites of a trace by name, without those of plates."""
-    return {name: site for name, site in run.nodes.items() if _is_sample(site)}
+    """The sample sites of a trace by name, without those of plates and deterministic ones."""
+    return {name: site for name, site in valued_sites(run).items() if not is_deterministic(site)}
 
 
 def latent_sites(run: Trace) -> dict[str, dict]:
@@ -104,8 +121,15 @@ def is_plate(site: dict) -> bool:
     return isinstance(site.get("fn"), _Subsample)
 
 
-def _is_sample(site: dict) -> bool:
-    return site["type"] == "sample" and not is_plate(site)
+def is_deterministic(site: dict) -> bool:
+    """Whether a site is a `pyro.deterministic`, which has a value and no density."""
+    return bool(site["infer"].get("_deterministic"))
+
+
+def valued_sites(run: Trace) -> dict[str, dict]:
+    """The sites of a trace that have a value of their own, deterministic ones as well, by name."""
+    sites = {name: site for name, site in run.nodes.items() if site["type"] == "sample"}
+    return {name: site for name, site in sites.items() if not is_plate(site)}
 
 
 def log_prob(site: dict) -> Tensor:

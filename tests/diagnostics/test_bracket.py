@@ -70,7 +70,7 @@ def test_covariates_follow_x():
     assert (found.upper.value - truth).abs().max() < 1e-4
 
 
-def test_a_model_that_observes_more_than_x_is_refused():
+def test_a_model_that_observes_the_same_x_twice_is_refused():
     def model(x):
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", dist.Normal(0.0, 1.0))
@@ -81,7 +81,7 @@ def test_a_model_that_observes_more_than_x_is_refused():
         with pyro.plate("data", len(x)):
             pyro.sample("z", dist.Normal(x / 2, 1.0))
 
-    with pytest.raises(ValueError, match="observes x alone, this one observes x, y"):
+    with pytest.raises(ValueError, match="the same numbers of its argument 0 more than once, at x, y"):
         bracket(pv.Pair(model, guide), torch.zeros(3))
 
 

@@ -46,7 +46,7 @@ def guide(x, c):
 
 def test_arguments_that_are_observed_are_found_with_their_sites():
     few = (torch.zeros(2), torch.ones(2))
-    assert find_observed_arguments(pv.Pair(model, guide), few) == {0: "first"}
+    assert find_observed_arguments(pv.Pair(model, guide), few) == {0: ["first"]}
 
 
 def test_an_argument_that_is_not_observed_as_it_is():
