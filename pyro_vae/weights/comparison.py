@@ -26,11 +26,17 @@ def compare_draws(pair: nn.Module, data: tuple) -> list[str]:
             z, together = _run_together(pair, data)
         except Exception as error:
             return [
-                f"under a plate of {DRAWS} draws the pair fails, {type(error).__name__}: {error}. "
+                f"under a plate of {DRAWS} draws the pair fails, {_describe_error(error)}. "
                 "Networks get z as [k, n, ...] there: fold the leading dimensions, as "
                 "pyro_vae.networks.Network does"
             ]
         return _compare(pair, data, z, together)
+
+
+def _describe_error(error: Exception) -> str:
+    """The kind of an error and what it says, without the shapes of all sites that Pyro adds."""
+    first = (str(error).splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first}"
 
 
 def _run_together(pair: nn.Module, data: tuple) -> tuple[dict[str, Tensor], dict[str, Trace]]:

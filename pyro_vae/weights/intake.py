@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from pyro import poutine
+from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
 from pyro_vae.conditionals.conditional import Conditional
@@ -14,6 +15,7 @@ from pyro_vae.weights.comparison import compare_draws
 from pyro_vae.weights.obstacles import find_obstacles, refuse_obstacles
 from pyro_vae.weights.support_checks import check_observed, has_bounds_per_row
 from pyro_vae.weights.traces import (
+    is_plate,
     latent_values,
     log_prob,
     observed_sites,
@@ -185,11 +187,27 @@ def check_data(pair: nn.Module, data: tuple) -> tuple[Tensor, ...]:
     if isinstance(pair, ChecksData):
         pair.check_data(*data)
     few = tuple(d[:2] for d in data)
-    with quietly(pair):
+    with quietly(pair), _RefuseLargeSubsample():
         _check_supports(pair, few, data)
         trace(pair.guide, few)
         _check_edge(pair, data)
     return data
+
+
+class _RefuseLargeSubsample(Messenger):
+    """Inside this context, a plate that subsamples more rows than it is given raises a ValueError.
+
+    Pyro itself says then that model and guide differ.
+    """
+
+    def _pyro_sample(self, msg: dict) -> None:
+        if not is_plate(msg):
+            return
+        size, chosen = msg["fn"].size, msg["fn"].subsample_size
+        if chosen is not None and chosen > size:
+            raise ValueError(
+                f"the plate {msg['name']!r} subsamples; pass the subset of x as the data instead"
+            )
 
 
 def _check_supports(pair: nn.Module, few: tuple, data: tuple) -> None:

@@ -81,8 +81,7 @@ def _has_same_size(plate, other) -> bool:
 def _describe_outside(name: str, side: str) -> str:
     return (
         f"site {name!r} of the {side} is outside the plate over the data; sample it within "
-        "pyro.plate('data', x.shape[0]), as the innermost plate; or, if all data share it, fix it "
-        f"with pyro.poutine.condition(model, {{{name!r}: value}})"
+        f"pyro.plate('data', x.shape[0]), as the innermost plate; {_describe_fixing(name)}"
     )
 
 
@@ -90,8 +89,16 @@ def _describe_other_plate(name: str, side: str, plate, data_plate) -> str:
     return (
         f"site {name!r} of the {side} lies in the plate {plate.name!r} of size {plate.size}, and "
         f"not in the plate over the data, {data_plate.name!r} of size {data_plate.size}; declare "
-        "the dimension of the former with .to_event(1), within the latter; or, if all data share "
-        f"it, fix it with pyro.poutine.condition(model, {{{name!r}: value}})"
+        "the dimension of the former with .to_event(1), within the latter; "
+        f"{_describe_fixing(name)}"
+    )
+
+
+def _describe_fixing(name: str) -> str:
+    """How to write a model in which a site that all data share has a given value."""
+    return (
+        "or, if all data share it, leave it out of the guide and fix it in the model with "
+        f"pyro.poutine.block(pyro.poutine.condition(model, {{{name!r}: value}}), hide=[{name!r}])"
     )
 
 

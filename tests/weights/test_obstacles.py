@@ -86,14 +86,15 @@ def test_a_good_pair_has_none():
 
 OUTSIDE = (
     "site 'mean' of the {side} is outside the plate over the data; sample it within "
-    "pyro.plate('data', x.shape[0]), as the innermost plate; or, if all data share it, fix it with "
-    "pyro.poutine.condition(model, {{'mean': value}})"
+    "pyro.plate('data', x.shape[0]), as the innermost plate; or, if all data share it, leave it "
+    "out of the guide and fix it in the model with "
+    "pyro.poutine.block(pyro.poutine.condition(model, {{'mean': value}}), hide=['mean'])"
 )
 OTHER = (
     "site 'topic' of the {side} lies in the plate 'topics' of size 3, and not in the plate over "
     "the data, 'data' of size 5; declare the dimension of the former with .to_event(1), within the "
-    "latter; or, if all data share it, fix it with "
-    "pyro.poutine.condition(model, {{'topic': value}})"
+    "latter; or, if all data share it, leave it out of the guide and fix it in the model with "
+    "pyro.poutine.block(pyro.poutine.condition(model, {{'topic': value}}), hide=['topic'])"
 )
 SUBSAMPLES = "the plate 'data' of the {side} subsamples; pass the subset of x as the data instead"
 
