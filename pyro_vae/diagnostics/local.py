@@ -61,6 +61,7 @@ class OwnFamily(LocalQ):
         first, second = drawn_sites(run), drawn_sites(again)
         drawn = latent_values(trace(pair.guide, data, draws=100))
         self.has_listed = len(first) < len(latent_sites(run))
+        _refuse_none(first)
 
         self.masks: dict[str, list] = {}
         self.factors: dict[str, Factor] = {}
@@ -80,6 +81,15 @@ class OwnFamily(LocalQ):
                 log_prob = scale_and_mask(log_prob, mask=mask)
             log_q = log_q + log_prob
         return z, log_q
+
+
+def _refuse_none(sites: dict[str, dict]) -> None:
+    """Raise a ValueError if no latent is drawn."""
+    if not sites:
+        raise ValueError(
+            "every latent is listed and summed over, so nothing is left to refit; posterior_gap is "
+            "exact"
+        )
 
 
 def _split_masks(site: dict) -> tuple[Distribution, list]:
@@ -144,6 +154,7 @@ class OtherFamily(LocalQ):
         p = latent_sites(trace(pair.model, data, draws=200, latents=every))
         supports = {name: site["fn"].support for name, site in p.items()}
         self.has_listed = len(q) < len(every)
+        _refuse_none(q)
         for name, site in q.items():
             _refuse_mask(name, site)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pyro_vae.pairs.admission import ChecksData
 from pyro_vae.weights.draws import list_given, simulate
 from pyro_vae.weights.intake import find_device
 from pyro_vae.weights.traces import latent_values, quietly, sample_sites, trace, uncondition
@@ -85,7 +86,7 @@ def simulate_data(pair: nn.Module, data: tuple) -> Simulated:
 
     sites = {name: site for name, site in sample_sites(run).items() if name not in given}
     observed = {name: site for name, site in sites.items() if site["infer"].get("was_observed")}
-    places = {name: _find_place(site["infer"]["obs"], templates) for name, site in observed.items()}
+    places = {name: _find_place(_find_argument(site), templates) for name, site in observed.items()}
     found = {name: place for name, place in places.items() if place is not None}
     _check_places(found, observed)
 
@@ -93,6 +94,10 @@ def simulate_data(pair: nn.Module, data: tuple) -> Simulated:
     for name, (place, index) in found.items():
         numbers = simulated[place].view(-1)
         numbers[index.flatten()] = sites[name]["value"].to(numbers.dtype).flatten()
+    if isinstance(pair, ChecksData) and pair.takes_missing:
+        simulated = tuple(
+            torch.where(t.isnan(), t, s) for t, s in zip(templates, simulated, strict=True)
+        )
     latents = {name: site["value"] for name, site in sites.items() if name not in observed}
     return Simulated(simulated, latents, found)
 
@@ -113,6 +118,11 @@ def find_observed_arguments(pair: nn.Module, few: tuple) -> dict[int, list[str]]
     for name, (place, _) in simulated.places.items():
         names.setdefault(place, []).append(name)
     return names
+
+
+def _find_argument(site: dict) -> Tensor:
+    """What a site observes, or the argument that it is made of, where the site says so."""
+    return site["infer"].get("argument", site["infer"]["obs"])
 
 
 def _find_place(values: Tensor, arguments: tuple) -> tuple[int, Tensor] | None:

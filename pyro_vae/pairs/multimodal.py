@@ -102,7 +102,9 @@ class MultimodalVAE(ChecksData):
             z = pyro.sample("z", self.prior())
             for (modality, likelihood), values in zip(self.likelihoods.items(), x, strict=True):
                 with poutine.mask(mask=is_there(values)):
-                    pyro.sample(modality, likelihood(z), obs=values.nan_to_num())
+                    p, filled = likelihood(z), values.nan_to_num()
+                    # with NaN even a masked density has no gradient
+                    pyro.sample(modality, p, obs=filled, infer={"argument": values})
 
     def guide(self, *x: Tensor) -> Tensor:
         register(self, self.name)

@@ -560,6 +560,31 @@ def test_annealing_agrees_with_importance_sampling(case):
     assert ((annealed.value - sampled.value).abs() < 5 * error + 1e-6).all()
 
 
+SOME_CASES = ["VAE, p(z|c)", "top-down, shared", "some labels", "sequence", "product", "mixture"]
+
+
+@pytest.mark.parametrize("name", SOME_CASES)
+def test_gaps_brackets_and_calibration_run(name):
+    pair, data = build(CASES[name])
+    data = tuple(d[[0, 1, 2]] for d in data)
+    quiet = {"progress": False}
+    gaps = pv.diagnostics.inference_gaps(
+        pair, *data, family=pv.MultivariateNormal, num_steps=5, num_samples=50, **quiet
+    )
+    assert gaps.approximation.value.isfinite().all()
+    bracket = pv.diagnostics.bracket(pair, *data, num_steps=2, num_chains=3, **quiet)
+    assert bracket.lower.value.isfinite().all()
+    many = tuple(d[torch.arange(12) % 3] for d in data)
+    found = pv.diagnostics.calibrate(pair, *many, num_draws=9, **quiet)
+    assert len(found.ranks) == 12
+
+
+def test_nothing_is_left_to_refit_where_all_is_listed():
+    pair, data = build(CASES["VAE, listed"])
+    with pytest.raises(ValueError, match=r"every latent is listed.*posterior_gap is exact"):
+        pv.diagnostics.inference_gaps(pair, *data, num_steps=5, progress=False)
+
+
 @every_case
 def test_picture_prints(case):
     pair, data = build(case)

@@ -45,6 +45,7 @@ def test_events_of_any_shape_and_type():
     assert Backward(6, 4).double()(x, LENGTHS).dtype == torch.float64
 
 
+@pytest.mark.filterwarnings("ignore:The tensor attributes")  # of torch, for its own RNN
 def test_it_is_exported_for_any_number_of_rows():
     encode = Backward(4, 6)
     rows = torch.export.Dim("rows", min=2, max=100)

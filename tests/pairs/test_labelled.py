@@ -191,6 +191,23 @@ def test_given_labels_are_drawn_for():
     assert within(z.mean(0), world.m[1], torch.full((2,), world.t / 4000**0.5).double())
 
 
+def test_a_known_label_is_the_one_that_is_decoded():
+    """x is decoded at the label of its row; where it is not known, at one that q(y | x) draws."""
+    pair = make(likelihood=pv.Normal(4, given=[2, K], net=Second(), scale=0.1))
+    y = torch.tensor([0, 2, 1, -1])
+    for run in (pv.reconstruct, pv.simulate):
+        decoded = run(pair, torch.zeros(4, 4), y, mean=True)["x"][:, :K]
+        assert torch.equal(decoded[:3], torch.eye(K)[y[:3]])
+        assert decoded[3].sum() == 1
+
+
+class Second(nn.Module):
+    """The label itself, and a zero."""
+
+    def forward(self, z, y):
+        return nn.functional.pad(y, (0, 1))
+
+
 X = torch.zeros(3, 4).double()
 
 
