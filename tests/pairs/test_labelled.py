@@ -271,3 +271,12 @@ def test_a_batch_of_unknown_labels_trains():
     loss = pv.Objective(pair)(x, torch.full((4,), -1))
     loss.backward()
     assert all(p.grad.isfinite().all() for p in pair.parameters())
+
+
+def test_the_posterior_given_known_labels_is_calibrated():
+    world = mixture()
+    x, y = world.sample(200)
+    found = pv.diagnostics.calibrate(world.pair(), x, y, num_draws=50, **QUIET)
+    assert found.passed
+    narrow = world.pair(stretch=0.4)
+    assert not pv.diagnostics.calibrate(narrow, x, y, num_draws=50, **QUIET).passed

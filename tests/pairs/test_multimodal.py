@@ -215,3 +215,11 @@ def test_parts_that_do_not_fit(changed, words):
 def test_a_mixture_takes_any_prior():
     pair = make(prior=pv.Laplace(2), join="mixture")
     pv.Objective(pair)(*X)
+
+
+def test_the_posterior_is_calibrated_with_what_is_missing():
+    image, text = (x.repeat(40, 1) for x in with_gaps())
+    pair = world().pair()
+    assert pv.diagnostics.calibrate(pair, image, text, num_draws=50, **QUIET).passed
+    narrow = world().pair(stretch=0.4)
+    assert not pv.diagnostics.calibrate(narrow, image, text, num_draws=50, **QUIET).passed

@@ -190,3 +190,12 @@ def test_parts_that_do_not_fit(changed, words):
     }
     with pytest.raises(ValueError, match=words):
         pv.SequenceVAE(**(parts | changed))
+
+
+def test_the_posterior_is_calibrated():
+    """Each sequence has its own length, and the steps beyond it are calibrated too."""
+    lengths = LENGTHS.repeat(40)
+    pair, x = linear(), torch.zeros(200, 4, 1).double()
+    assert pv.diagnostics.calibrate(pair, x, lengths, num_draws=50, **QUIET).passed
+    narrow = linear(stretch=0.4)
+    assert not pv.diagnostics.calibrate(narrow, x, lengths, num_draws=50, **QUIET).passed
