@@ -47,20 +47,28 @@ def admit(pair: nn.Module, data: tuple) -> tuple[Tensor, ...]:
 def refuse_pair(pair: nn.Module, data: tuple) -> None:
     """Raise a ValueError if a pair has no weight per datum. Random states are left alone.
 
-    Two rows are enough to see it.
+    A few rows are enough to see it. Two numbers of rows are tried, because a plate over something
+    else may have the size of one of them.
     """
     few = tuple(d[:2] for d in data)
     devices = [data[0].device] if data[0].is_cuda else []
     with torch.random.fork_rng(devices=devices), quietly(pair):
-        guide_trace = trace(pair.guide, few)
-        model_trace = trace(pair.model, few, latents=latent_values(guide_trace))
+        _refuse_run(pair, few)
+        _refuse_run(pair, tuple(d[:3] for d in data))
+
+    differences = compare_draws(pair, few)
+    if differences:
+        raise ValueError("this pair has no weight per datum: " + "; ".join(differences))
+
+
+def _refuse_run(pair: nn.Module, data: tuple) -> None:
+    """Refuse what one run of the guide and the model shows."""
+    guide_trace = trace(pair.guide, data)
+    model_trace = trace(pair.model, data, latents=latent_values(guide_trace))
 
     refuse_obstacles(model_trace, guide_trace)
     for run in (model_trace, guide_trace):
         _refuse_bare_parameters(pair, run)
-    differences = compare_draws(pair, few)
-    if differences:
-        raise ValueError("this pair has no weight per datum: " + "; ".join(differences))
 
 
 def _refuse_bare_parameters(pair: nn.Module, run: poutine.Trace) -> None:
