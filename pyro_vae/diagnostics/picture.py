@@ -25,6 +25,7 @@ from pyro_vae.diagnostics.table import (
     list_latents,
     write_rows,
 )
+from pyro_vae.pairs.admission import ChecksData
 from pyro_vae.weights.weights import Weights
 
 AGGREGATE = 3000  # data of which the aggregate q(z) is made; its cost is their square
@@ -45,6 +46,7 @@ class Picture:
         gaps: What of the gap is the family's and what the encoder's, or None.
         calibration: Of q(z | x) on simulated data, or None.
         left_out: Why the KL term is not taken apart, where it is not, or None.
+        note: What log p(x) is of, where it is not x alone in every row, or None.
     """
 
     evidence: Evidence
@@ -56,6 +58,7 @@ class Picture:
     gaps: InferenceGaps | None = None
     calibration: Calibration | None = None
     left_out: str | None = None
+    note: str | None = None
 
     @property
     def log_evidence(self) -> Estimate:
@@ -127,6 +130,8 @@ class Picture:
         }
         if self.latents is not None:
             notes["active"] = self.latents.active.tolist()
+        if self.note is not None:
+            notes["note"] = self.note
         if self.calibration is not None:
             notes["calibration"] = self.calibration.as_dict()
         return notes
@@ -149,6 +154,8 @@ class Picture:
             f"{ess:.0f}, median k̂ {khat:.2f}.",
             self._write_method(),
         ]
+        if self.note is not None:
+            lines.append(self.note)
         if self.latents is not None:
             active = self.latents.active
             lines.append(f"{int(active.sum())} of {len(active)} dimensions of z are active.")
@@ -258,10 +265,16 @@ def picture(
         num_samples=num_samples,
         latents=aggregate,
         left_out=left_out,
+        note=_describe_evidence(pair, data),
         annealed=annealed,
         gaps=gaps,
         calibration=calibration,
     )
+
+
+def _describe_evidence(pair: nn.Module, data: tuple) -> str | None:
+    """What log p(x) is of, where a pair has something to say about it."""
+    return pair.describe_evidence(*data) if isinstance(pair, ChecksData) else None
 
 
 @dataclass(frozen=True)

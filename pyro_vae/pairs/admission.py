@@ -19,3 +19,7 @@ class ChecksData(nn.Module):
     def list_given(self, *data: Tensor) -> dict[str, Tensor]:
         """The values of observed sites that are given, as labels are, while x is drawn anew."""
         return {}
+
+    def describe_evidence(self, *data: Tensor) -> str | None:
+        """A sentence on what the evidence is of, where it is not x alone in every row, or None."""
+        return None

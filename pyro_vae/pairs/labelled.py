@@ -152,6 +152,15 @@ class LabelledVAE(ChecksData):
                 f"known, got {int(y[row])} in row {row}"
             )
 
+    def describe_evidence(self, *data: Tensor) -> str | None:
+        known = int((torch.as_tensor(data[1]) >= 0).sum()) if len(data) > 1 else 0
+        if not known:
+            return None
+        return (
+            f"The label is known in {known} of {len(data[1])} rows: log p(x) stands for "
+            "log p(x, y) there."
+        )
+
     def list_given(self, *data: Tensor) -> dict[str, Tensor]:
         if len(data) < 2:
             return {}

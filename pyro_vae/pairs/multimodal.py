@@ -133,6 +133,16 @@ class MultimodalVAE(ChecksData):
             rows = nothing.nonzero().flatten().tolist()[:5]
             raise ValueError(f"data: no modality is there in rows {rows}. Remove those rows.")
 
+    def describe_evidence(self, *data: Tensor) -> str | None:
+        missing = {
+            name: int((~is_there(torch.as_tensor(values))).sum())
+            for name, values in zip(self.likelihoods, data, strict=True)
+        }
+        said = ", ".join(f"{name} in {count}" for name, count in missing.items() if count)
+        if not said:
+            return None
+        return f"Missing in rows: {said}. log p(x) is of the modalities that are there."
+
     def __repr__(self) -> str:
         parts: dict[str, object] = {"p(z)": self.prior}
         parts |= {f"p({name}|z)": part for name, part in self.likelihoods.items()}

@@ -280,3 +280,14 @@ def test_the_posterior_given_known_labels_is_calibrated():
     assert found.passed
     narrow = world.pair(stretch=0.4)
     assert not pv.diagnostics.calibrate(narrow, x, y, num_draws=50, **QUIET).passed
+
+
+def test_the_picture_says_of_what_the_evidence_is():
+    pair, x = make(), torch.ones(4, 4)
+    some = pv.diagnostics.picture(pair, x, torch.tensor([0, -1, 2, -1]), num_samples=20, **QUIET)
+    assert some.note == (
+        "The label is known in 2 of 4 rows: log p(x) stands for log p(x, y) there."
+    )
+    assert some.note in str(some) and some.as_dict()["note"] == some.note
+    none = pv.diagnostics.picture(pair, x, torch.full((4,), -1), num_samples=20, **QUIET)
+    assert none.note is None

@@ -223,3 +223,8 @@ def test_the_posterior_is_calibrated_with_what_is_missing():
     assert pv.diagnostics.calibrate(pair, image, text, num_draws=50, **QUIET).passed
     narrow = world().pair(stretch=0.4)
     assert not pv.diagnostics.calibrate(narrow, image, text, num_draws=50, **QUIET).passed
+
+
+def test_the_picture_says_what_is_missing():
+    seen = pv.diagnostics.picture(world().pair(), *with_gaps(), num_samples=20, **QUIET)
+    assert "Missing in rows: image in 1, text in 2. log p(x) is of the modalities" in str(seen)
