@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from pyro_vae.weights import blocks
 from pyro_vae.weights.blocks import count_fitting, count_numbers, cut
 from pyro_vae.weights.traces import quietly, sample_sites, trace
-from pyro_vae.weights.weights import Weights, join_rows, weigh
+from pyro_vae.weights.weights import Weights, join_weights, weigh
 
 
 def enumerate_latent(pair: nn.Module, data: tuple) -> tuple[Tensor, Weights] | None:
@@ -38,7 +38,7 @@ def _weigh_values(pair: nn.Module, data: tuple, name: str, values: Tensor) -> We
         z = values.expand(k, block[0].shape[0], *values.shape[2:])
         parts.append(weigh(pair, block, k, {name: z}).double())
 
-    return join_rows(parts)
+    return join_weights(parts, 1)
 
 
 def expect(probabilities: Tensor, values: Tensor) -> float:

@@ -12,7 +12,7 @@ from pyro_vae.diagnostics.unconstrained import refuse_masked
 from pyro_vae.weights.blocks import count_fitting, count_numbers
 from pyro_vae.weights.intake import admit
 from pyro_vae.weights.traces import latent_sites, latent_values, quietly, trace
-from pyro_vae.weights.weights import Weights, weigh
+from pyro_vae.weights.weights import Weights, join_weights, weigh
 
 MARGIN = 0.15  # beyond the draws on each side, as a share of their range
 
@@ -125,8 +125,7 @@ def _weigh_points(pair: nn.Module, data: tuple, name: str, points: Tensor) -> We
         with quietly(pair):
             parts.append(weigh(pair, data, z.shape[0], {name: z}))
 
-    joined = [None if terms[0] is None else torch.cat(terms) for terms in zip(*parts, strict=True)]
-    return Weights(*joined)
+    return join_weights(parts, 0)
 
 
 def _sum_grid(axes: tuple[Tensor, ...], weights: Weights, log_cell: float) -> GridPosterior:

@@ -71,11 +71,13 @@ class Weights(NamedTuple):
         return Weights(*terms)
 
 
-def join_rows(blocks: Sequence[Weights]) -> Weights:
-    """The weights of blocks of data as those of all, one block after the other."""
-    terms = zip(*blocks, strict=True)
+def join_weights(parts: Sequence[Weights], dim: int) -> Weights:
+    """Weights one after the other, along the draws, 0, or along the data, 1."""
+    terms: list[Any] = [
+        None if term[0] is None else torch.cat(term, dim) for term in zip(*parts, strict=True)
+    ]
 
-    return Weights(*(None if term[0] is None else torch.cat(term, 1) for term in terms))
+    return Weights(*terms)
 
 
 def weigh(
