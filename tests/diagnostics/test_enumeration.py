@@ -24,7 +24,8 @@ def test_blocks_give_the_whole(monkeypatch):
     _, whole = enumerate_latent(world.pair(), (x,))
     monkeypatch.setattr(blocks, "KEPT", 18)
     _, found = enumerate_latent(world.pair(), (x,))
-    assert all(map(torch.equal, found, whole))
+    assert all(map(torch.equal, found[:3], whole[:3]))
+    assert found.log_sum is whole.log_sum is None, "each value is weighed by itself"
 
 
 def test_too_many_values_are_not_summed_over(monkeypatch):
