@@ -75,12 +75,13 @@ def posterior_gap(
     return subtract(_match(log_evidence, bound.value), bound)
 
 
-def estimate_gap(log_weight: Tensor, elbo: Tensor) -> Estimate:
+def estimate_gap(log_weight: Tensor, elbo: Tensor | None = None) -> Estimate:
     """The gap, `[n]`, from log w and the draws of the ELBO, `[k, n]` each, in nats.
 
     It is the logarithm of the mean weight less the mean ELBO. The draws of the ELBO are log w,
     unless a latent is listed. So it is never negative.
     """
+    elbo = log_weight if elbo is None else elbo
     k = log_weight.shape[0]
     influence = log_weight.softmax(0) * k - elbo
     value = estimate_evidence(log_weight).value - elbo.mean(0)
@@ -245,7 +246,7 @@ def _measure_best(
 def _measure(log_weight: Tensor) -> _Best:
     return _Best(
         elbo=average_draws(log_weight),
-        gap=estimate_gap(log_weight, log_weight),
+        gap=estimate_gap(log_weight),
         evidence=estimate_evidence(log_weight),
     )
 

@@ -118,7 +118,7 @@ def _classify(pair: LabelledVAE, x: Tensor, k: int) -> tuple[Tensor, Tensor, Ten
     """q(y | x), p(y | x) and its errors, `[n, K]` each, for a block."""
     guide_trace = trace(pair.guide, (x,), draws=k, lists=True)
     model_trace = trace(pair.model, (x,), draws=k, latents=latent_values(guide_trace))
-    sizes = find_listed(guide_trace)
+    sizes = find_listed(latent_sites(guide_trace))
     drawn = {name: s for name, s in latent_sites(guide_trace).items() if name not in sizes}
 
     shape = (pair.classes, k, x.shape[0])

@@ -7,14 +7,19 @@ from pyro import poutine
 from torch import Tensor
 
 from pyro_vae.weights.listed import is_listed
-from pyro_vae.weights.obstacles import find_data_plate, find_lone_latents, find_sites_outside
+from pyro_vae.weights.obstacles import (
+    NO_SIZE,
+    compare_latents,
+    compare_plates,
+    find_data_plate,
+)
 from pyro_vae.weights.traces import (
     latent_sites,
     latent_values,
     log_prob,
-    observed_sites,
     sample_sites,
     trace,
+    uncondition,
 )
 from pyro_vae.weights.weights import Weights, combine, spread, sum_sites
 
@@ -55,32 +60,32 @@ class Run:
         # the indices of subsampled plates are shared, as the draws are
         self._shared = _find_drawn(guide_trace)
         model_trace = trace(self._model, args, draws=self._plate, latents=self._shared)
-        _refuse(model_trace, guide_trace)
 
         self.traces = model_trace, guide_trace
         self.model, self.guide = sample_sites(model_trace), sample_sites(guide_trace)
-        first = next(iter(observed_sites(model_trace).values()))
+        data_plate = _refuse(self.model, self.guide)
+        first = next(site for site in self.model.values() if site["is_observed"])
         self.scale = first["scale"]
-        self.shape = (draws, _count_data(model_trace, args))
+        self.shape = (draws, args[0].shape[0] if data_plate.size == NO_SIZE else data_plate.size)
         self._like = first["value"]
 
     @cached_property
     def weights(self) -> Weights:
         """The terms of log w for each draw and datum."""
-        return combine(*self.traces, self.shape, self._like, self._score)
+        return combine(self.model, self.guide, self.shape, self._like, self._score)
 
     @property
     def has_listed(self) -> bool:
         """Whether some latent takes all its values, and is summed over."""
         return any(is_listed(q) for q, _ in self.latents.values())
 
-    @property
+    @cached_property
     def latents(self) -> dict[str, tuple[dict, dict]]:
         """The sites of q and p, by name, of what the guide draws."""
-        drawn = latent_sites(self.traces[1])
+        drawn = {name: site for name, site in self.guide.items() if not site["is_observed"]}
         return {name: (q, self.model[name]) for name, q in drawn.items()}
 
-    @property
+    @cached_property
     def latents_without_path(self) -> dict[str, dict]:
         """The guide's sites that are drawn, and have no reparametrised draws."""
         drawn = {name: q for name, (q, _) in self.latents.items() if not is_listed(q)}
@@ -121,14 +126,13 @@ class Run:
             run = trace(self._guide, self._args, draws=self._plate, latents=constants)
             return self.sum_terms(latent_sites(run))
 
-        drawn = latent_sites(self.traces[1])
-        sites = {name: {**site, "value": constants[name]} for name, site in drawn.items()}
+        sites = {name: {**q, "value": constants[name]} for name, (q, _) in self.latents.items()}
         return self.sum_terms(sites)
 
     def draw_from_prior(self) -> dict[str, Tensor]:
         """Draws of p(z), of the shape of those of q."""
         plates = {name: v for name, v in self._shared.items() if name not in self.guide}
-        model = poutine.uncondition(self._model)
+        model = uncondition(self._model)
         drawn = latent_values(trace(model, self._args, draws=self._plate, latents=plates))
 
         return {name: drawn[name] for name in self.latents}
@@ -152,18 +156,16 @@ def _find_drawn(guide_trace: poutine.Trace) -> dict[str, Tensor]:
     return {name: site["value"] for name, site in sites.items() if not site["is_observed"]}
 
 
-def _refuse(model_trace: poutine.Trace, guide_trace: poutine.Trace) -> None:
-    obstacles = find_lone_latents(model_trace, guide_trace)
-    obstacles += find_sites_outside(model_trace, guide_trace)
+def _refuse(model: dict[str, dict], guide: dict[str, dict]):
+    """Raise a ValueError if there is no weight per datum. It returns the plate over the data."""
+    obstacles = compare_latents(model, guide) + compare_plates(model, guide)
     if obstacles:
         raise ValueError("this pair has no bound per datum: " + "; ".join(obstacles))
-    if not observed_sites(model_trace):
+
+    data_plate = find_data_plate(model)
+    if data_plate is None:
         raise ValueError(
             "model: it observes nothing, so there is no log p(x); pass obs=x to the site of the "
             "data"
         )
-
-
-def _count_data(model_trace: poutine.Trace, args: tuple) -> int:
-    size = find_data_plate(model_trace).size
-    return args[0].shape[0] if size == -1 else size
+    return data_plate

@@ -103,7 +103,7 @@ def _count_latent_numbers(pair: nn.Module, data: tuple) -> tuple[int, int]:
         guide_trace = trace(pair.guide, few, draws=1, lists=True)
 
     numbers = [site["fn"].event_shape.numel() for site in latent_sites(guide_trace).values()]
-    return max([1, *numbers]), math.prod(find_listed(guide_trace).values())
+    return max([1, *numbers]), math.prod(find_listed(latent_sites(guide_trace)).values())
 
 
 def _weigh_block(

@@ -12,14 +12,16 @@ from pyro_vae.weights.traces import latent_sites
 MOST = 10_000  # combinations of values that are summed over
 
 
-def find_listed(guide_trace: Trace) -> dict[str, int]:
+def find_listed(latents: dict[str, dict]) -> dict[str, int]:
     """How many values each listed latent has, by site, in the order in which the guide lists them.
+
+    Arguments:
+        latents: The latent sites of a guide by name.
 
     Raises:
         ValueError: if there are too many combinations to sum over.
     """
-    sites = latent_sites(guide_trace)
-    sizes = {name: _count_values(site) for name, site in sites.items() if is_listed(site)}
+    sizes = {name: _count_values(site) for name, site in latents.items() if is_listed(site)}
     if math.prod(sizes.values()) > MOST:
         said = ", ".join(f"{name!r} {size}" for name, size in sizes.items())
         raise ValueError(

@@ -2,7 +2,7 @@
 
 from pyro.poutine import Trace
 
-from pyro_vae.weights.traces import DRAWS, is_plate, latent_sites, observed_sites, sample_sites
+from pyro_vae.weights.traces import DRAWS, is_plate, sample_sites
 
 NO_SIZE = -1  # what Pyro writes for a plate without a size
 
@@ -21,17 +21,21 @@ def refuse_obstacles(model_trace: Trace, guide_trace: Trace) -> None:
 def find_obstacles(model_trace: Trace, guide_trace: Trace) -> list[str]:
     """What stands in the way of weights per datum, each with its cure."""
     sides = {"model": model_trace, "guide": guide_trace}
+    model, guide = sample_sites(model_trace), sample_sites(guide_trace)
 
     return [
-        *find_lone_latents(model_trace, guide_trace),
-        *find_sites_outside(model_trace, guide_trace),
+        *compare_latents(model, guide),
+        *compare_plates(model, guide),
         *(line for side, run in sides.items() for line in _find_subsampling(side, run)),
     ]
 
 
-def find_lone_latents(model_trace: Trace, guide_trace: Trace) -> list[str]:
-    """The latents that only one side has."""
-    in_model, in_guide = set(latent_sites(model_trace)), set(latent_sites(guide_trace))
+def compare_latents(model: dict[str, dict], guide: dict[str, dict]) -> list[str]:
+    """The latents that only one side has, from the sites of both by name."""
+    in_model, in_guide = (
+        {name for name, site in sites.items() if not site["is_observed"]}
+        for sites in (model, guide)
+    )
 
     lacking = [
         f"the guide lacks the latent {name!r} of the model; sample it in the guide as well"
@@ -44,15 +48,15 @@ def find_lone_latents(model_trace: Trace, guide_trace: Trace) -> list[str]:
     return lacking + beyond
 
 
-def find_sites_outside(model_trace: Trace, guide_trace: Trace) -> list[str]:
-    """The sites that do not lie in the plate over the data.
+def compare_plates(model: dict[str, dict], guide: dict[str, dict]) -> list[str]:
+    """The sites that do not lie in the plate over the data, from the sites of both by name.
 
     That plate is the innermost one of what the model observes, whatever its name is.
     """
-    data_plate = find_data_plate(model_trace)
+    data_plate = find_data_plate(model)
     found = []
-    for side, run in (("model", model_trace), ("guide", guide_trace)):
-        for name, site in sample_sites(run).items():
+    for side, sites in (("model", model), ("guide", guide)):
+        for name, site in sites.items():
             plate = _find_innermost(site)
             if plate is None:
                 found.append(_describe_outside(name, side))
@@ -61,15 +65,17 @@ def find_sites_outside(model_trace: Trace, guide_trace: Trace) -> list[str]:
     return found
 
 
-def find_data_plate(model_trace: Trace):
+def find_data_plate(model: dict[str, dict]):
     """The plate over the data: the innermost one of the first observed site, or None."""
-    plates = [_find_innermost(site) for site in observed_sites(model_trace).values()]
+    plates = [_find_innermost(site) for site in model.values() if site["is_observed"]]
     return next((plate for plate in plates if plate is not None), None)
 
 
 def _find_innermost(site: dict):
-    frames = [frame for frame in site["cond_indep_stack"] if frame.name != DRAWS]
-    return next((frame for frame in frames if frame.dim == -1), None)
+    for frame in site["cond_indep_stack"]:
+        if frame.dim == -1 and frame.name != DRAWS:
+            return frame
+    return None
 
 
 def _has_same_size(plate, other) -> bool:

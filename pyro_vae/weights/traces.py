@@ -8,6 +8,7 @@ import torch
 from pyro import poutine
 from pyro.distributions.util import scale_and_mask
 from pyro.poutine import Trace
+from pyro.poutine.enum_messenger import EnumMessenger
 from pyro.poutine.subsample_messenger import _Subsample
 from pyro.poutine.uncondition_messenger import UnconditionMessenger
 from torch import Tensor, nn
@@ -62,13 +63,29 @@ def trace(
             values, at a dimension of its own, instead of one draw.
     """
     if lists:
-        fn = poutine.enum(fn, first_available_dim=LISTED_DIM)
+        fn = _ListValues(first_available_dim=LISTED_DIM)(fn)
     if latents is not None:
         fn = poutine.replay(fn, trace=_fix(latents))
 
     plate = nullcontext() if draws is None else pyro.plate(DRAWS, draws, dim=-2)
     with plate:
         return poutine.trace(fn).get_trace(*data)
+
+
+class _ListValues(EnumMessenger):
+    """Inside this context a latent that is marked takes all its values. Others are left alone.
+
+    Each has a dimension of its own, also within `pyro.markov`, because all are summed over at the
+    end.
+    """
+
+    def _pyro_sample(self, msg: dict) -> None:
+        if msg["infer"].get("enumerate") == "parallel":
+            msg["infer"].pop("_markov_scope", None)
+            super()._pyro_sample(msg)
+
+    def _pyro_post_sample(self, msg: dict) -> None:
+        """Nothing is kept for `pyro.markov`."""
 
 
 def _fix(latents: dict[str, Tensor]) -> Trace:
@@ -109,6 +126,14 @@ def observed_sites(run: Trace) -> dict[str, dict]:
     """The sites that a trace observed, by name."""
     sites = sample_sites(run)
     return {name: site for name, site in sites.items() if site["is_observed"]}
+
+
+def split_sites(sites: dict[str, dict]) -> tuple[dict[str, dict], dict[str, dict]]:
+    """Sites by name, those that are observed and those that are not."""
+    observed, latent = {}, {}
+    for name, site in sites.items():
+        (observed if site["is_observed"] else latent)[name] = site
+    return observed, latent
 
 
 def latent_values(run: Trace) -> dict[str, Tensor]:

@@ -21,6 +21,7 @@ from pyro_vae.weights.traces import (
     log_prob,
     observed_sites,
     sample_sites,
+    split_sites,
     trace,
 )
 
@@ -107,27 +108,27 @@ def weigh(
     model_trace = trace(pair.model, data, draws=draws, latents=latent_values(guide_trace))
     refuse_obstacles(model_trace, guide_trace)
 
-    return combine(model_trace, guide_trace, shape, data[0])
+    return combine(sample_sites(model_trace), sample_sites(guide_trace), shape, data[0])
 
 
 def combine(
-    model_trace: Trace,
-    guide_trace: Trace,
+    model: dict[str, dict],
+    guide: dict[str, dict],
     shape: tuple,
     x: Tensor,
     score: Callable[[dict], Tensor] = log_prob,
 ) -> Weights:
-    """The weights of the draws of a guide, from its trace and the trace of the model at them.
+    """The weights of the draws of a guide, from its sites and those of the model at them.
 
     Arguments:
-        model_trace, guide_trace: The traces.
+        model, guide: The sample sites by name.
         shape: (draws, data).
         x: The data. The weights lie on its device.
         score: The log-probability of a site.
     """
-    sizes = find_listed(guide_trace)
-    observed, latent = observed_sites(model_trace), latent_sites(model_trace)
-    drawn = latent_sites(guide_trace)
+    observed, latent = split_sites(model)
+    _, drawn = split_sites(guide)
+    sizes = find_listed(drawn)
     if not sizes:
         return Weights(
             log_likelihood=sum_sites(observed, shape, x, score),
@@ -188,7 +189,7 @@ def score_marginals(
     x = data[0]
     guide_trace = trace(pair.guide, data, draws=draws, latents=latents, lists=True)
     model_trace = trace(pair.model, data, draws=draws, latents=latent_values(guide_trace))
-    sizes = find_listed(guide_trace)
+    sizes = find_listed(latent_sites(guide_trace))
     shape = (*find_listed_shape(sizes), draws, x.shape[0])
     score = _make_score(sizes, log_prob)
 

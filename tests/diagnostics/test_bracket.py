@@ -81,7 +81,8 @@ def test_a_model_that_observes_the_same_x_twice_is_refused():
         with pyro.plate("data", len(x)):
             pyro.sample("z", dist.Normal(x / 2, 1.0))
 
-    with pytest.raises(ValueError, match="the same numbers of its argument 0 more than once, at x, y"):
+    said = "the same numbers of its argument 0 more than once, at x, y"
+    with pytest.raises(ValueError, match=said):
         bracket(pv.Pair(model, guide), torch.zeros(3))
 
 

@@ -21,7 +21,7 @@ from pyro_vae.weights.listed import (
     score_listed,
     sum_listed,
 )
-from pyro_vae.weights.traces import latent_values, log_prob, quietly, trace
+from pyro_vae.weights.traces import latent_sites, latent_values, log_prob, quietly, trace
 from pyro_vae.weights.weights import score_marginals, weigh
 from tests.oracles import near
 
@@ -121,13 +121,13 @@ def listed_trace():
 
 def test_listed_latents_are_found_with_their_sizes():
     run = listed_trace()
-    sizes = find_listed(run)
+    sizes = find_listed(latent_sites(run))
     assert sizes == {"a": A, "b": B}
     assert find_listed_shape(sizes) == (B, A)
     assert drawn_sites(run) == {}
     assert all(is_listed(run.nodes[name]) for name in sizes)
     drawn = trace(guide, (x,))
-    assert find_listed(drawn) == {}
+    assert find_listed(latent_sites(drawn)) == {}
     assert all(is_marked(drawn.nodes[name]) for name in sizes)
     assert set(drawn_sites(trace(lambda x: guide(x, b_listed=False), (x,)))) == {"b"}
     score = log_prob(run.nodes["b"])

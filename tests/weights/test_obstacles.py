@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pyro_vae.weights.obstacles import find_data_plate, find_obstacles, refuse_obstacles
-from pyro_vae.weights.traces import latent_values, trace
+from pyro_vae.weights.traces import latent_values, sample_sites, trace
 
 X = torch.zeros(5)
 
@@ -146,6 +146,6 @@ def test_the_plate_over_the_data_is_the_innermost_whatever_its_name(make, name, 
             z = pyro.sample("z", dist.Normal(torch.zeros_like(x), 1.0))
             normal("x", z, obs=x)
 
-    found = find_data_plate(trace(model, (X,), draws=4))
+    found = find_data_plate(sample_sites(trace(model, (X,), draws=4)))
     assert (found.name, found.size) == (name, size)
-    assert find_data_plate(trace(guide, (X,))) is None
+    assert find_data_plate(sample_sites(trace(guide, (X,)))) is None
