@@ -130,9 +130,8 @@ def observed_sites(run: Trace) -> dict[str, dict]:
 
 def split_sites(sites: dict[str, dict]) -> tuple[dict[str, dict], dict[str, dict]]:
     """Sites by name, those that are observed and those that are not."""
-    observed, latent = {}, {}
-    for name, site in sites.items():
-        (observed if site["is_observed"] else latent)[name] = site
+    observed = {name: site for name, site in sites.items() if site["is_observed"]}
+    latent = {name: site for name, site in sites.items() if not site["is_observed"]}
     return observed, latent
 
 
