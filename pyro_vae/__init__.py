@@ -59,6 +59,10 @@ from pyro_vae.networks.masked import masked as masked
 from pyro_vae.objectives.bound import Bound as Bound
 from pyro_vae.objectives.compiled import Compiled as Compiled
 from pyro_vae.objectives.compiled import CompiledTrace_ELBO as CompiledTrace_ELBO
+from pyro_vae.objectives.grouped import CIWAE as CIWAE
+from pyro_vae.objectives.grouped import MIWAE as MIWAE
+from pyro_vae.objectives.grouped import PIWAE as PIWAE
+from pyro_vae.objectives.grouped import ReweightedWakeSleep as ReweightedWakeSleep
 from pyro_vae.objectives.kl_weight import KLWeight as KLWeight
 from pyro_vae.objectives.labelled import Classification as Classification
 from pyro_vae.objectives.objective import Objective as Objective
@@ -68,15 +72,11 @@ from pyro_vae.objectives.shaped import MMD as MMD
 from pyro_vae.objectives.shaped import Capacity as Capacity
 from pyro_vae.objectives.shaped import FreeBits as FreeBits
 from pyro_vae.objectives.shaped import TotalCorrelation as TotalCorrelation
-from pyro_vae.objectives.weighted import CIWAE as CIWAE
-from pyro_vae.objectives.weighted import MIWAE as MIWAE
-from pyro_vae.objectives.weighted import PIWAE as PIWAE
 from pyro_vae.objectives.weighted import VIMCO as VIMCO
 from pyro_vae.objectives.weighted import AnalyticKL as AnalyticKL
 from pyro_vae.objectives.weighted import EvidenceLowerBound as EvidenceLowerBound
 from pyro_vae.objectives.weighted import ImportanceWeighted as ImportanceWeighted
 from pyro_vae.objectives.weighted import Renyi as Renyi
-from pyro_vae.objectives.weighted import ReweightedWakeSleep as ReweightedWakeSleep
 from pyro_vae.pairs.hierarchical import HierarchicalVAE as HierarchicalVAE
 from pyro_vae.pairs.labelled import LabelledVAE as LabelledVAE
 from pyro_vae.pairs.multimodal import MultimodalVAE as MultimodalVAE

@@ -10,7 +10,6 @@ import pytest
 import torch
 from pyro.infer import (
     RenyiELBO,
-    ReweightedWakeSleep,
     Trace_ELBO,
     TraceMeanField_ELBO,
 )
@@ -25,7 +24,6 @@ from tests.objectives.worlds import (
     WORLD,
     Tables,
     agrees,
-    discrete,
     estimates,
     flat_gradient,
     hierarchical,
@@ -76,22 +74,6 @@ def test_doubly_reparametrised_has_the_same_mean_and_less_variance(make):
     assert same_mean(plain[0], doubly[0])
     assert same_mean(plain[1], doubly[1])
     assert doubly[1][:, size:].var(0).sum() < 0.5 * plain[1][:, size:].var(0).sum()
-
-
-def test_piwae_is_one_bound_for_the_model_and_another_for_the_guide():
-    pair, x = WORLD.pair(shift=0.3, stretch=1.3), WORLD.sample(5)
-    size = sum(p.numel() for p in pair.likelihood.parameters())
-    for gradient in ("reparametrised", DOUBLY):
-        made = (
-            pv.PIWAE(2, 3, gradient),
-            pv.ImportanceWeighted(6, gradient),
-            pv.MIWAE(2, 3, gradient),
-        )
-        ours, model, guide = (seeded(lambda b=b: estimates(b, pair, x, 1)[1][0]) for b in made)
-        assert torch.allclose(ours[:size], model[:size])
-        assert torch.allclose(ours[size:], guide[size:])
-        assert not torch.allclose(model[:size], guide[:size])
-        assert not torch.allclose(model[size:], guide[size:])
 
 
 def test_landing_has_less_variance_near_the_posterior():
@@ -192,15 +174,6 @@ def test_mixed_latents_use_both_kinds_of_gradient():
         truth = -pair.exact(x)
         assert agrees(losses, truth.detach())
         assert agrees(grads, flat_gradient(truth, learned(pair)))
-
-
-def test_wake_sleep_weighs_each_datum_where_pyro_weighs_the_batch():
-    pair, x = discrete(), torch.rand(7, 5).round()
-    theirs = ReweightedWakeSleep(num_particles=5, max_plate_nesting=1)
-    for rows, equal in ((x[:1], True), (x, False)):
-        a = seeded(lambda r=rows: pv.ReweightedWakeSleep(5).loss(pair.model, pair.guide, r))
-        b = seeded(lambda r=rows: theirs.loss(pair.model, pair.guide, r))[0].item()
-        assert (a == pytest.approx(b, rel=1e-5)) is equal
 
 
 def test_vamp_flow_and_importance_weights_together():
