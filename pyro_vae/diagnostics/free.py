@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, constraints, transform_to
 
+from pyro_vae.supports import find_support
+
 ALTERNATIVES = (("scale_tril", "covariance_matrix", "precision_matrix"), ("logits", "probs"))
 
 
@@ -145,7 +147,10 @@ def read_parameters(base: Distribution) -> dict[str, Tensor]:
 
 def explain_refusal(base: Distribution) -> str | None:
     """Why the parameters of a distribution cannot be free numbers, or None if they can."""
-    if base.support.is_discrete:
+    support = find_support(base)
+    if support is None:
+        return "does not say its support"
+    if support.is_discrete:
         return "is discrete"
     if not base.has_rsample:
         return "has no reparametrised draws (rsample)"

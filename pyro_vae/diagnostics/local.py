@@ -18,7 +18,7 @@ from pyro_vae.diagnostics.free import (
     read_parameters,
     unwrap,
 )
-from pyro_vae.diagnostics.unconstrained import Unconstrained
+from pyro_vae.diagnostics.unconstrained import Unconstrained, choose_support
 from pyro_vae.supports import describe, is_real
 from pyro_vae.weights.listed import drawn_sites
 from pyro_vae.weights.traces import latent_sites, latent_values, trace
@@ -152,7 +152,9 @@ class OtherFamily(LocalQ):
         q, every = drawn_sites(run), latent_values(run)
         z = {name: site["value"] for name, site in q.items()}
         p = latent_sites(trace(pair.model, data, draws=200, latents=every))
-        supports = {name: site["fn"].support for name, site in p.items()}
+        supports = {
+            name: choose_support(name, p[name]["fn"], site["fn"]) for name, site in q.items()
+        }
         self.has_listed = len(q) < len(every)
         _refuse_none(q)
         for name, site in q.items():
