@@ -4,8 +4,6 @@ import math
 from dataclasses import dataclass
 
 import torch
-from scipy.optimize import linear_sum_assignment
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from torch import Tensor
 
 from pyro_vae.arguments import check_whole
@@ -154,6 +152,9 @@ def compare_labels(guesses: Tensor, labels: Tensor, *, match: bool = False) -> A
         >>> found.accuracy.value, found.ari.value
         (1.0, 1.0)
     """
+    # scikit-learn takes a second to import, and then changes Python's random state
+    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
     if guesses.shape != labels.shape or guesses.dim() != 1:
         raise ValueError(
             f"guesses: expected one for each of the {len(labels)} labels, got shape "
@@ -177,6 +178,8 @@ def compare_labels(guesses: Tensor, labels: Tensor, *, match: bool = False) -> A
 
 def _match(guesses: Tensor, labels: Tensor) -> Tensor:
     """The guesses, renamed to the labels with which they share most data."""
+    from scipy.optimize import linear_sum_assignment
+
     size = int(torch.cat([guesses, labels]).max()) + 1
     table = torch.zeros(size, size, dtype=torch.long)
     table.index_put_((guesses, labels), torch.ones_like(labels), accumulate=True)
