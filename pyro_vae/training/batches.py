@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from pyro_vae.pairs.multimodal import MultimodalVAE
 from pyro_vae.pairs.pair import find_arguments
+from pyro_vae.pairs.vae import VAE
 from pyro_vae.weights.intake import admit, as_tensors
 
 WATCHED = 1000  # rows of the training data that are measured where there are no validation data
@@ -173,7 +175,12 @@ def transform_first(data: tuple, transform: Transform | None) -> tuple[Tensor, .
 
 
 def count_arguments(pair: nn.Module) -> int | None:
-    """How many positional arguments the model takes, or None if any number."""
+    """How many tensors the model takes, x among them, or None if any number."""
+    if isinstance(pair, VAE):
+        return 1 + len(pair.covariates.shapes)
+    if isinstance(pair, MultimodalVAE):
+        return len(pair.likelihoods)
+
     kinds = [argument.kind for argument in find_arguments(pair)]
     if inspect.Parameter.VAR_POSITIONAL in kinds:
         return None

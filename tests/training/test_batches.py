@@ -224,3 +224,9 @@ def test_batches_are_cut_to_what_the_model_takes():
     assert count_arguments(Conditional()) == 2
     assert count_arguments(handwritten()) == 1
     assert count_arguments(make()) == len(["x"])
+    with_covariate = pv.VAE(
+        prior=pv.StandardNormal(2),
+        likelihood=pv.Normal(3, given=[2, 4]),
+        variational=pv.Normal(2, given=[3, 4]),
+    )
+    assert count_arguments(with_covariate) == len(["x", "c"])
