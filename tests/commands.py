@@ -5,6 +5,31 @@ import sys
 import pytest
 
 from pyro_vae import cli
+from pyro_vae.cli.data import NONE
+
+# the settings of a short run, as a run folder keeps them
+CONFIG = {
+    "prior": "standard-normal",
+    "likelihood": "normal",
+    "variational": "normal",
+    "objective": "elbo",
+    "network": "mlp",
+    "latent": 2,
+    "components": 3,
+    "scale": None,
+    "draws": 5,
+    "beta": 1.0,
+    "epochs": 1,
+    "batch_size": 10,
+    "learning_rate": 1e-3,
+    "patience": None,
+    "seed": 0,
+    "device": "cpu",
+    "compile": False,
+    "precision": None,
+    "data": "own",
+    "binarisation": NONE,
+}
 
 QUICK = ("--epochs", 2, "--batch-size", 256, "--num-samples", 50)
 

@@ -18,6 +18,25 @@ def affine(weight: Tensor, bias: Tensor) -> nn.Linear:
     return layer
 
 
+def two_in_a_chain(x: Tensor) -> None:
+    """The model a ~ N(0, 1), b ~ N(a, 1), x ~ N(b, 1), for guides that are written by hand."""
+    with pyro.plate("data", x.shape[0]):
+        a = pyro.sample("a", dist.Normal(0.0, 1.0))
+        b = pyro.sample("b", dist.Normal(a, 1.0))
+        pyro.sample("x", dist.Normal(b, 1.0), obs=x)
+
+
+class Stacked(nn.Module):
+    """An affine map of several vectors, one after the other."""
+
+    def __init__(self, layer: nn.Linear):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, *given: Tensor) -> Tensor:
+        return self.layer(torch.cat(given, -1))
+
+
 class LinearGaussian(NamedTuple):
     """z ~ N(0, I), x ~ N(Wz + b, s² I), in float64: probabilistic PCA."""
 

@@ -49,8 +49,8 @@ class Flow(Conditional):
     Use:
         prior: latents of any shape. `flow=zuko.flows.MAF` and NSF are both quick in density.
         likelihood: few real values with a distribution of any shape.
-        variational: a posterior of any shape: `flow=pv.IAF` for many latents, NSF for few, MAF
-            under a `Vamp`.
+        variational: where the posterior may have any shape. `flow=pv.IAF` for many latents, NSF for
+            few, MAF under a `Vamp`.
 
     Arguments:
         event_shape, given: The shapes of a and b, see `Conditional`.

@@ -27,7 +27,7 @@ class Mixture(Conditional):
     Use:
         prior: latents that fall in clusters.
         likelihood: data with several likely values, any family.
-        variational: a posterior with several modes. Normal and Laplace components have
+        variational: where the posterior has several modes. Normal and Laplace components have
             reparametrised draws.
 
     Arguments:

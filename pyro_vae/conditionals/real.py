@@ -77,8 +77,8 @@ MultivariateNormal = family(
     Use:
         prior: correlated latents.
         likelihood: few real values with correlated noise.
-        variational: the posterior of correlated latents, up to some tens. It is best with sticking
-            the landing.
+        variational: where the posterior of up to some tens of latents is correlated. It is best
+            with sticking the landing.
     """,
 )
 
@@ -99,7 +99,7 @@ class LowRankNormal(Family):
     Use:
         prior: many latents with a few common causes.
         likelihood: real values with noise that is correlated along a few directions.
-        variational: the posterior of many latents, correlated along a few directions.
+        variational: where the posterior of many latents is correlated along a few directions.
 
     Arguments:
         event_shape, given: The shapes of a and b, see `Conditional`.

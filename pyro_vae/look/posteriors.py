@@ -141,10 +141,8 @@ def _fit_limits(set_limits: Callable, inside: np.ndarray, axis: np.ndarray) -> N
 
 
 def _draw_clouds(ax: Axes, p: Tensor, q: Tensor, weights: Tensor) -> None:
-    centre, scale = q.mean(0), q.std(0).clamp(min=1e-12)
-    p, q = (p - centre) / scale, (q - centre) / scale
-    _, _, directions = torch.linalg.svd(weights[:, None].sqrt() * p, full_matrices=False)
-    p, q = p @ directions[:2].T, q @ directions[:2].T
+    p, q = _standardise(p, q)
+    p, q = _project(p, q, weights)
     area = 10 + 200 * weights
 
     ax.scatter(q[:, 0], q[:, 1], s=8, color=VARIATIONAL, alpha=0.35, linewidths=0)
@@ -152,6 +150,22 @@ def _draw_clouds(ax: Axes, p: Tensor, q: Tensor, weights: Tensor) -> None:
     ax.set_xlabel("standard deviations of q")
     ax.set_ylabel("standard deviations of q")
     ax.set_aspect("equal", adjustable="datalim")
+
+
+def _standardise(p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
+    centre = q.mean(0)
+    scale = q.std(0).clamp(min=1e-12)
+
+    return (p - centre) / scale, (q - centre) / scale
+
+
+def _project(p: Tensor, q: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Both on the plane in which the weighted draws of p lie farthest apart."""
+    weighted = weights[:, None].sqrt() * p
+    _, _, directions = torch.linalg.svd(weighted, full_matrices=False)
+    plane = directions[:2].T
+
+    return p @ plane, q @ plane
 
 
 def _dot(colour: str, label: str) -> Line2D:

@@ -71,15 +71,19 @@ def match(saved: Any, now: Any) -> Any:
         >>> match({"0": [1, 2]}, {0: (0, 0)})
         {0: (1, 2)}
     """
-    if isinstance(saved, Tensor | int | float) and isinstance(now, Tensor):
+    if isinstance(now, Tensor) and isinstance(saved, Tensor | int | float):
         return torch.as_tensor(saved, dtype=now.dtype, device=now.device)
-    if isinstance(saved, Tensor) and isinstance(now, int | float):
+    if isinstance(now, int | float) and isinstance(saved, Tensor):
         return saved.item()
-    if isinstance(saved, dict) and isinstance(now, dict):
+    if isinstance(now, dict) and isinstance(saved, dict):
         return type(now)(_match_items(saved, now))
-    if isinstance(saved, list) and isinstance(now, list | tuple) and len(saved) == len(now):
+    if isinstance(now, list | tuple) and _is_as_long(saved, now):
         return type(now)([match(a, b) for a, b in zip(saved, now)])
     return saved
+
+
+def _is_as_long(saved: Any, now: list | tuple) -> bool:
+    return isinstance(saved, list) and len(saved) == len(now)
 
 
 def _match_items(saved: dict, now: dict) -> dict:

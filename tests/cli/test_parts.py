@@ -3,6 +3,7 @@ import torch
 
 import pyro_vae as pv
 from pyro_vae.cli import parts
+from tests.commands import CONFIG
 
 TABLES = {
     "prior": parts.PRIORS,
@@ -81,21 +82,6 @@ def test_every_objective_scores_a_pair_that_admits_it(name):
     assert loss.isfinite() and all(
         p.grad is not None and p.grad.isfinite().all() for p in vae.parameters()
     )
-
-
-CONFIG = {
-    "prior": "standard-normal",
-    "likelihood": "normal",
-    "variational": "normal",
-    "objective": "elbo",
-    "network": "mlp",
-    "latent": 2,
-    "components": 3,
-    "scale": None,
-    "draws": 5,
-    "beta": 1.0,
-    "seed": 0,
-}
 
 
 @pytest.fixture

@@ -8,29 +8,7 @@ import pyro_vae as pv
 from pyro_vae.cli import parts, steps
 from pyro_vae.cli.data import NONE, RunData
 from pyro_vae.cli.runs import Run
-
-CONFIG = {
-    "prior": "standard-normal",
-    "likelihood": "normal",
-    "variational": "normal",
-    "objective": "elbo",
-    "network": "mlp",
-    "latent": 2,
-    "components": 3,
-    "scale": None,
-    "draws": 5,
-    "beta": 1.0,
-    "epochs": 1,
-    "batch_size": 10,
-    "learning_rate": 1e-3,
-    "patience": None,
-    "seed": 0,
-    "device": "cpu",
-    "compile": False,
-    "precision": None,
-    "data": "own",
-    "binarisation": NONE,
-}
+from tests.commands import CONFIG
 
 
 @pytest.fixture

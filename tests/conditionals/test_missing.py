@@ -4,12 +4,12 @@ from functools import partial
 
 import pytest
 import torch
-from oracles import linear_gaussian, within
 from torch import nn
 
 import pyro_vae as pv
 from pyro_vae.supports import describe
 from pyro_vae.weights.intake import as_tensors, check_data
+from tests.oracles import linear_gaussian, within
 
 small = partial(pv.networks.mlp, hidden=(8,))
 

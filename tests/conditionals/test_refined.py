@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from oracles import linear_gaussian
 
 import pyro_vae as pv
 from pyro_vae.compiling.loss import CompiledLoss
+from tests.oracles import linear_gaussian
 
 Q = pv.Normal(2, given=3)
 

@@ -309,6 +309,9 @@ def weigh_modalities(pair, data, z):
     return log_w
 
 
+SAYS_TOP_DOWN = ["HierarchicalVAE(", "p(z2)", "p(z1|z2)", "p(x|z1)", "q(z2|x)", "q(z1|x,z2)"]
+SAYS_LABELLED = ["LabelledVAE(", "p(y)", "p(z|y)", "p(x|z,y)", "q(y|x)", "q(z|x,y)"]
+
 CASES = {
     "VAE": Case(plain, lambda: (bits(4),), weigh_vae(), ["VAE(", "p(z)", "p(x|z)", "q(z|x)"]),
     "VAE, c": Case(
@@ -362,26 +365,26 @@ CASES = {
         top_down,
         lambda: (bits(4),),
         weigh_two_levels,
-        ["HierarchicalVAE(", "p(z2)", "p(z1|z2)", "p(x|z1)", "q(z2|x)", "q(z1|x,z2)"],
+        SAYS_TOP_DOWN,
     ),
     "top-down, shared": Case(
         partial(top_down, True),
         lambda: (bits(4),),
         weigh_two_levels,
-        ["HierarchicalVAE(", "p(z2)", "p(z1|z2)", "p(x|z1)", "q(z2|x)", "q(z1|x,z2)"],
+        SAYS_TOP_DOWN,
     ),
     "all labels": Case(
         partial(labelled, True),
         lambda: (bits(4), ALL),
         weigh_labelled,
-        ["LabelledVAE(", "p(y)", "p(z|y)", "p(x|z,y)", "q(y|x)", "q(z|x,y)"],
+        SAYS_LABELLED,
         lists=True,
     ),
     "some labels": Case(
         partial(labelled, True),
         lambda: (bits(4), SOME),
         weigh_labelled,
-        ["LabelledVAE(", "p(y)", "p(z|y)", "p(x|z,y)", "q(y|x)", "q(z|x,y)"],
+        SAYS_LABELLED,
         lists=True,
     ),
     "some labels, q(z|x)": Case(
@@ -395,7 +398,7 @@ CASES = {
         partial(labelled, True),
         lambda: (bits(4), torch.full((ROWS,), -1)),
         weigh_labelled,
-        ["LabelledVAE(", "p(y)", "p(z|y)", "p(x|z,y)", "q(y|x)", "q(z|x,y)"],
+        SAYS_LABELLED,
         lists=True,
     ),
     "no labels": Case(

@@ -4,13 +4,13 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from oracles import normal_pair, sequential_pair
 
 import pyro_vae as pv
 from pyro_vae.diagnostics import aggregate, latents
 from pyro_vae.diagnostics.estimate import Estimate
 from pyro_vae.weights import blocks
 from pyro_vae.weights.weights import weigh
+from tests.oracles import normal_pair, sequential_pair
 
 
 def score(pair, x, num_samples=5, **options):

@@ -5,12 +5,12 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from oracles import linear_gaussian, within
 
 import pyro_vae as pv
 from pyro_vae.diagnostics import grid_posterior
 from pyro_vae.diagnostics.annealing import annealed_log_evidence, space_temperatures
 from pyro_vae.weights import blocks
+from tests.oracles import linear_gaussian, within
 
 
 def normal_path(world, x, shift, stretch, betas):

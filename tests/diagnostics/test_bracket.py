@@ -2,11 +2,11 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from oracles import linear_gaussian, within
 
 import pyro_vae as pv
 from pyro_vae.diagnostics import bracket
 from pyro_vae.weights import blocks
+from tests.oracles import linear_gaussian, within
 
 
 def test_the_bracket_contains_the_evidence():

@@ -4,13 +4,13 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from oracles import discrete_world, linear_gaussian
 from scipy import stats
 
 import pyro_vae as pv
 from pyro_vae.diagnostics.calibration import calibrate, judge_ranks
 from pyro_vae.look import plots
 from pyro_vae.weights import blocks
+from tests.oracles import discrete_world, linear_gaussian
 
 
 def faults(pair, n=1000, **options):

@@ -2,9 +2,9 @@ import math
 
 import pytest
 import torch
-from oracles import linear_gaussian, within
 
 from pyro_vae.diagnostics import elbo
+from tests.oracles import linear_gaussian, within
 
 
 @pytest.mark.parametrize("shift, stretch", [(0.3, 1.0), (0.0, 1.5), (0.1, 0.95)])

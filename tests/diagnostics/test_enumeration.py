@@ -1,11 +1,11 @@
 import pyro
 import pyro.distributions as dist
 import torch
-from oracles import discrete_world, normal_pair, sequential_pair
 
 import pyro_vae as pv
 from pyro_vae.diagnostics.enumeration import enumerate_latent, expect
 from pyro_vae.weights import blocks
+from tests.oracles import discrete_world, normal_pair, sequential_pair
 
 
 def test_the_weights_are_those_of_the_tables():

@@ -1,11 +1,11 @@
 import math
 
 import torch
-from oracles import linear_gaussian
 
 from pyro_vae.diagnostics import elbo, grid_posterior, log_evidence
 from pyro_vae.diagnostics.evidence import estimate_evidence
 from pyro_vae.weights import blocks
+from tests.oracles import linear_gaussian
 
 
 def test_on_digits_it_agrees_with_a_grid(trained):

@@ -5,12 +5,12 @@ import pyro.distributions as dist
 import pytest
 import torch
 import zuko
-from oracles import affine, discrete_world, linear_gaussian, within
 
 import pyro_vae as pv
 from pyro_vae.diagnostics import grid_posterior, log_evidence
 from pyro_vae.diagnostics.estimate import Estimate
 from pyro_vae.diagnostics.gaps import estimate_gap, inference_gaps, posterior_gap
+from tests.oracles import affine, discrete_world, linear_gaussian, two_in_a_chain, within
 
 TENSORS = ("approximation", "amortisation", "best_elbo")
 
@@ -278,18 +278,12 @@ def test_a_guide_that_cannot_be_refitted_asks_for_a_family(variational, said):
 
 
 def test_a_guide_whose_latents_depend_on_each_other_asks_for_a_family():
-    def model(x):
-        with pyro.plate("data", x.shape[0]):
-            a = pyro.sample("a", dist.Normal(0.0, 1.0))
-            b = pyro.sample("b", dist.Normal(a, 1.0))
-            pyro.sample("x", dist.Normal(b, 1.0), obs=x)
-
     def guide(x):
         with pyro.plate("data", x.shape[0]):
             a = pyro.sample("a", dist.Normal(x / 3, 0.8))
             pyro.sample("b", dist.Normal((x + a) / 2, 0.7))
 
-    pair, x = pv.Pair(model, guide), torch.randn(5)
+    pair, x = pv.Pair(two_in_a_chain, guide), torch.randn(5)
     with pytest.raises(ValueError, match="'b', Normal depends on draws of the other latents"):
         inference_gaps(pair, x)
     assert inference_gaps(pair, x, family=pv.MultivariateNormal).approximation.value.max() < 0.02

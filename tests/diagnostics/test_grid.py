@@ -2,11 +2,11 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from oracles import linear_gaussian
 
 import pyro_vae as pv
 from pyro_vae.diagnostics import grid_posterior
 from pyro_vae.weights import blocks
+from tests.oracles import linear_gaussian
 
 
 def test_a_grid_refuses_more_than_two_dimensions():

@@ -1,11 +1,11 @@
 import pyro
 import pyro.distributions as dist
 import torch
-from oracles import linear_gaussian, within
 
 import pyro_vae as pv
 from pyro_vae.diagnostics.hmc import TARGET, Path, Sampler, State, find_step_sizes
 from pyro_vae.progress import progress_bar
+from tests.oracles import linear_gaussian, within
 
 
 def sampler(pair, x, chains=200, num_leapfrog=5):

@@ -4,10 +4,10 @@ from functools import partial
 
 import pytest
 import torch
-from oracles import linear_gaussian, within
 
 import pyro_vae as pv
 from pyro_vae.diagnostics import impute
+from tests.oracles import linear_gaussian, within
 
 small = partial(pv.networks.mlp, hidden=(8,))
 

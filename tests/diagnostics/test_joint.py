@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from oracles import discrete_world, kl_of_tables, linear_gaussian, near, normal_pair
 
 from pyro_vae.diagnostics import joint_kl, log_evidence
 from pyro_vae.diagnostics.estimate import Estimate
+from tests.oracles import discrete_world, kl_of_tables, linear_gaussian, near, normal_pair
 
 module = importlib.import_module("pyro_vae.diagnostics.joint")
 

@@ -6,7 +6,12 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from oracles import (
+from torch.distributions import MultivariateNormal, kl_divergence
+
+import pyro_vae as pv
+from pyro_vae.diagnostics import latents
+from pyro_vae.diagnostics.estimate import Estimate
+from tests.oracles import (
     discrete_world,
     kl_of_tables,
     linear_gaussian,
@@ -14,11 +19,6 @@ from oracles import (
     normal_pair,
     sequential_pair,
 )
-from torch.distributions import MultivariateNormal, kl_divergence
-
-import pyro_vae as pv
-from pyro_vae.diagnostics import latents
-from pyro_vae.diagnostics.estimate import Estimate
 
 # the package exports the function under the name of its file
 module = importlib.import_module("pyro_vae.diagnostics.latents")

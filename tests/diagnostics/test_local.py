@@ -5,12 +5,12 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from oracles import linear_gaussian
 from pyro import poutine
 
 import pyro_vae as pv
 from pyro_vae.diagnostics.local import Flows, OtherFamily, OwnFamily, find_spread
 from pyro_vae.weights.traces import quietly
+from tests.oracles import linear_gaussian
 
 
 def two_latents(mask=None):

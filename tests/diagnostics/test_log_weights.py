@@ -2,12 +2,12 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from oracles import linear_gaussian
 from torch import nn
 
 import pyro_vae as pv
 from pyro_vae.diagnostics import log_weights
 from pyro_vae.weights import blocks
+from tests.oracles import linear_gaussian
 
 
 def test_with_the_posterior_as_variational_every_weight_is_the_evidence():

@@ -3,13 +3,13 @@ import math
 
 import pytest
 import torch
-from oracles import linear_gaussian, within
 
 import pyro_vae as pv
 from pyro_vae.diagnostics import picture
 from pyro_vae.diagnostics.estimate import Estimate
 from pyro_vae.look import plots
 from pyro_vae.look.report import report
+from tests.oracles import linear_gaussian, within
 
 
 @pytest.fixture(scope="module")

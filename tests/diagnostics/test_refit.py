@@ -2,7 +2,6 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from oracles import linear_gaussian, within
 
 import pyro_vae as pv
 from pyro_vae.diagnostics.estimate import average_draws
@@ -11,6 +10,7 @@ from pyro_vae.diagnostics.refit import Search, weigh_draws
 from pyro_vae.progress import progress_bar
 from pyro_vae.weights import blocks
 from pyro_vae.weights.traces import quietly
+from tests.oracles import linear_gaussian, within
 
 BAR = progress_bar(1, "testing", show=False)
 

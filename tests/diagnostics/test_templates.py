@@ -2,7 +2,6 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from oracles import linear_gaussian
 
 import pyro_vae as pv
 from pyro_vae.diagnostics.templates import (
@@ -10,6 +9,7 @@ from pyro_vae.diagnostics.templates import (
     find_observed_arguments,
     make_templates,
 )
+from tests.oracles import linear_gaussian
 
 
 def test_a_number_is_a_template_of_as_many_rows():

@@ -5,9 +5,9 @@ import math
 import pyro.distributions as dist
 import pytest
 import torch
-from draws import assert_within_errors
 
 from pyro_vae import distributions as ours
+from tests.draws import assert_within_errors
 
 
 @pytest.mark.parametrize("concentration", [1e-6, 0.1, 1.0, 30.0, 1e3])

@@ -4,9 +4,9 @@ import math
 
 import pyro.distributions as dist
 import torch
-from draws import assert_within_errors
 
 from pyro_vae.distributions import Autoregressive
+from tests.draws import assert_within_errors
 
 
 def test_an_autoregressive_draw_follows_its_conditionals():

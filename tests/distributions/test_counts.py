@@ -5,9 +5,9 @@ import itertools
 import pyro.distributions as dist
 import pytest
 import torch
-from draws import assert_within_errors
 
 from pyro_vae import distributions as ours
+from tests.draws import assert_within_errors
 
 
 def compositions(total, classes):

@@ -3,9 +3,9 @@
 import pyro.distributions as dist
 import pytest
 import torch
-from draws import assert_within_errors
 
 from pyro_vae import distributions as ours
+from tests.draws import assert_within_errors
 
 
 def pmf(p, levels):

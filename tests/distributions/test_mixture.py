@@ -5,9 +5,9 @@ import math
 import pyro.distributions as dist
 import pytest
 import torch
-from draws import assert_within_errors
 
 from pyro_vae.distributions import Mixture
+from tests.draws import assert_within_errors
 
 
 @pytest.mark.parametrize(

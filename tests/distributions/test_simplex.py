@@ -3,9 +3,9 @@
 import pyro.distributions as dist
 import pytest
 import torch
-from draws import assert_within_errors
 
 from pyro_vae.distributions import Dirichlet
+from tests.draws import assert_within_errors
 
 
 @pytest.mark.parametrize("alpha", [0.02, 0.5, 3.0])

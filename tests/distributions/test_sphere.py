@@ -5,10 +5,10 @@ import math
 import pytest
 import scipy.special
 import torch
-from draws import assert_within_errors
 from torch.distributions import kl_divergence
 
 from pyro_vae.distributions import PowerSpherical, UniformSphere, VonMisesFisher
+from tests.draws import assert_within_errors
 
 KAPPAS = torch.tensor([1e-6, 0.1, 1.0, 10.0, 100.0, 1e4, 1e6]).double()
 

@@ -5,11 +5,11 @@ import math
 import pyro.distributions as dist
 import pytest
 import torch
-from draws import assert_within_errors
 from torch.distributions import kl_divergence, transforms
 
 from pyro_vae import distributions as ours
 from pyro_vae.distributions import ContinuousBernoulli
+from tests.draws import assert_within_errors
 
 LOGITS = [0.0, 1e-4, 1e-2, 0.0999, 0.1001, 0.499, 0.501, 1.0, 5.0, 15.0, 17.0, 30.0, 50.0]
 

@@ -1,10 +1,10 @@
 """Networks that are told what is missing."""
 
 import torch
-from oracles import affine
 from torch import nn
 
 import pyro_vae as pv
+from tests.oracles import affine
 
 
 def test_the_guide_sees_zeros_and_the_mask():

@@ -12,7 +12,7 @@ from torch import nn
 
 import pyro_vae as pv
 from tests.objectives.worlds import DOUBLY, LANDING, SCORE, dropping, loss_of, small
-from tests.oracles import within
+from tests.oracles import two_in_a_chain, within
 
 
 @pytest.mark.parametrize(
@@ -37,19 +37,13 @@ def test_dropout_is_refused_where_the_model_is_run_twice(bound):
 def test_dropout_is_refused_where_the_guide_is_run_twice():
     net = nn.Dropout(0.5)
 
-    def model(x):
-        with pyro.plate("data", x.shape[0]):
-            a = pyro.sample("a", dist.Normal(0.0, 1.0))
-            b = pyro.sample("b", dist.Normal(a, 1.0))
-            pyro.sample("x", dist.Normal(b, 1.0), obs=x)
-
     def guide(x):
         with pyro.plate("data", x.shape[0]):
             a = pyro.sample("a", dist.Normal(net(1 + x), 1.0))
             pyro.sample("b", dist.Normal(a, 1.0))
 
     with pytest.raises(ValueError, match=r"the guide twice at the same draws"):
-        pv.EvidenceLowerBound(1, LANDING).loss_and_grads(model, guide, torch.ones(50))
+        pv.EvidenceLowerBound(1, LANDING).loss_and_grads(two_in_a_chain, guide, torch.ones(50))
 
 
 def test_sticking_the_landing_takes_dropout_where_a_latent_depends_on_no_other():

@@ -9,20 +9,9 @@ from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
 import pyro_vae as pv
-from tests.oracles import affine, near, within
+from tests.oracles import Stacked, affine, near, within
 
 QUIET = {"progress": False}
-
-
-class Stacked(nn.Module):
-    """An affine map of several vectors, one after the other."""
-
-    def __init__(self, layer: nn.Linear):
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, *given: Tensor) -> Tensor:
-        return self.layer(torch.cat(given, -1))
 
 
 class Hierarchy(NamedTuple):

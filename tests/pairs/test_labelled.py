@@ -11,21 +11,10 @@ from torch.distributions import MultivariateNormal
 
 import pyro_vae as pv
 from pyro_vae.weights.intake import admit
-from tests.oracles import affine, near, within
+from tests.oracles import Stacked, affine, near, within
 
 QUIET = {"progress": False}
 K = 3
-
-
-class Stacked(nn.Module):
-    """An affine map of several vectors, one after the other."""
-
-    def __init__(self, layer: nn.Linear):
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, *given: Tensor) -> Tensor:
-        return self.layer(torch.cat(given, -1))
 
 
 class Mixture(NamedTuple):

@@ -7,6 +7,7 @@ import torch
 
 import pyro_vae as pv
 from pyro_vae.weights.comparison import compare_draws
+from tests.oracles import two_in_a_chain
 
 X = torch.tensor([[0.0, 1, 1], [1, 0, 0], [1, 1, 1], [0, 0, 0]])
 
@@ -54,18 +55,12 @@ def test_what_goes_over_the_wrong_axis_is_found(decode):
 
 
 def test_a_guide_that_mixes_draws_is_found():
-    def model(x):
-        with pyro.plate("data", x.shape[0]):
-            a = pyro.sample("a", dist.Normal(0.0, 1.0))
-            b = pyro.sample("b", dist.Normal(a, 1.0))
-            pyro.sample("x", dist.Normal(b, 1.0), obs=x)
-
     def guide(x):
         with pyro.plate("data", x.shape[0]):
             a = pyro.sample("a", dist.Normal(x, 1.0))
             pyro.sample("b", dist.Normal(a.cumsum(0), 1.0))
 
-    (found,) = compare_draws(pv.Pair(model, guide), (X[:, 0],))
+    (found,) = compare_draws(pv.Pair(two_in_a_chain, guide), (X[:, 0],))
     assert "site 'b' of the guide" in found
 
 
