@@ -34,3 +34,12 @@ def trained(digits):
     )
     pv.fit(vae, digits.train, epochs=60, transform=torch.bernoulli, seed=0)
     return vae, pv.data.binarise(digits.test[:200])
+
+
+@pytest.fixture
+def eager(monkeypatch):
+    """`fit` without compiling, which takes longer than all the rest of a script's short form."""
+    fit = pv.fit
+    monkeypatch.setattr(
+        pv, "fit", lambda *args, **options: fit(*args, **options | {"compile": False})
+    )

@@ -1,15 +1,10 @@
 """Each example runs, shortened, and shows what it says."""
 
-import importlib.util
-import os
-from pathlib import Path
-
 import pytest
 import torch
 
-import pyro_vae as pv
+from tests.scripts import EXAMPLES, needs, run_main
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
 SHORT = {
     "vae": {"epochs": 3, "num_samples": 20},
     "swap": {"epochs": 1, "rows": 200, "tests": 20, "num_samples": 20},
@@ -30,10 +25,7 @@ SHORT = {
 
 
 def run(name: str):
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main(**SHORT[name])
+    return run_main(EXAMPLES / f"{name}.py", **SHORT[name])
 
 
 def test_each_example_is_here():
@@ -107,20 +99,6 @@ def test_sequence():
 
 def test_multimodal():
     assert run("multimodal") > 0.2
-
-
-def needs(file: str) -> None:
-    if not (Path(os.environ.get("PYRO_VAE_DATA", "")) / file).exists():
-        pytest.skip(f"PYRO_VAE_DATA names no folder with {file}")
-
-
-@pytest.fixture
-def eager(monkeypatch):
-    """`fit` without compiling, which takes longer than all the rest of an example's short form."""
-    fit = pv.fit
-    monkeypatch.setattr(
-        pv, "fit", lambda *args, **options: fit(*args, **options | {"compile": False})
-    )
 
 
 def test_iwae(eager):
