@@ -20,6 +20,30 @@ def data(x: Tensor, *, title: str = "", columns: int = 10) -> Figure:
     return _draw_rows(rows, title)
 
 
+def classes(x: Tensor, labels: Tensor, *, title: str = "", columns: int = 10) -> Figure:
+    """Draw a row of data, or of draws, for each class or cluster. The row bears its number.
+
+    Arguments:
+        x: `[n, *event]`, `simulate(pair, x, labels)["x"]` for example.
+        labels: The class or cluster of each, whole numbers `[n]`.
+        title: The title.
+        columns: How many of each at most. The first ones are drawn.
+
+    Raises:
+        ValueError: if there are no data, or not one label for each.
+    """
+    if labels.shape != (len(x),) or not len(x):
+        raise ValueError(
+            f"labels: expected one for each of the data, and data, got {list(labels.shape)} for "
+            f"{len(x)} data"
+        )
+    x, labels = x.cpu(), labels.cpu()
+    names = labels.unique().tolist()
+    rows = [x[labels == name][:columns] for name in names]
+
+    return _draw_rows(rows, title, names=[str(name) for name in names])
+
+
 def reconstructions(x: Tensor, reconstructed: Tensor) -> Figure:
     """Draw data above their reconstructions.
 

@@ -2,6 +2,7 @@
 
 from pyro_vae.look.calibration import ranks as ranks
 from pyro_vae.look.history import history as history
+from pyro_vae.look.images import classes as classes
 from pyro_vae.look.images import data as data
 from pyro_vae.look.images import decoded_grid as decoded_grid
 from pyro_vae.look.images import reconstructions as reconstructions

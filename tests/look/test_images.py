@@ -14,6 +14,22 @@ def test_data_of_any_shape(event):
     drawn(plots.reconstructions(x, x))
 
 
+def test_each_class_has_a_row_that_bears_its_number():
+    x, labels = torch.rand(9, 1, 4, 4), torch.tensor([2, 0, 2, 2, 0, 5, 2, 0, 2])
+    figure = plots.classes(x, labels, columns=4)
+    drawn(figure)
+    assert [ax.get_ylabel() for ax in figure.axes[::4]] == ["0", "2", "5"]
+    assert sum(len(ax.images) for ax in figure.axes) == 3 + 4 + 1
+    first = figure.axes[4].images[0].get_array()
+    assert (first == x[0, 0].numpy()).all()
+
+
+@pytest.mark.parametrize("n", [0, 3])
+def test_each_of_the_data_has_a_class(n):
+    with pytest.raises(ValueError, match="labels: expected one for each of the data"):
+        plots.classes(torch.rand(n, 1, 4, 4), torch.zeros(2 if n else 0).long())
+
+
 def test_the_grid_has_z0_to_the_right_and_z1_upwards():
     z = torch.cartesian_prod(torch.arange(3.0), torch.arange(3.0))
     x = (z[:, 0] / 2 * 0.5 + z[:, 1] / 2 * 0.25)[:, None, None, None].expand(9, 1, 4, 4)
