@@ -1,5 +1,7 @@
 """Data sets as tensors in memory, by name or from files of your own."""
 
+from pyro_vae.data.bags import iterate_dense as iterate_dense
+from pyro_vae.data.bags import to_dense as to_dense
 from pyro_vae.data.dataset import Dataset as Dataset
 from pyro_vae.data.dataset import binarise as binarise
 from pyro_vae.data.load import load as load

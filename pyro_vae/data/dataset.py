@@ -14,6 +14,7 @@ class Dataset(NamedTuple):
             [0, 1].
         labels: The labels of the three splits, `[n]` each, or None.
         description: What the data are and how they were split.
+        vocabulary: The names of the numbers of x, of words for example, or None.
     """
 
     train: Tensor
@@ -21,6 +22,7 @@ class Dataset(NamedTuple):
     test: Tensor
     labels: tuple[Tensor, ...] | None
     description: str
+    vocabulary: tuple[str, ...] | None = None
 
     @property
     def splits(self) -> dict[str, Tensor]:

@@ -18,12 +18,14 @@ def load(name: str | os.PathLike) -> Dataset:
     | `mnist`, `fashion-mnist` | 70,000 grey 28×28 images | 50,000 / 10,000 / 10,000 |
     | `static-mnist` | MNIST, binarised once and for all | 50,000 / 10,000 / 10,000 |
     | `omniglot` | grey 28×28 characters, ink is 1 | every tenth image held out, evaluation set |
+    | `20news` | 20 Newsgroups, bags of words | every tenth document held out, test file |
 
     The digits are split by a fixed permutation. For `mnist` and `fashion-mnist` the first 50,000
     images of the training file are for training and the last 10,000 for validation. The test split
     is the test file. `static-mnist` has the splits of its own file (Larochelle & Murray, 2011). For
     `omniglot` every tenth image of the background set is for validation, and the evaluation set is
-    the test split.
+    the test split. `20news` is read from `20news.npz` and `20news-vocabulary.txt`, see
+    `bags.read_bags`, and has its words as `vocabulary`.
 
     Any other name is a path: a `.npy`, `.npz`, `.csv` (with or without a header) or `.pt` file (a
     tensor, or a dict of tensors), or a folder of images, where subfolders are labels. Arrays named
@@ -32,7 +34,8 @@ def load(name: str | os.PathLike) -> Dataset:
     (unless all are 0 or 1). Nothing that is loaded can run code.
 
     Named data sets are read from the folder that the environment variable `PYRO_VAE_DATA` names,
-    by default a folder in the user's cache. What is missing there is downloaded to it.
+    by default a folder in the user's cache. The sets of torchvision are downloaded to it if they
+    are missing. `static-mnist` and `20news` are not.
 
     Arguments:
         name: A name of the table, or a path.

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyro_vae.data.bags import read_bags
 from pyro_vae.data.dataset import Dataset
 from pyro_vae.data.splits import split
 
@@ -128,10 +129,15 @@ def _unpack(rows: np.ndarray) -> Tensor:
     return torch.from_numpy(pixels).float()
 
 
+def _newsgroups() -> Dataset:
+    return read_bags(root() / "20news.npz", root() / "20news-vocabulary.txt")
+
+
 NAMES: dict[str, Callable[[], Dataset]] = {
     "digits": _digits,
     "mnist": partial(_like_mnist, "MNIST"),
     "fashion-mnist": partial(_like_mnist, "FashionMNIST"),
     "omniglot": _omniglot,
     "static-mnist": _static_mnist,
+    "20news": _newsgroups,
 }

@@ -138,7 +138,8 @@ def _as_tensor(name: str, values: object) -> Tensor:
     if not isinstance(values, Tensor):
         kind = type(values).__name__
         raise TypeError(
-            f"{name}: expected a tensor [n, *event], got {kind}; see pyro_vae.data.load"
+            f"{name}: expected a tensor [n, *event], got {kind}; see pyro_vae.data.load, and "
+            "pyro_vae.data.to_dense for sparse counts"
         )
     if values.dim() == 0 or values.shape[0] == 0:
         shape = list(values.shape)

@@ -126,6 +126,7 @@ def test_files_in_the_format_of_mnist(tmp_path, monkeypatch):
         ),
         ("omniglot", "Omniglot", r"Omniglot expects into .*omniglot-py"),
         ("static-mnist", None, r"there is no .*binarized_mnist.npz. Put there .* \[50000, 98\]"),
+        ("20news", None, r"there is no .*20news.npz. Put there documents .*20news-vocabulary.txt"),
     ],
 )
 def test_without_network_the_message_says_what_to_put_where(
