@@ -26,7 +26,8 @@ class Classification(Loss):
 
     Raises:
         TypeError: if the objective is not of a `LabelledVAE`.
-        ValueError: if the weight is negative or not finite.
+        ValueError: if the weight is negative or not finite. When trained by `fit` on data in
+            memory, if no label is known in any of them. A batch without a known label is admitted.
 
     Example:
         >>> pair = pv.LabelledVAE(
@@ -50,6 +51,16 @@ class Classification(Loss):
             )
         self.objective = objective
         self.weight = check_within("weight", weight, 0.0)
+
+    def check_training(self, *data: Tensor) -> None:
+        is_known = torch.cat([y >= 0 for y in data[1:]]) if len(data) > 1 else torch.zeros(0)
+        if self.weight and not is_known.any():
+            raise ValueError(
+                "objective: Classification trains q(y | x) on known labels, and no label is known "
+                f"in the {len(data[0])} rows of training data. Give y after x, fit(pair, x, y), "
+                "with -1 where a label is not known; or take pv.Objective(pair), which learns "
+                "clusters"
+            )
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         if y is None:

@@ -25,6 +25,12 @@ class Loss(nn.Module):
 
     is_lower_bound: bool = False
 
+    def check_training(self, *data: Tensor) -> None:
+        """Raise a ValueError if a term of the loss would be idle with these training data.
+
+        `fit` calls it with all of them, where they are in memory.
+        """
+
 
 def lists_latents(pair: nn.Module) -> bool:
     """Whether a pair of this package lists a latent, which is then summed over."""

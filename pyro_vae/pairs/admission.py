@@ -16,6 +16,13 @@ class ChecksData(nn.Module):
         """Raise a TypeError or ValueError if the data do not fit, with what to do."""
         raise NotImplementedError
 
+    def check_training(self, *data: Tensor) -> None:
+        """Raise a ValueError if nothing can be learned of a part of the pair from these data.
+
+        `fit` calls it with all training data, after `check_data`, where they are in memory. What is
+        wrong with a single row is for `check_data`.
+        """
+
     def list_given(self, *data: Tensor) -> dict[str, Tensor]:
         """The values of observed sites that are given, as labels are, while x is drawn anew."""
         return {}

@@ -27,10 +27,12 @@ class Batches(ABC):
     Attributes:
         device: Where the tensors are.
         generator: The generator that draws the order, where that is not torch's own.
+        whole: All of the data, before `transform`, where they are in memory.
     """
 
     device: torch.device
     generator: torch.Generator | None = None
+    whole: tuple[Tensor, ...] | None = None
 
     @abstractmethod
     def __len__(self) -> int:
@@ -52,6 +54,8 @@ class Batches(ABC):
 class InMemory(Batches):
     """Data in memory, gathered by index, in a new random order for each epoch."""
 
+    whole: tuple[Tensor, ...]
+
     def __init__(
         self,
         pair: nn.Module,
@@ -60,16 +64,16 @@ class InMemory(Batches):
         transform: Transform | None,
         batch_size: int,
     ):
-        self.data = tuple(d.to(device) for d in as_tensors(pair, data))
+        self.whole = tuple(d.to(device) for d in as_tensors(pair, data))
         self.device = device
         self.transform = transform
         self.batch_size = int(batch_size)
-        admit(pair, transform_first(self.data, transform))
+        admit(pair, transform_first(self.whole, transform))
 
     @property
     def rows(self) -> int:
         """How many rows the data have."""
-        return self.data[0].shape[0]
+        return self.whole[0].shape[0]
 
     def __len__(self) -> int:
         return math.ceil(self.rows / self.batch_size)
@@ -77,11 +81,11 @@ class InMemory(Batches):
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         order = torch.randperm(self.rows).to(self.device)
         for index in order.split(self.batch_size):
-            batch = tuple(d[index] for d in self.data)
+            batch = tuple(d[index] for d in self.whole)
             yield transform_first(batch, self.transform)
 
     def take_first(self) -> tuple[Tensor, ...]:
-        first = tuple(d[:WATCHED] for d in self.data)
+        first = tuple(d[:WATCHED] for d in self.whole)
         return transform_first(first, self.transform)
 
     def describe(self) -> dict[str, int | None]:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from pyro_vae.objectives.objective import Objective
+from pyro_vae.objectives.objective import Loss, Objective
+from pyro_vae.pairs.admission import ChecksData
 from pyro_vae.training.batches import Batches, admit_validation, make_batches
 from pyro_vae.training.checkpoints import read_tree
 from pyro_vae.training.faults import Watch
@@ -142,6 +143,7 @@ def _fit(pair: nn.Module, data: tuple, settings: Settings) -> History:
     with fork(device):
         torch.manual_seed(seed)
         batches = make_batches(pair, data, device, settings.transform, settings.batch_size)
+        _check_training(pair, objective, batches)
         held_out = _choose_held_out(pair, batches, settings)
         optimizer = _make_optimizer(pair, objective.to(device), settings, device)
         schedule = _make_schedule(optimizer, settings)
@@ -191,6 +193,17 @@ def _choose_seed(settings: Settings) -> int:
         if "seed" in saved:
             return saved["seed"]
     return int(torch.randint(2**31, ()))
+
+
+def _check_training(pair: nn.Module, objective: nn.Module, batches: Batches) -> None:
+    """Let the pair and the parts of its objective refuse the training data as a whole."""
+    if batches.whole is None:
+        return
+    if isinstance(pair, ChecksData):
+        pair.check_training(*batches.whole)
+    for part in objective.modules():
+        if isinstance(part, Loss):
+            part.check_training(*batches.whole)
 
 
 def _choose_held_out(pair: nn.Module, batches: Batches, settings: Settings) -> tuple[Tensor, ...]:

@@ -99,6 +99,39 @@ def test_it_is_exported_for_every_batch_size():
     assert len(exported._compiled) == 1
 
 
+NONE = torch.full((5,), -1)
+
+
+@pytest.mark.parametrize("labels", [(), (NONE,)])
+@pytest.mark.parametrize("wrap", [lambda o: o, lambda o: pv.KLWeight(o, 0.5)])
+def test_without_a_known_label_nothing_is_trained(labels, wrap):
+    pair, x = make(), data()
+    objective = wrap(pv.Classification(pv.Objective(pair), weight=7.0))
+    before = [p.clone() for p in pair.parameters()]
+    words = "objective: .*no label is known in the 5 rows"
+    with pytest.raises(ValueError, match=words):
+        pv.fit(pair, x, *labels, epochs=1, objective=objective, progress=False)
+    assert all(torch.equal(p, q) for p, q in zip(pair.parameters(), before, strict=True))
+
+
+def test_what_has_no_term_needs_no_label():
+    pair, x = make(), data()
+    for objective in (pv.Objective(pair), pv.Classification(pv.Objective(pair), weight=0.0)):
+        history = pv.fit(pair, x, NONE, epochs=1, objective=objective, progress=False)
+        assert len(history.loss) == 1
+
+
+def test_a_batch_without_a_known_label_is_trained_on():
+    """One label in five batches of one row: the others have only the ELBO."""
+    pair, x = make(), data()
+    objective = pv.Classification(pv.Objective(pair), weight=50.0)
+    y = torch.tensor([-1, -1, 2, -1, -1])
+    options = {"batch_size": 1, "learning_rate": 0.02, "objective": objective, "seed": 0}
+    history = pv.fit(pair, x, y, epochs=20, progress=False, **options)
+    assert torch.tensor(history.loss).isfinite().all()
+    assert pair.classifier(x[2]).probs[2] > 0.9
+
+
 def plain():
     return pv.VAE(
         prior=pv.StandardNormal(2),

@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import pyro_vae as pv
+from pyro_vae.pairs.admission import ChecksData
 from pyro_vae.training.batches import InMemory, count_arguments
 from tests.runs import RUN, Conditional, X, equal, handwritten, make, weights, with_value
 
@@ -41,6 +42,28 @@ def test_further_data_follow_x(source):
 
     assert h.elbo[-1] > h.elbo[0] + 2
     assert right > wrong + 2
+
+
+class Picky(Conditional, ChecksData):
+    """A pair that wants some y to be positive, in all of the data and not in each batch."""
+
+    def check_data(self, *data):
+        pass
+
+    def check_training(self, *data):
+        if not (data[1] > 0).any():
+            raise ValueError(f"y: none of {len(data[1])} rows is positive")
+
+
+def test_a_pair_may_refuse_the_training_data_as_a_whole():
+    x, y = torch.randn(20, 3), torch.zeros(20, 2)
+    with pytest.raises(ValueError, match="none of 20 rows"):
+        pv.fit(Picky(), x, y, epochs=1, batch_size=5)
+    # it is not asked about other data, nor about the batches of a loader
+    pv.diagnostics.elbo(Picky(), x, y)
+    pv.fit(Picky(), DataLoader(TensorDataset(x, y), 5), epochs=1)
+    y[0] = 1.0
+    pv.fit(Picky(), x, y, epochs=1, batch_size=5, validation=(x[1:], y[1:]))
 
 
 GREY = torch.tensor([0.5] * 37 + [1.0] * 30 + [0.0] * 33).reshape(20, 5)
