@@ -161,6 +161,44 @@ def sequential_pair() -> pv.Pair:
     return pv.Pair(model, guide)
 
 
+class PartlyThere(NamedTuple):
+    """A pair whose second latent does not exist in some rows, data for it, and log p(x).
+
+    a ~ N(0, 1), and b ~ N(0, 1) where it exists, x ~ N(a + b, 1). Where b does not exist, p and q
+    have it around other values, which must not count.
+    """
+
+    pair: pv.Pair
+    data: tuple[Tensor, Tensor]
+    log_evidence: Tensor
+
+
+def partly_there(n: int = 12, stretch: float = 1.0) -> PartlyThere:
+    """The guide draws b first, from p(b | x), and then a. Its scales are stretched."""
+
+    def model(x, is_there):
+        with pyro.plate("data", x.shape[0]):
+            a = pyro.sample("a", dist.Normal(torch.zeros_like(x), 1.0))
+            with pyro.poutine.mask(mask=is_there):
+                b = pyro.sample("b", dist.Normal(torch.where(is_there, 0.0, -7.0).to(x), 1.0))
+            pyro.sample("x", dist.Normal(a + torch.where(is_there, b, 0.0), 1.0), obs=x)
+
+    def guide(x, is_there):
+        with pyro.plate("data", x.shape[0]):
+            with pyro.poutine.mask(mask=is_there):
+                loc = torch.where(is_there, x / 3, x.new_tensor(50.0))
+                b = pyro.sample("b", dist.Normal(loc, stretch * (2 / 3) ** 0.5))
+            rest = x - torch.where(is_there, b, 0.0)
+            pyro.sample("a", dist.Normal(rest / 2, stretch * 0.5**0.5))
+
+    is_there = torch.arange(n) % 3 > 0
+    x = torch.randn(n, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    scale = torch.where(is_there, 3.0, 2.0).double().sqrt()
+    truth = dist.Normal(0.0, scale).log_prob(x)
+
+    return PartlyThere(pv.Pair(model, guide), (x, is_there), truth)
+
+
 def kl_of_tables(a: Tensor, b: Tensor) -> float:
     """KL(a ‖ b) of tables of probabilities."""
     return torch.where(a > 0, a * (a / b).log(), 0.0).sum().item()

@@ -27,21 +27,37 @@ class NoAggregateError(ValueError):
 
 
 @dataclass(frozen=True)
+class Levels:
+    """Draws of several latents, scored in the order in which the guide draws them, float64.
+
+    Attributes:
+        own: log q(z_1, ..., z_l | x) of the draw's own x, `[k, n, levels]`.
+        aggregate: log q(z_1, ..., z_l), `[k, n, levels]`.
+    """
+
+    own: Tensor
+    aggregate: Tensor
+
+
+@dataclass(frozen=True)
 class Drawn:
     """Draws of q(z | x) for a block of data, scored against all data, float64.
 
     Attributes:
         rows: Where the block lies.
+        sizes: How many numbers each latent has, by site, in the order in which they are drawn.
         own: log q(z | x) of the draw's own x, `[k, n]`.
         aggregate: log q(z), `[k, n]`.
         others: The log of the mean of q(z | x) over the other data, `[k, n]`.
         each: log q(z_j) by dimension, `[k, n, d]`, or None.
-        prior: log p(z), by dimension if `each` is, `[k, n, d or 1]`.
+        prior: log p(z), by dimension if `each` is, and otherwise by latent, `[k, n, d or levels]`.
         mean: E_q[z | x], or the draws where it does not exist, `[k, n, d]`.
         log_likelihood: log p(x | z), `[k, n]`, if asked for.
+        levels: The same latent by latent, or None where there is one.
     """
 
     rows: slice
+    sizes: dict[str, int]
     own: Tensor
     aggregate: Tensor
     others: Tensor
@@ -49,6 +65,7 @@ class Drawn:
     prior: Tensor
     mean: Tensor
     log_likelihood: Tensor | None
+    levels: Levels | None
 
     @property
     def log_prior(self) -> Tensor:
@@ -112,6 +129,7 @@ class _Aggregate:
 
     Attributes:
         n: How many data.
+        sizes: How many numbers each latent has, by site.
         d: How many numbers z has.
         is_apart: Whether z is scored by dimension.
         rows: Data of which draws are taken at a time.
@@ -127,7 +145,8 @@ class _Aggregate:
         numbers = count_numbers(data[0])
         with quietly(pair):
             z = latent_values(trace(pair.guide, tuple(d[:1] for d in data)))
-            self.d = sum(value.numel() for value in z.values())
+            self.sizes = {name: value.numel() for name, value in z.items()}
+            self.d = sum(self.sizes.values())
             self.rows = min(self.n, count_fitting(max(numbers, num_samples * self.d)))
             self.is_apart = _has_independent_dimensions(pair, data)
 
@@ -154,19 +173,30 @@ def _draw_block(
         z = latent_values(run)
         means = [_find_mean(site, num_samples) for site in latent_sites(run).values()]
         mean = torch.cat(means, -1).double()
-        own, others, each, prior = _score_draws(aggregate, rows, z, num_samples)
+        each_own, others, each, prior = _score_draws(aggregate, rows, z, num_samples)
         if decode:
             log_likelihood = _decode(pair, block, z, num_samples)
+    own = each_own.sum(-1)
+    log_q_z = torch.logaddexp(own, others) - math.log(n)
+    levels = None
+    if len(aggregate.sizes) > 1:
+        ahead = each[..., :-1] - math.log(n)
+        levels = Levels(
+            own=each_own.cumsum(-1),
+            aggregate=torch.cat([ahead, log_q_z.unsqueeze(-1)], -1),
+        )
 
     return Drawn(
         rows=rows,
+        sizes=aggregate.sizes,
         own=own,
-        aggregate=torch.logaddexp(own, others) - math.log(n),
+        aggregate=log_q_z,
         others=others - math.log(max(n - 1, 1)),
         each=each - math.log(n) if aggregate.is_apart else None,
         prior=prior,
         mean=mean,
         log_likelihood=log_likelihood,
+        levels=levels,
     )
 
 
@@ -180,9 +210,9 @@ def _score_draws(
 
     # filled in place: small results kept between large ones would scatter the heap
     m = len(owner)
-    across = aggregate.d if aggregate.is_apart else 1
-    own = torch.empty(m, dtype=torch.float64, device=device)
-    others = torch.empty_like(own)
+    across = aggregate.d if aggregate.is_apart else len(z)
+    own = torch.empty(m, len(z), dtype=torch.float64, device=device)
+    others = own.new_empty(m)
     each, prior = own.new_empty(m, across), own.new_empty(m, across)
     for start in range(0, m, aggregate.points):
         here = slice(start, start + aggregate.points)
@@ -206,19 +236,22 @@ def _score_against(
         owner: The row of the datum that each was drawn for, `[m]`.
 
     Returns:
-        log q(z | x) of its own x `[m]`, the log of the sum of q(z | x) over the other data `[m]`,
-        and the log of the sum over all data, by dimension, `[m, d or 1]`.
+        log q(z | x) of its own x by latent `[m, levels]`, the log of the sum of q(z | x) over the
+        other data `[m]`, and the log of the sum over all data `[m, d or levels]`: of one latent by
+        dimension, and of several up to each of them.
     """
-    own = torch.full((len(owner),), -math.inf, dtype=torch.float64, device=owner.device)
-    others, each = own.clone(), own[:, None]
+    empty = torch.full((len(owner), 1), -math.inf, dtype=torch.float64, device=owner.device)
+    own, others, each = empty.repeat(1, len(z)), empty[:, 0].clone(), empty
     for rows, score in columns:
         log_q = score(z)
-        each = torch.logaddexp(each, log_q.logsumexp(1).double())
+        ahead = log_q if len(z) == 1 else log_q.double().cumsum(-1)
+        each = torch.logaddexp(each, ahead.logsumexp(1).double())
 
         total = log_q.double().sum(-1)
         is_here = (owner >= rows.start) & (owner < rows.stop)
         at = is_here.nonzero().flatten()
-        own[at] = total[at, owner[at] - rows.start]
+        here = log_q.double()[at, owner[at] - rows.start]
+        own[at] = here if len(z) > 1 else here.sum(-1, keepdim=True)
         total[at, owner[at] - rows.start] = -math.inf
         others = torch.logaddexp(others, total.logsumexp(1))
     return own, others, each
@@ -234,7 +267,7 @@ def _make_score(fn: Callable, block: tuple, z: dict[str, Tensor], is_apart: bool
         is_apart: Whether to score a single latent by dimension.
 
     Returns:
-        A function of z, to `[m, n, d]` if apart, else `[m, n, 1]`.
+        A function of z, to `[m, n, d]` if apart, else `[m, n, latents]`.
     """
     if len(z) > 1:
         return _make_joint_score(fn, block, list(z))
@@ -258,7 +291,7 @@ def _make_joint_score(fn: Callable, block: tuple, names: list[str]) -> Score:
         values = {name: value.expand(m, n, *value.shape[2:]) for name, value in z.items()}
         sites = sample_sites(trace(fn, block, draws=m, latents=values))
         terms = [sites[name]["fn"].log_prob(values[name]).expand(m, n) for name in names]
-        return sum(terms).unsqueeze(-1)
+        return torch.stack(terms, -1)
 
     return score
 
@@ -269,7 +302,7 @@ def _refuse_varying_prior(pair: nn.Module, data: tuple, z: dict[str, Tensor]) ->
     terms = []
     for _, block in cut(data, count_fitting(count_numbers(data[0]))):
         score = _make_score(pair.model, block, z, False)
-        terms.append(score(point).expand(1, -1, 1))
+        terms.append(score(point).sum(-1).expand(1, -1))
 
     refuse_different(torch.cat(terms, 1))
 

@@ -105,7 +105,7 @@ def join_blocks(parts: Sequence[Result], *, dim: int = -1) -> Result:
     """The results of blocks of data as one result.
 
     Tensors are joined along one dimension, which is over the data. A dataclass is joined field by
-    field. None stays None.
+    field, and a dictionary entry by entry. None stays None.
 
     Raises:
         TypeError: if a block is none of these.
@@ -124,6 +124,8 @@ def _join(parts: Sequence[Any], dim: int) -> Any:
         return torch.cat(list(parts), dim=dim)
     if first is None:
         return None
+    if isinstance(first, dict):
+        return {name: _join([part[name] for part in parts], dim) for name in first}
     if not is_dataclass(first):
         raise TypeError(f"expected tensors, and dataclasses of them, got {type(first).__name__}")
 
@@ -141,7 +143,9 @@ def to_plain(value: Any) -> Any:
         {'value': [1.0], 'stderr': 0.0}
     """
     if is_dataclass(value):
-        return {name: to_plain(field) for name, field in vars(value).items()}
+        return to_plain(vars(value))
+    if isinstance(value, dict):
+        return {name: to_plain(field) for name, field in value.items()}
     if isinstance(value, Tensor):
         return value.tolist()
 

@@ -30,11 +30,28 @@ SHOWN = 10  # inactive dimensions that a warning lists
 
 
 @dataclass(frozen=True)
+class Level:
+    """One of several latents: its part of the KL term, as a mean over N data, in nats.
+
+    Attributes:
+        kl: E_q[log q(z_l | .) - log p(z_l | .)], each given what it is given there.
+        information: I_q(x; z_l | z_<l), what z_l says about x beyond the latents that the guide
+            draws before it. It is zero for a level that is drawn from the others alone.
+        activity, active: See `Latents`, for the dimensions of z_l.
+    """
+
+    kl: Estimate
+    information: Estimate
+    activity: Tensor
+    active: Tensor
+
+
+@dataclass(frozen=True)
 class Latents:
     """The KL term as a mean over N data, with its parts, in nats.
 
     On the same draws kl = information + marginal, and marginal = total_correlation + the sum of
-    dimension_kl.
+    dimension_kl. The KL and the information of the levels add up to kl and information.
 
     Attributes:
         kl: The mean of KL(q(z | x) ‖ p(z)) over the data.
@@ -50,6 +67,8 @@ class Latents:
         dimension_kl: KL(q(z_j) ‖ p(z_j)), `[d]`, or None as well.
         activity: Var_x E_q[z_j | x], `[d]`, the latents' dimensions one after the other.
         active: Where that is above 0.01, `[d]` (Burda, Grosse & Salakhutdinov, 2016).
+        levels: By site, in the order in which the guide draws them, where there are several
+            latents. Otherwise None.
     """
 
     kl: Estimate
@@ -61,6 +80,7 @@ class Latents:
     dimension_kl: Estimate | None
     activity: Tensor
     active: Tensor
+    levels: dict[str, Level] | None = None
 
     def warnings(self) -> list[str]:
         """Why numbers are not to be trusted, or what is wrong with the latents, if anything is."""
@@ -102,9 +122,20 @@ class Latents:
         lines = [f"{label:<36} {text}" for label, text in rows]
         warnings = [f"warning: {warning}" for warning in self.warnings()]
 
-        return "\n".join(lines + warnings)
+        return "\n".join(lines + self._write_levels() + warnings)
 
     __repr__ = __str__
+
+    def _write_levels(self) -> list[str]:
+        if self.levels is None:
+            return []
+
+        head = ("latent, as drawn", "E_q log q/p", "I_q(x; z_l | z_<l)", "active")
+        lines = ["{:<18}{:>20}{:>20}{:>12}".format(*head)]
+        for name, level in self.levels.items():
+            kl, information = write_estimate(level.kl), write_estimate(level.information)
+            lines.append(f"  {name:<16}{kl:>20}{information:>20}{write_active(level):>12}")
+        return lines
 
     def _write_marginal(self) -> list[tuple[str, str]]:
         if self.total_correlation is None or self.dimension_kl is None:
@@ -117,6 +148,11 @@ class Latents:
                 f"{self.dimension_kl.value.sum().item():10.4f}",
             ),
         ]
+
+
+def write_active(level: Level) -> str:
+    """How many dimensions are active, and of how many."""
+    return f"{int(level.active.sum())} of {len(level.active)}"
 
 
 def latents(
@@ -134,6 +170,11 @@ def latents(
     random. The cost is num_samples N² d. Memory does not grow with it. A single latent of few
     values is summed over instead, and the result is then exact. (Hoffman & Johnson, 2016; Chen, Li,
     Grosse & Duvenaud, 2018)
+
+    Several latents z_1, ..., z_L, in the order in which the guide draws them, are taken apart too:
+
+    .. math:: I_q(x; z) = \sum_l I_q(x; z_l | z_{<l}), \qquad
+        KL(q(z|x) \,\|\, p(z)) = \sum_l E_q[\log q(z_l | \cdot) - \log p(z_l | \cdot)]
 
     Arguments:
         pair: Any pair whose p(z) is the same for all data. Several latents are measured together.
@@ -168,8 +209,11 @@ def latents(
         return _measure_exactly(*enumerated)
 
     blocks = score_in_blocks(pair, data, num_samples, progress=progress)
-    parts = join_blocks([_average_block(drawn) for drawn in blocks], dim=0)
-    return _average_parts(parts)
+    parts, sizes = [], {}
+    for drawn in blocks:
+        parts.append(_average_block(drawn))
+        sizes = drawn.sizes
+    return _average_parts(join_blocks(parts, dim=0), sizes)
 
 
 @dataclass(frozen=True)
@@ -184,6 +228,15 @@ class _Parts:
     dimension_kl: Estimate | None
     mean: Tensor
     noise: Tensor
+    levels: "_LevelParts | None"
+
+
+@dataclass(frozen=True)
+class _LevelParts:
+    """The parts of each level, for each datum, `[n, levels]`."""
+
+    kl: Estimate
+    information: Estimate
 
 
 def _average_block(drawn: Drawn) -> _Parts:
@@ -202,7 +255,24 @@ def _average_block(drawn: Drawn) -> _Parts:
         dimension_kl=each,
         mean=drawn.mean.mean(0),
         noise=_find_noise(drawn.mean),
+        levels=_average_levels(drawn),
     )
+
+
+def _average_levels(drawn: Drawn) -> _LevelParts | None:
+    if drawn.levels is None:
+        return None
+
+    own, known = drawn.levels.own, drawn.levels.own - drawn.levels.aggregate
+    return _LevelParts(
+        kl=average_draws(_take_steps(own) - drawn.prior),
+        information=average_draws(_take_steps(known)),
+    )
+
+
+def _take_steps(sums: Tensor) -> Tensor:
+    """The terms, from their sums so far, along the last dimension."""
+    return sums.diff(dim=-1, prepend=torch.zeros_like(sums[..., :1]))
 
 
 def _find_noise(mean: Tensor) -> Tensor:
@@ -214,7 +284,7 @@ def _find_noise(mean: Tensor) -> Tensor:
     return mean.var(0) / k
 
 
-def _average_parts(parts: _Parts) -> Latents:
+def _average_parts(parts: _Parts, sizes: dict[str, int]) -> Latents:
     """The means over the data."""
     n = len(parts.mean)
     # the noise of estimated means is no activity
@@ -237,7 +307,33 @@ def _average_parts(parts: _Parts) -> Latents:
         dimension_kl=each,
         activity=activity,
         active=activity > ACTIVE,
+        levels=_list_levels(parts.levels, activity, sizes),
     )
+
+
+def _list_levels(
+    parts: _LevelParts | None, activity: Tensor, sizes: dict[str, int]
+) -> dict[str, Level] | None:
+    """The levels by site, from their parts and the activity of all dimensions."""
+    if parts is None:
+        return None
+
+    kl, information = average_data(parts.kl), average_data(parts.information)
+    each = activity.split(list(sizes.values()))
+    return {
+        name: Level(
+            kl=_take_place(kl, place),
+            information=_take_place(information, place),
+            activity=each[place],
+            active=each[place] > ACTIVE,
+        )
+        for place, name in enumerate(sizes)
+    }
+
+
+def _take_place(estimates: Estimate, place: int) -> Estimate:
+    """One of several estimates, as floats."""
+    return Estimate(estimates.value[place].item(), estimates.stderr[place].item())
 
 
 def _measure_exactly(values: Tensor, weights: Weights) -> Latents:

@@ -60,6 +60,7 @@ def weigh_data(
     *,
     progress: bool = False,
     compile: bool = False,
+    per_site: bool = False,
 ) -> Iterator[Weights]:
     """Admit data and weigh draws of q(z | x), one block of data after the other.
 
@@ -74,7 +75,7 @@ def weigh_data(
     joint = _CompiledJoint() if compile else None
 
     with progress_bar(data[0].shape[0], "measuring", show=progress, unit="datum") as bar:
-        for rows, weights in weigh_in_blocks(pair, data, num_samples, joint):
+        for rows, weights in weigh_in_blocks(pair, data, num_samples, joint, per_site=per_site):
             yield weights.double()
             bar.update(rows.stop - rows.start)
 

@@ -14,7 +14,7 @@ from pyro_vae.diagnostics.elbo import Elbo, estimate_elbo
 from pyro_vae.diagnostics.estimate import Estimate, join_blocks, subtract
 from pyro_vae.diagnostics.evidence import Evidence, estimate_evidence
 from pyro_vae.diagnostics.gaps import InferenceGaps, estimate_gap, inference_gaps
-from pyro_vae.diagnostics.latents import Latents, latents
+from pyro_vae.diagnostics.latents import Latents, latents, write_active
 from pyro_vae.diagnostics.log_weights import weigh_data
 from pyro_vae.diagnostics.pareto import khat_threshold
 from pyro_vae.diagnostics.table import (
@@ -26,10 +26,13 @@ from pyro_vae.diagnostics.table import (
     write_rows,
 )
 from pyro_vae.pairs.admission import ChecksData
+from pyro_vae.weights.intake import admit
+from pyro_vae.weights.traces import quietly, sample_sites, split_sites, trace
 from pyro_vae.weights.weights import Weights
 
 AGGREGATE = 3000  # data of which the aggregate q(z) is made; its cost is their square
 FEW = 10  # effective samples, below which an estimate by importance sampling is doubtful
+SHOWN = 8  # latents or observed sites that have a row each
 
 
 @dataclass(frozen=True)
@@ -157,8 +160,7 @@ class Picture:
         if self.note is not None:
             lines.append(self.note)
         if self.latents is not None:
-            active = self.latents.active
-            lines.append(f"{int(active.sum())} of {len(active)} dimensions of z are active.")
+            lines.append(self._write_active(self.latents))
         if self.left_out is not None:
             lines.append(f"The KL term is not taken apart: {self.left_out}.")
         if self.calibration is not None:
@@ -166,6 +168,13 @@ class Picture:
             verdict = "no fault found" if passed else "q(z|x) is not the posterior there"
             lines.append(f"Calibration on {count} simulated data: {verdict}.")
         return lines
+
+    def _write_active(self, latents: Latents) -> str:
+        said = f"{int(latents.active.sum())} of {len(latents.active)} dimensions of z are active"
+        if latents.levels is not None and len(latents.levels) <= SHOWN:
+            each = [f"{name} {write_active(level)}" for name, level in latents.levels.items()]
+            said += ": " + ", ".join(each)
+        return said + "."
 
     def _write_method(self) -> str:
         if self.annealed is None:
@@ -240,7 +249,9 @@ def picture(
     refit_steps = check_whole("refit_steps", refit_steps, least=0)
     simulations = check_whole("simulations", simulations, least=0)
 
-    blocks = weigh_data(pair, data, num_samples, progress=progress)
+    blocks = weigh_data(
+        pair, data, num_samples, progress=progress, per_site=_has_few_sites(pair, data)
+    )
     terms = join_blocks([_estimate_terms(weights) for weights in blocks])
     aggregate, left_out = _measure_latents(pair, data, progress)
 
@@ -270,6 +281,16 @@ def picture(
         gaps=gaps,
         calibration=calibration,
     )
+
+
+def _has_few_sites(pair: nn.Module, data: tuple) -> bool:
+    """Whether the sites are few enough for a row each, as seen at the first datum."""
+    first = tuple(d[:1] for d in admit(pair, data))
+    devices = [first[0].device] if first[0].is_cuda else []
+    with torch.random.fork_rng(devices=devices), quietly(pair):
+        observed, latent = split_sites(sample_sites(trace(pair.model, first)))
+
+    return max(len(observed), len(latent)) <= SHOWN
 
 
 def _describe_evidence(pair: nn.Module, data: tuple) -> str | None:

@@ -3,7 +3,7 @@
 import math
 from typing import NamedTuple
 
-from pyro_vae.diagnostics.elbo import Elbo
+from pyro_vae.diagnostics.elbo import Elbo, Sites
 from pyro_vae.diagnostics.estimate import Estimate, average_data, standard_error
 from pyro_vae.diagnostics.gaps import InferenceGaps
 from pyro_vae.diagnostics.latents import Latents
@@ -61,7 +61,21 @@ def list_elbo(elbo: Elbo) -> list[Row]:
     return [
         _summarise("ELBO", elbo, ""),
         _summarise("  = E_q log p(x|z)", elbo.reconstruction, "how well x is predicted from its z"),
+        *_list_sites("log p of", elbo.observed, "how well {} is predicted"),
         _summarise("  - KL(q(z|x) ‖ p(z))", elbo.kl, "what z costs: how far q is from the prior"),
+        *_list_sites("log q/p of", elbo.latent, "what {} costs, given what it depends on"),
+    ]
+
+
+def _list_sites(symbol: str, sites: Sites | None, meaning: str) -> list[Row]:
+    """The terms of the sites, where there are several."""
+    if sites is None or len(sites) < 2:
+        return []
+
+    signs = ["=", *"+" * (len(sites) - 1)]
+    return [
+        _summarise(f"      {sign} {symbol} {name}", each, meaning.format(name))
+        for sign, (name, each) in zip(signs, sites.items(), strict=True)
     ]
 
 

@@ -2,14 +2,31 @@
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pyro_vae.weights.listed import find_listed
-from pyro_vae.weights.traces import latent_sites, latent_values, quietly, trace
-from pyro_vae.weights.weights import Weights, score_joint, sum_latent, weigh
+from pyro_vae.weights.obstacles import refuse_obstacles
+from pyro_vae.weights.traces import (
+    latent_sites,
+    latent_values,
+    log_prob,
+    quietly,
+    sample_sites,
+    split_sites,
+    trace,
+)
+from pyro_vae.weights.weights import (
+    Weights,
+    add_terms,
+    make_precise,
+    map_terms,
+    score_each,
+    score_joint,
+    sum_latent,
+    weigh,
+)
 
 KEPT = 2**23  # numbers kept at a time: draws of z, weights
 DECODED = {"cpu": 2**19, "cuda": 2**27}  # numbers of x decoded at a time: a cache full, or a GPU
@@ -49,6 +66,8 @@ def weigh_in_blocks(
     data: tuple,
     draws: int,
     joint: Callable | None = None,
+    *,
+    per_site: bool = False,
 ) -> Iterator[tuple[slice, Weights]]:
     """Draw from q(z | x) and weigh the draws, one block of data after the other.
 
@@ -60,11 +79,12 @@ def weigh_in_blocks(
         data: What its model and guide are called with, x first, `[n, *event]`.
         draws: How many draws of z for each datum, k.
         joint: Takes the place of `score_joint` for the pieces of full size. It may be compiled.
+        per_site: Keep the terms of each site as well, without `joint`.
 
     Returns:
         For each block its rows, and its `Weights` `[k, rows]`.
     """
-    sizes = _Sizes(pair, data, draws)
+    sizes = _Sizes(pair, data, draws, per_site)
     for block, part in cut(data, sizes.rows):
         yield block, _weigh_block(pair, part, draws, sizes, joint)
 
@@ -77,11 +97,14 @@ class _Sizes:
         drawn: Draws of z that are kept at a time.
         decoded: Draws of z that are decoded at a time.
         has_listed: Whether a latent takes all its values at each draw.
+        per_site: Whether the terms of each site are kept.
     """
 
-    def __init__(self, pair: nn.Module, data: tuple, draws: int):
+    def __init__(self, pair: nn.Module, data: tuple, draws: int, per_site: bool):
         n, device = data[0].shape[0], data[0].device
-        kept, values = _count_latent_numbers(pair, data)
+        kept, values, sites = _count_latent_numbers(pair, data)
+        if per_site:
+            kept = max(kept, sites)
         numbers = count_numbers(data[0]) * values
         limit = DECODED.get(device.type, DECODED["cpu"])
 
@@ -90,10 +113,11 @@ class _Sizes:
         self.drawn = count_fitting(kept)
         self.decoded = count_fitting(self.rows * numbers, limit)
         self.has_listed = values > 1
+        self.per_site = per_site
 
 
-def _count_latent_numbers(pair: nn.Module, data: tuple) -> tuple[int, int]:
-    """How many numbers the largest latent of a datum has, and how many values are listed.
+def _count_latent_numbers(pair: nn.Module, data: tuple) -> tuple[int, int, int]:
+    """How many numbers the largest latent has, how many values are listed, and how many latents.
 
     Random states are left alone.
     """
@@ -102,8 +126,9 @@ def _count_latent_numbers(pair: nn.Module, data: tuple) -> tuple[int, int]:
     with torch.random.fork_rng(devices=devices), quietly(pair):
         guide_trace = trace(pair.guide, few, draws=1, lists=True)
 
-    numbers = [site["fn"].event_shape.numel() for site in latent_sites(guide_trace).values()]
-    return max([1, *numbers]), math.prod(find_listed(latent_sites(guide_trace)).values())
+    sites = latent_sites(guide_trace)
+    numbers = [site["fn"].event_shape.numel() for site in sites.values()]
+    return max([1, *numbers]), math.prod(find_listed(sites).values()), len(sites)
 
 
 def _weigh_block(
@@ -114,17 +139,11 @@ def _weigh_block(
         k = min(sizes.drawn, draws - first)
         for start, piece in _weigh_pieces(pair, data, k, sizes, joint):
             if found is None:
-                found = _allocate(piece, (draws, data[0].shape[0]))
+                shape = (draws, data[0].shape[0])
+                found = map_terms(lambda term, shape=shape: term.new_empty(shape), piece)
             here = slice(first + start, first + start + piece.log_prior.shape[0])
-            for whole, term in zip(found, piece, strict=True):
-                if whole is not None and term is not None:
-                    whole[here] = term
+            map_terms(lambda whole, term, here=here: whole[here].copy_(term), found, piece)
     return found  # type: ignore[return-value]  # there is one draw at least
-
-
-def _allocate(piece: Weights, shape: tuple) -> Weights:
-    terms: list[Any] = [None if term is None else term.new_empty(shape) for term in piece]
-    return Weights(*terms)
 
 
 def _draw(pair: nn.Module, data: tuple, k: int):
@@ -139,6 +158,9 @@ def _weigh_pieces(
     """Draw z at once, and weigh the draws in pieces: where a piece starts, and its weights."""
     if sizes.has_listed:
         yield from _weigh_listed(pair, data, k, sizes)
+        return
+    if sizes.per_site:
+        yield from _weigh_sites(pair, data, k, sizes)
         return
 
     shape = (k, data[0].shape[0])
@@ -166,7 +188,29 @@ def _weigh_listed(
     for start in range(0, k, sizes.decoded):
         size = min(sizes.decoded, k - start)
         with quietly(pair):
-            yield start, weigh(pair, data, size)
+            yield start, weigh(pair, data, size, per_site=sizes.per_site)
+
+
+def _weigh_sites(
+    pair: nn.Module, data: tuple, k: int, sizes: _Sizes
+) -> Iterator[tuple[int, Weights]]:
+    """Draw z at once, and weigh the draws in pieces, site by site."""
+    n, score = data[0].shape[0], make_precise(log_prob)
+    guide_trace, z = _draw(pair, data, k)
+    with quietly(pair):
+        log_q = score_each(latent_sites(guide_trace), (k, n), score)
+    for start in range(0, k, sizes.decoded):
+        shape = (min(sizes.decoded, k - start), n)
+        here = slice(start, start + shape[0])
+        piece = {name: _take(value, here, k) for name, value in z.items()}
+        with quietly(pair):
+            model_trace = trace(pair.model, data, draws=shape[0], latents=piece)
+            refuse_obstacles(model_trace, guide_trace)
+            observed, latent = split_sites(sample_sites(model_trace))
+            log_p_x = score_each(observed, shape, score)
+            log_p_z = score_each(latent, shape, score)
+        part = {name: term[here] for name, term in log_q.items()}
+        yield start, add_terms(log_p_x, log_p_z, part, shape, data[0], per_site=True)
 
 
 def _take(value: Tensor, draws: slice, k: int) -> Tensor:

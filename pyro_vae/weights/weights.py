@@ -44,12 +44,16 @@ class Weights(NamedTuple):
         log_prior: log p(z), the sum over all latent sites of the model.
         log_variational: log q(z | x), the sum over all latent sites of the guide.
         log_sum: log w, where a latent is listed. Otherwise None.
+        observed: log p of each site that the model observes, by name, if asked for.
+        latent: log q - log p of each latent, by name, if asked for.
     """
 
     log_likelihood: Tensor
     log_prior: Tensor
     log_variational: Tensor
     log_sum: Tensor | None = None
+    observed: dict[str, Tensor] | None = None
+    latent: dict[str, Tensor] | None = None
 
     @property
     def log_joint(self) -> Tensor:
@@ -68,17 +72,29 @@ class Weights(NamedTuple):
 
     def double(self) -> "Weights":
         """The same in float64."""
-        terms: list[Any] = [None if term is None else term.double() for term in self]
-        return Weights(*terms)
+        return map_terms(Tensor.double, self)
+
+
+def map_terms(change: Callable[..., Tensor], *weights: Weights) -> Weights:
+    """A function of the same term of several weights, for every term that they have."""
+    terms: list[Any] = [_map(change, term) for term in zip(*weights, strict=True)]
+
+    return Weights(*terms)
+
+
+def _map(change: Callable[..., Tensor], terms: Sequence[Any]) -> Any:
+    first = terms[0]
+    if first is None:
+        return None
+    if isinstance(first, dict):
+        return {name: change(*(term[name] for term in terms)) for name in first}
+
+    return change(*terms)
 
 
 def join_weights(parts: Sequence[Weights], dim: int) -> Weights:
     """Weights one after the other, along the draws, 0, or along the data, 1."""
-    terms: list[Any] = [
-        None if term[0] is None else torch.cat(term, dim) for term in zip(*parts, strict=True)
-    ]
-
-    return Weights(*terms)
+    return map_terms(lambda *terms: torch.cat(terms, dim), *parts)
 
 
 def weigh(
@@ -86,6 +102,8 @@ def weigh(
     data: tuple,
     draws: int,
     latents: dict[str, Tensor] | None = None,
+    *,
+    per_site: bool = False,
 ) -> Weights:
     """Draw from q(z | x) and weigh the draws, all at once.
 
@@ -94,6 +112,7 @@ def weigh(
         data: What its model and guide are called with, x first, `[n, *event]`.
         draws: How many draws of z, k.
         latents: Values of z by site, `[k, n or 1, *event]`, to weigh those instead of draws.
+        per_site: Keep the terms of each site as well.
 
     Raises:
         ValueError: if the pair has no weight per datum, see `refuse_obstacles`.
@@ -108,7 +127,8 @@ def weigh(
     model_trace = trace(pair.model, data, draws=draws, latents=latent_values(guide_trace))
     refuse_obstacles(model_trace, guide_trace)
 
-    return combine(sample_sites(model_trace), sample_sites(guide_trace), shape, data[0])
+    model, guide = sample_sites(model_trace), sample_sites(guide_trace)
+    return combine(model, guide, shape, data[0], per_site=per_site)
 
 
 def combine(
@@ -117,6 +137,8 @@ def combine(
     shape: tuple,
     x: Tensor,
     score: Callable[[dict], Tensor] = log_prob,
+    *,
+    per_site: bool = False,
 ) -> Weights:
     """The weights of the draws of a guide, from its sites and those of the model at them.
 
@@ -125,26 +147,65 @@ def combine(
         shape: (draws, data).
         x: The data. The weights lie on its device.
         score: The log-probability of a site.
+        per_site: Keep the terms of each site as well.
     """
     observed, latent = split_sites(model)
     _, drawn = split_sites(guide)
     sizes = find_listed(drawn)
+    if per_site:
+        score = make_precise(score)
+    if sizes:
+        score = _make_score(sizes, score)
+        shape = (*find_listed_shape(sizes), *shape)
+    log_p_x, log_p_z, log_q = (
+        score_each(sites, shape, score) for sites in (observed, latent, drawn)
+    )
     if not sizes:
-        return Weights(
-            log_likelihood=sum_sites(observed, shape, x, score),
-            log_prior=sum_sites(latent, shape, x, score),
-            log_variational=sum_sites(drawn, shape, x, score),
-        )
+        return add_terms(log_p_x, log_p_z, log_q, shape, x, per_site)
 
-    score = _make_score(sizes, score)
-    listed = {name: drawn.pop(name) for name in sizes}
-    shape = (*find_listed_shape(sizes), *shape)
-    log_likelihood = sum_sites(observed, shape, x, score)
-    log_prior = sum_sites(latent, shape, x, score)
-    log_q_drawn = sum_sites(drawn, shape, x, score)
-    log_q_listed = sum_sites(listed, shape, x, score)
+    log_q_listed = {name: log_q[name] for name in sizes}
+    log_q_drawn = {name: term for name, term in log_q.items() if name not in sizes}
+    found = average_over_listed(
+        add_up(log_p_x, shape, x),
+        add_up(log_p_z, shape, x),
+        add_up(log_q_drawn, shape, x),
+        add_up(log_q_listed, shape, x),
+    )
+    if not per_site:
+        return found
 
-    return average_over_listed(log_likelihood, log_prior, log_q_drawn, log_q_listed)
+    q = add_up(log_q_listed, shape, x).exp()
+    return found._replace(
+        observed={name: _average(q, term) for name, term in log_p_x.items()},
+        latent={name: _average(q, log_q[name] - log_p_z[name]) for name in log_q},
+    )
+
+
+def make_precise(score: Callable[[dict], Tensor]) -> Callable[[dict], Tensor]:
+    """A score in float64, so that the terms of sites add up to the sums."""
+    return lambda site: score(site).double()
+
+
+def add_terms(
+    log_p_x: dict[str, Tensor],
+    log_p_z: dict[str, Tensor],
+    log_q: dict[str, Tensor],
+    shape: tuple,
+    x: Tensor,
+    per_site: bool,
+) -> Weights:
+    """The weights from the log-probabilities of each site, `[k, n]`, without a listed latent."""
+    found = Weights(
+        log_likelihood=add_up(log_p_x, shape, x),
+        log_prior=add_up(log_p_z, shape, x),
+        log_variational=add_up(log_q, shape, x),
+    )
+    if not per_site:
+        return found
+
+    return found._replace(
+        observed=log_p_x, latent={name: term - log_p_z[name] for name, term in log_q.items()}
+    )
 
 
 def _make_score(sizes: dict[str, int], score: Callable[[dict], Tensor]) -> Callable[[dict], Tensor]:
@@ -163,16 +224,18 @@ def average_over_listed(
     """The weights with listed latents y summed over, from terms `[*listed, k, n]`."""
     q = log_q_listed.exp()
 
-    def average(term: Tensor) -> Tensor:
-        # an impossible value counts nothing, however bad it is
-        return sum_listed(torch.where(q > 0, q * term, 0.0))
-
     return Weights(
-        log_likelihood=average(log_likelihood),
-        log_prior=average(log_prior),
-        log_variational=average(log_q_drawn + log_q_listed),
+        log_likelihood=_average(q, log_likelihood),
+        log_prior=_average(q, log_prior),
+        log_variational=_average(q, log_q_drawn + log_q_listed),
         log_sum=add_listed(log_likelihood + log_prior - log_q_drawn),
     )
+
+
+def _average(q: Tensor, term: Tensor) -> Tensor:
+    """The expectation under q(y | x), `[k, n]`, of a term `[*listed, k, n]`."""
+    # an impossible value counts nothing, however bad it is
+    return sum_listed(torch.where(q > 0, q * term, 0.0))
 
 
 def score_marginals(
@@ -237,11 +300,22 @@ def sum_sites(
     score: Callable[[dict], Tensor] = log_prob,
 ) -> Tensor:
     """The sum of the log-probabilities of sites, of the shape given, on the device of x."""
-    if not sites:
+    return add_up(score_each(sites, shape, score), shape, x)
+
+
+def score_each(
+    sites: dict[str, dict], shape: tuple, score: Callable[[dict], Tensor] = log_prob
+) -> dict[str, Tensor]:
+    """The log-probability of each site, of the shape given."""
+    return {name: spread(name, score(site), shape) for name, site in sites.items()}
+
+
+def add_up(terms: dict[str, Tensor], shape: tuple, x: Tensor) -> Tensor:
+    """The sum of the terms of sites, of the shape given, on the device of x."""
+    if not terms:
         return torch.zeros(shape, device=x.device)
 
-    terms = [spread(name, score(site), shape) for name, site in sites.items()]
-    return sum(terms)  # type: ignore[return-value]  # there is one at least
+    return sum(terms.values())  # type: ignore[return-value]  # there is one at least
 
 
 def spread(name: str, value: Tensor, shape: tuple) -> Tensor:

@@ -42,8 +42,11 @@ def test_for_data_that_are_equal_own_others_and_aggregate_are():
 
 def test_of_several_latents_dimensions_are_not_scored_apart():
     (drawn,) = score(sequential_pair(), torch.randn(8))
-    assert drawn.each is None and drawn.prior.shape == (5, 8, 1)
+    assert drawn.each is None and drawn.prior.shape == (5, 8, 2)
     assert drawn.mean.shape == (5, 8, 2) and drawn.own.dtype == torch.float64
+    assert drawn.sizes == {"a": 1, "b": 1}
+    assert torch.equal(drawn.levels.own[..., -1], drawn.own)
+    assert torch.equal(drawn.levels.aggregate[..., -1], drawn.aggregate)
 
 
 def test_the_likelihood_is_decoded_in_pieces(monkeypatch):

@@ -279,3 +279,94 @@ def test_num_samples_of_another_type(num_samples):
     pair = normal_pair(torch.eye(2), 0.5)
     with pytest.raises(TypeError, match="num_samples: expected a positive whole number"):
         latents(pair, torch.zeros(3, 2), num_samples=num_samples)
+
+
+# ---- several latents, one by one
+
+
+def upward_pair():
+    """The guide draws a from x, and b from a alone. The model goes the other way."""
+
+    def model(x):
+        with pyro.plate("data", x.shape[0]):
+            b = pyro.sample("b", dist.Normal(torch.zeros_like(x), 1.0))
+            a = pyro.sample("a", dist.Normal(0.5 * b, 0.8))
+            pyro.sample("x", dist.Normal(a, 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", x.shape[0]):
+            a = pyro.sample("a", dist.Normal(0.8 * x, 0.6))
+            pyro.sample("b", dist.Normal(0.3 * a, 0.5))
+
+    return pv.Pair(model, guide)
+
+
+def adds_up(found):
+    kl = sum(level.kl.value for level in found.levels.values())
+    information = sum(level.information.value for level in found.levels.values())
+    return abs(kl - found.kl.value) < 1e-6 and abs(information - found.information.value) < 1e-6
+
+
+def test_the_first_level_knows_of_x_what_it_knows_alone_and_one_drawn_from_it_no_more():
+    x = torch.randn(40)
+    found = latents(upward_pair(), x, num_samples=50)
+    axis = torch.linspace(-8, 8, 2001).double()
+    q = dist.Normal(0.8 * x.double(), 0.6)
+    aggregate = q.log_prob(axis[:, None]).logsumexp(1) - math.log(40)
+    entropy = -(aggregate.exp() * aggregate).sum() * (axis[1] - axis[0])
+
+    assert list(found.levels) == ["a", "b"] and adds_up(found)
+    assert near(found.levels["a"].information, entropy - q.entropy().mean())
+    assert near(found.levels["b"].information, 0.0)
+
+
+def test_the_kl_of_a_level_is_the_closed_form_and_can_be_negative():
+    x = torch.randn(40)
+    found = latents(upward_pair(), x, num_samples=200)
+    mean = 0.8 * x.double()
+    # a ~ N(mean, 0.6²) and b ~ N(0.3 a, 0.5²): log q(a|x) - log p(a|b), and log q(b|a) - log p(b)
+    squares = (0.85**2) * (mean**2 + 0.36) + 0.25 * 0.25
+    first = math.log(0.8 / 0.6) - 0.5 + squares / (2 * 0.64)
+    second = -math.log(0.5) - 0.5 + (0.09 * (mean**2 + 0.36) + 0.25) / 2
+
+    assert near(found.levels["a"].kl, first.mean())
+    assert near(found.levels["b"].kl, second.mean())
+    assert adds_up(found)
+
+
+@pytest.mark.parametrize("order", ["bottom_up", "top_down"])
+def test_the_levels_of_a_hierarchy(order):
+    wide, narrow = pv.Normal(3, given=4), pv.Normal(2, given=3)
+    if order == "top_down":
+        wide, narrow = pv.Normal(2, given=4), pv.Normal(3, given=[4, 2])
+    pair = pv.HierarchicalVAE(
+        priors=[pv.StandardNormal(2), pv.Normal(3, given=2)],
+        likelihood=pv.Bernoulli(4, given=3),
+        variationals=[wide, narrow],
+        order=order,
+    )
+    found = latents(pair, torch.bernoulli(torch.full((20, 4), 0.5)), num_samples=5)
+
+    assert list(found.levels) == (["z1", "z2"] if order == "bottom_up" else ["z2", "z1"])
+    assert {name: len(level.active) for name, level in found.levels.items()} == {"z1": 3, "z2": 2}
+    activity = torch.cat([level.activity for level in found.levels.values()])
+    assert torch.equal(activity, found.activity) and adds_up(found)
+    lines = str(found).splitlines()
+    assert [line.split()[0] for line in lines if line.startswith("  z")] == list(found.levels)
+    assert set(json.loads(json.dumps(found.as_dict()))["levels"]) == {"z1", "z2"}
+
+
+def test_a_single_latent_has_no_levels():
+    assert latents(normal_pair(torch.eye(2), 0.5), torch.randn(9, 2)).levels is None
+
+
+def test_the_levels_in_pieces_are_those_of_one_piece(monkeypatch):
+    pair, x = upward_pair(), torch.randn(30)
+    torch.manual_seed(1)
+    whole = latents(pair, x, num_samples=7)
+    monkeypatch.setattr("pyro_vae.weights.blocks.KEPT", 500)
+    torch.manual_seed(1)
+    found = latents(pair, x, num_samples=7)
+    for name, level in whole.levels.items():
+        assert abs(level.information.value - found.levels[name].information.value) < 1e-5
+        assert abs(level.kl.value - found.levels[name].kl.value) < 1e-5

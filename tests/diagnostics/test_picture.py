@@ -167,3 +167,18 @@ def test_counts_are_whole_numbers(name):
         picture(world.pair(), world.sample(3), **{name: -1})
     with pytest.raises(TypeError, match=name):
         picture(world.pair(), world.sample(3), **{name: 2.5})
+
+
+def test_levels_have_rows_and_counts_of_their_own():
+    pair = pv.HierarchicalVAE(
+        priors=[pv.StandardNormal(2), pv.Normal(3, given=2)],
+        likelihood=pv.Bernoulli(4, given=3),
+        variationals=[pv.Normal(3, given=4), pv.Normal(2, given=3)],
+    )
+    seen = picture(pair, torch.bernoulli(torch.full((9, 4), 0.5)), num_samples=50)
+    rows = seen.rows()
+    parts = rows["log q/p of z1"][0] + rows["log q/p of z2"][0]
+
+    assert abs(parts - rows["KL(q(z|x) ‖ p(z))"][0]) < 1e-9
+    assert (seen.evidence.value - seen.elbo.value - seen.gap.value).abs().max() < 1e-9
+    assert "of 5 dimensions of z are active: z1 " in str(seen)

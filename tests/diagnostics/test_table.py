@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import torch
@@ -58,3 +59,14 @@ def test_an_empty_line_before_each_equation_and_none_trailing():
         "a          1.0000 ± 0.5000",
         "  = b     -2.0000 ± 0.2500   what b is",
     ]
+
+
+def test_sites_have_rows_of_their_own_where_there_are_several():
+    sites = {"z2": estimate(0.5, 0.5), "z1": estimate(0.5, 1.5)}
+    found = replace(elbo(), observed={"x": estimate(-4.0, -5.0)}, latent=sites)
+    rows = list_elbo(found)
+    labels = [row.label.strip() for row in rows]
+
+    assert labels[2:] == ["- KL(q(z|x) ‖ p(z))", "= log q/p of z2", "+ log q/p of z1"]
+    assert rows[3].mean + rows[4].mean == rows[2].mean
+    assert rows[3].meaning == "what z2 costs, given what it depends on"

@@ -7,7 +7,7 @@ import pyro_vae as pv
 from pyro_vae.weights import blocks
 from pyro_vae.weights.blocks import count_fitting, cut, weigh_in_blocks
 from pyro_vae.weights.traces import quietly
-from pyro_vae.weights.weights import Weights, score_joint, weigh
+from pyro_vae.weights.weights import Weights, join_weights, score_joint, weigh
 
 DRAWS = 5
 LARGE = 2**20
@@ -124,3 +124,20 @@ def test_no_gradients_are_kept_and_training_mode_is_put_back(pair, x):
     ((_, weights),) = weigh_in_blocks(pair, (x,), DRAWS)
     assert not weights.log_weight.requires_grad
     assert pair.training
+
+
+@pytest.mark.parametrize("kept", [4, LARGE])
+def test_the_terms_of_sites_are_those_of_one_piece(pair, x, monkeypatch, kept):
+    limit(monkeypatch, kept, 44)
+    x = x[:1] if kept == 4 else x
+    torch.manual_seed(1)
+    ((_, ours),) = weigh_in_blocks(pair, (x,), DRAWS, per_site=True)
+
+    torch.manual_seed(1)
+    with quietly(pair):
+        parts = [weigh(pair, (x,), k, per_site=True) for k in ([2, 2, 1] if kept == 4 else [5])]
+    theirs = join_weights(parts, 0)
+    assert list(ours.latent) == ["z"] and list(ours.observed) == ["x"]
+    torch.testing.assert_close(ours.latent["z"], theirs.latent["z"])
+    torch.testing.assert_close(ours.observed["x"], theirs.observed["x"])
+    torch.testing.assert_close(ours.observed["x"] - ours.latent["z"], ours.elbo)
