@@ -23,13 +23,16 @@ from pyro_vae.conditionals.columns import Columns as Columns
 from pyro_vae.conditionals.conditional import Conditional as Conditional
 from pyro_vae.conditionals.counts import Binomial as Binomial
 from pyro_vae.conditionals.counts import DirichletMultinomial as DirichletMultinomial
+from pyro_vae.conditionals.counts import GammaPoisson as GammaPoisson
 from pyro_vae.conditionals.counts import Multinomial as Multinomial
 from pyro_vae.conditionals.counts import NegativeBinomial as NegativeBinomial
 from pyro_vae.conditionals.counts import Poisson as Poisson
+from pyro_vae.conditionals.counts import ZeroInflatedGammaPoisson as ZeroInflatedGammaPoisson
 from pyro_vae.conditionals.counts import (
     ZeroInflatedNegativeBinomial as ZeroInflatedNegativeBinomial,
 )
 from pyro_vae.conditionals.counts import ZeroInflatedPoisson as ZeroInflatedPoisson
+from pyro_vae.conditionals.exposed import exposed as exposed
 from pyro_vae.conditionals.family import Family as Family
 from pyro_vae.conditionals.family import family as family
 from pyro_vae.conditionals.flow import IAF as IAF

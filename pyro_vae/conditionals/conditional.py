@@ -53,6 +53,11 @@ class Conditional(nn.Module):
         """The set in which a lies, or None where only a run tells."""
         return None
 
+    @property
+    def given_supports(self) -> list[constraints.Constraint | None]:
+        """The set in which each given variable must lie, or None where anything will do."""
+        return [None] * len(self.given_shapes)
+
     def options(self) -> dict[str, object]:
         """What `repr` shows beside the shapes."""
         return {}

@@ -36,6 +36,24 @@ NegativeBinomial = family(
     """,
 )
 
+GammaPoisson = family(
+    distributions.GammaPoisson,
+    "log_mean",
+    "dispersion",
+    doc=r"""
+    .. math:: p(a) = \mathrm{NB}(a), \qquad E\, a = \mu, \qquad \mathrm{Var}\, a =
+        \mu + \alpha \mu^2
+
+    The negative binomial by its mean μ and its dispersion α. At `dispersion=0.0` it is a Poisson.
+    See `exposed` for counts out of totals that differ. (Greenwood & Yule, 1920; Lopez, Regier,
+    Cole, Jordan & Yosef, 2018)
+
+    Use:
+        likelihood: counts that vary more than a Poisson, by their mean. `dispersion="free"` learns
+            one α for each column.
+    """,
+)
+
 ZeroInflatedPoisson = family(
     distributions.ZeroInflatedPoisson,
     "rate",
@@ -63,6 +81,22 @@ ZeroInflatedNegativeBinomial = family(
     Use:
         likelihood: counts that vary widely and have many zeros, such as those of genes in single
             cells.
+    """,
+)
+
+
+ZeroInflatedGammaPoisson = family(
+    distributions.ZeroInflatedGammaPoisson,
+    "log_mean",
+    "dispersion",
+    "gate_logits",
+    doc=r"""
+    .. math:: p(a) = g \, [a = 0] + (1 - g) \, \mathrm{GammaPoisson}(a; \mu, \alpha)
+
+    (Greene, 1994; Lopez, Regier, Cole, Jordan & Yosef, 2018)
+
+    Use:
+        likelihood: as `GammaPoisson`, for counts that have more zeros than it.
     """,
 )
 

@@ -86,7 +86,11 @@ class Layout(nn.Module):
 
     def at(self, numbers: Tensor) -> dist.TorchDistribution:
         """The distribution over events at numbers `[*batch, numbers]`, of that batch_shape."""
-        return self._join(self.entries_at(numbers))
+        return self.distribute(self.parametrise(numbers))
+
+    def distribute(self, values: Mapping[str, Tensor]) -> dist.TorchDistribution:
+        """The distribution over events that has these parameters."""
+        return self._join(self.family.distribution(**values))
 
     def entries_at(self, numbers: Tensor) -> dist.TorchDistribution:
         """The same, while its class still has the entries of an event as a batch."""

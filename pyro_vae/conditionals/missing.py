@@ -3,6 +3,7 @@
 import pyro.distributions as dist
 import torch  # noqa: F401  for the example
 from torch import Tensor
+from torch.distributions import constraints
 
 from pyro_vae import distributions
 from pyro_vae.conditionals.conditional import Conditional
@@ -55,6 +56,10 @@ class missing(Conditional):
 
     def forward(self, *given: Tensor) -> dist.TorchDistribution:
         return distributions.Missing(self.likelihood(*given))
+
+    @property
+    def given_supports(self) -> list[constraints.Constraint | None]:
+        return self.likelihood.given_supports
 
     def __repr__(self) -> str:
         return f"missing({self.likelihood!r})"

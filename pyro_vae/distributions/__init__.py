@@ -8,7 +8,9 @@ from pyro_vae.distributions.binary import RelaxedBernoulli as RelaxedBernoulli
 from pyro_vae.distributions.categories import RelaxedOneHotCategorical as RelaxedOneHotCategorical
 from pyro_vae.distributions.columns import Product as Product
 from pyro_vae.distributions.counts import DirichletMultinomial as DirichletMultinomial
+from pyro_vae.distributions.counts import GammaPoisson as GammaPoisson
 from pyro_vae.distributions.counts import Multinomial as Multinomial
+from pyro_vae.distributions.counts import ZeroInflatedGammaPoisson as ZeroInflatedGammaPoisson
 from pyro_vae.distributions.counts import (
     ZeroInflatedNegativeBinomial as ZeroInflatedNegativeBinomial,
 )

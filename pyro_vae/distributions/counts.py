@@ -1,4 +1,4 @@
-"""Counts: with too many zeros, and with a total."""
+"""Counts: by their mean and dispersion, with too many zeros, and with a total."""
 
 from typing import ClassVar
 
@@ -7,8 +7,102 @@ import torch
 from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Size, Tensor
 from torch.distributions import constraints
+from torch.distributions.utils import broadcast_all
 
 from pyro_vae.supports import CountOfTotal
+
+LOG_MEAN_MAX = 30.0
+DISPERSION_MIN = 1e-15  # below it a negative binomial is a Poisson in the digits of any float
+SERIES_MIN = 10.0  # from here on Stirling's series has the digits of a float64
+
+
+class GammaPoisson(TorchDistribution):
+    r"""The negative binomial by the logarithm of its mean and by its dispersion.
+
+    .. math:: x \mid \lambda \sim \mathrm{Poisson}(\lambda), \qquad
+        \lambda \sim \mathrm{Gamma}(1 / \alpha, 1 / (\alpha \mu)), \qquad
+        \mathrm{Var}\, x = \mu + \alpha \mu^2
+
+    The inverse of the dispersion α is the `total_count` of `pyro.distributions.NegativeBinomial`.
+    At α = 0 it is a Poisson. log p keeps its digits near that, where it is no difference of large
+    numbers. A mean is held below e^30. (Greenwood & Yule, 1920)
+
+    Arguments:
+        log_mean: log μ. At -∞ all counts are 0.
+        dispersion: α.
+
+    Example:
+        >>> p = GammaPoisson(torch.tensor(10.0).log(), torch.tensor([0.0, 0.5]))
+        >>> p.variance.round()
+        tensor([10., 60.])
+    """
+
+    arg_constraints: ClassVar[dict] = {
+        "log_mean": constraints.real,
+        "dispersion": constraints.nonnegative,
+    }
+    support = constraints.nonnegative_integer
+
+    def __init__(self, log_mean: Tensor, dispersion: Tensor, validate_args: bool | None = None):
+        self.log_mean, self.dispersion = broadcast_all(log_mean, dispersion)
+        super().__init__(self.log_mean.shape, validate_args=validate_args)
+
+    def expand(self, batch_shape: Size, _instance=None) -> "GammaPoisson":
+        log_mean, dispersion = (a.expand(batch_shape) for a in (self.log_mean, self.dispersion))
+
+        return GammaPoisson(log_mean, dispersion, validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        value = value.to(self.log_mean.dtype)
+        a = self.dispersion.clamp(min=DISPERSION_MIN)
+        # 0 log 0 is 0
+        log_power = torch.where(value == 0, 0.0, value * self._log_mean)
+        log_total = torch.log1p(a * self.mean)
+
+        log_ways = _log_rising(value, a) - torch.lgamma(value + 1)
+        return log_ways + log_power - value * log_total - log_total / a
+
+    @torch.no_grad()
+    def sample(self, sample_shape: Size = Size()) -> Tensor:  # noqa: B008
+        shape = self._extended_shape(sample_shape)
+        r = self.dispersion.clamp(min=DISPERSION_MIN).reciprocal().expand(shape)
+        share = torch._standard_gamma(r) / r
+
+        return torch.poisson(self.mean * share)
+
+    @property
+    def mean(self) -> Tensor:
+        return self._log_mean.exp()
+
+    @property
+    def variance(self) -> Tensor:
+        return self.mean + self.dispersion * self.mean**2
+
+    @property
+    def _log_mean(self) -> Tensor:
+        return self.log_mean.clamp(max=LOG_MEAN_MAX)
+
+
+def _log_rising(x: Tensor, a: Tensor) -> Tensor:
+    r"""log (1 (1 + a) (1 + 2a) ... (1 + (x - 1) a)), which is 0 at a = 0.
+
+    It is log Γ(x + r) - log Γ(r) - x log r at r = 1 / a. For a large r that is a difference of
+    large numbers, and Stirling's series takes its place.
+    """
+    r = 1 / a
+    log_growth = torch.log1p(a * x)
+    series = log_growth / a - x + (x - 0.5) * log_growth
+    series = series + _stirling_rest(x + r) - _stirling_rest(r)
+    exact = torch.lgamma(x + r) - torch.lgamma(r) + x * a.log()
+
+    return torch.where(r > SERIES_MIN, series, exact)
+
+
+def _stirling_rest(u: Tensor) -> Tensor:
+    """What log Γ(u) is above (u - ½) log u - u + ½ log 2π, for u of at least `SERIES_MIN`."""
+    v = 1 / u.clamp(min=SERIES_MIN)
+
+    return v * (1 / 12 - v**2 * (1 / 360 - v**2 * (1 / 1260 - v**2 / 1680)))
 
 
 class _ByLogits:
@@ -59,6 +153,47 @@ class ZeroInflatedNegativeBinomial(_ByLogits, dist.ZeroInflatedNegativeBinomial)
         "logits": constraints.real,
         "gate_logits": constraints.real,
     }
+
+
+class ZeroInflatedGammaPoisson(_ByLogits, dist.ZeroInflatedDistribution):
+    r"""A `GammaPoisson`, or 0 with probability g.
+
+    .. math:: p(x) = g \, [x = 0] + (1 - g) \, \mathrm{GammaPoisson}(x; \mu, \alpha)
+
+    Arguments:
+        log_mean: log μ, of the counts that are not inflated.
+        dispersion: α.
+        gate_logits: log g / (1 - g).
+
+    Example:
+        >>> zero, gate = torch.tensor(0.0), torch.tensor([-30.0, 0.0])
+        >>> ZeroInflatedGammaPoisson(zero, zero, gate).log_prob(zero).exp()
+        tensor([0.3679, 0.6839])
+    """
+
+    arg_constraints: ClassVar[dict] = {
+        **GammaPoisson.arg_constraints,
+        "gate_logits": constraints.real,
+    }
+    support = constraints.nonnegative_integer
+
+    def __init__(
+        self,
+        log_mean: Tensor,
+        dispersion: Tensor,
+        gate_logits: Tensor,
+        validate_args: bool | None = None,
+    ):
+        base = GammaPoisson(log_mean, dispersion, validate_args=False)
+        super().__init__(base, gate_logits=gate_logits, validate_args=validate_args)
+
+    @property
+    def log_mean(self) -> Tensor:
+        return self.base_dist.log_mean
+
+    @property
+    def dispersion(self) -> Tensor:
+        return self.base_dist.dispersion
 
 
 class Multinomial(TorchDistribution):

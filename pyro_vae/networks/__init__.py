@@ -1,6 +1,7 @@
 """Networks: tensor to tensor, no probability."""
 
 from pyro_vae.networks.conv import conv as conv
+from pyro_vae.networks.logged import logged as logged
 from pyro_vae.networks.masked import masked as masked
 from pyro_vae.networks.mlp import mlp as mlp
 from pyro_vae.networks.network import Builder as Builder

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 
 from torch import Tensor, nn
+from torch.distributions import constraints
 
 from pyro_vae.conditionals.conditional import Conditional
+from pyro_vae.supports import describe
 
 Shape = tuple[int, ...]
 
@@ -21,6 +23,7 @@ class Covariates:
 
     Attributes:
         shapes: The shapes of the covariates, in the order in which they follow x.
+        supports: The sets in which covariates must lie, by their place, as far as a part says.
 
     Raises:
         ValueError: if a part declares a variable that is no covariate, or one that may be either of
@@ -43,6 +46,9 @@ class Covariates:
 
         self.shapes = list(longest if shapes is None else shapes)
         self.places = {role: self._place(role, d) for role, d in declared.items()}
+        self.supports: dict[int, constraints.Constraint] = {}
+        for role, (part, own) in parts.items():
+            self._note_supports(role, part, own)
 
     def choose(self, role: str, covariates: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """The covariates that a part is given.
@@ -51,6 +57,31 @@ class Covariates:
             TypeError: if there are more or fewer covariates than the parts declare.
             ValueError: if a covariate has another shape.
         """
+        self._check_shapes(covariates)
+
+        return tuple(covariates[place] for place in self.places[role])
+
+    def check(self, covariates: tuple[Tensor, ...]) -> None:
+        """Look at all values: their shapes, and the supports that the parts declare.
+
+        Raises:
+            TypeError: if there are more or fewer covariates than the parts declare.
+            ValueError: if a covariate has another shape, or a value that a part does not take.
+        """
+        self._check_shapes(covariates)
+
+        for place, support in self.supports.items():
+            values = covariates[place]
+            bad = ~(support.check(values) & values.isfinite())
+            if bad.any():
+                rows = bad.reshape(len(bad), -1).any(1).nonzero().flatten().tolist()
+                more = " and more" if len(rows) > 5 else ""
+                raise ValueError(
+                    f"data[{place + 1}]: expected finite values {describe(support)}, got "
+                    f"{values[bad][0].item():g}, in rows {rows[:5]}{more}. Remove those rows."
+                )
+
+    def _check_shapes(self, covariates: tuple[Tensor, ...]) -> None:
         if len(covariates) != len(self.shapes):
             raise TypeError(
                 f"data: expected x and {len(self.shapes)} covariate(s) of shapes {self.shapes}, "
@@ -62,7 +93,12 @@ class Covariates:
                     f"data[{place + 1}]: expected a covariate of shape {shape} in each row, got "
                     f"{tuple(covariate.shape[1:])}"
                 )
-        return tuple(covariates[place] for place in self.places[role])
+
+    def _note_supports(self, role: str, part: nn.Module, own: int) -> None:
+        declared = part.given_supports[own:] if isinstance(part, Conditional) else []
+        for place, support in zip(self.places[role], declared, strict=True):
+            if support is not None:
+                self.supports[place] = support
 
     def _place(self, role: str, declared: list[Shape]) -> list[int]:
         """Where the variables that a part declares lie among the covariates."""

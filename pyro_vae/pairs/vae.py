@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pyro
 from torch import Tensor, nn
 
+from pyro_vae.pairs.admission import ChecksData
 from pyro_vae.pairs.covariates import Covariates, Shape
 from pyro_vae.pairs.parameters import register
 from pyro_vae.pairs.parts import (
@@ -16,7 +17,7 @@ from pyro_vae.pairs.parts import (
 )
 
 
-class VAE(nn.Module):
+class VAE(ChecksData):
     r"""z ~ p(z), x ~ p(x | z), and z ~ q(z | x).
 
     .. math:: \log p(x) = E_{q(z|x)}[\log p(x, z) - \log q(z|x)] + KL(q(z|x) \,\|\, p(z|x))
@@ -107,6 +108,9 @@ class VAE(nn.Module):
             if self.enumerate:
                 return pyro.sample("z", self._check_values(q), infer={"enumerate": "parallel"})
             return pyro.sample("z", q)
+
+    def check_data(self, x: Tensor, *c: Tensor) -> None:
+        self.covariates.check(c)
 
     def __repr__(self) -> str:
         parts = {

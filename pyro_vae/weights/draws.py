@@ -33,7 +33,7 @@ def simulate(
 
     Raises:
         ValueError: if the number of draws is not positive, the pair does not say the shape of x, or
-            `given` has other shapes than the covariates.
+            `given` has other shapes than the covariates, or values that the pair does not take.
 
     Example:
         >>> import pyro_vae as pv
@@ -48,6 +48,8 @@ def simulate(
     if data and isinstance(data[0], int):
         covariates = data[1:] if given is None else _spread_given(pair, data[0], given)
         data = (make_template(pair, data[0]), *covariates)
+        if isinstance(pair, VAE):
+            pair.check_data(*data)
     elif given is not None:
         raise ValueError(
             "given: it goes with a number of draws; after a template x the covariates follow it, "

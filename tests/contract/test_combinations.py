@@ -136,6 +136,7 @@ GROUPS = {
         {
             "Poisson": pv.Poisson,
             "NegativeBinomial": pv.NegativeBinomial,
+            "GammaPoisson": pv.GammaPoisson,
             "ZeroInflatedPoisson": pv.ZeroInflatedPoisson,
             "ZeroInflatedNegativeBinomial": pv.ZeroInflatedNegativeBinomial,
         },

@@ -42,6 +42,8 @@ LIKELIHOODS = {
     "zero-inflated negative binomial": lambda: pv.ZeroInflatedNegativeBinomial(
         5, given=2, net=small
     ),
+    "gamma-Poisson": lambda: pv.GammaPoisson(5, given=2, net=small, dispersion="free"),
+    "zero-inflated gamma-Poisson": lambda: pv.ZeroInflatedGammaPoisson(5, given=2, net=small),
     "multinomial": lambda: pv.Multinomial(5, given=2, net=small, total_count=20),
     "Dirichlet-multinomial": lambda: pv.DirichletMultinomial(5, given=2, net=small, total_count=20),
     "columns": lambda: pv.Columns(

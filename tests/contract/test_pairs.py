@@ -11,7 +11,7 @@ import torch
 from pyro.infer import SVI, Trace_ELBO, TraceEnum_ELBO
 from pyro.optim import Adam
 from torch import nn
-from torch.distributions import Normal
+from torch.distributions import NegativeBinomial, Normal
 
 import pyro_vae as pv
 from pyro_vae.compiling.loss import CompiledLoss
@@ -111,6 +111,32 @@ def weigh_enumerated(pair, data, z):
     values = torch.eye(3).reshape(3, 1, 3)
     log_p = pair.prior().log_prob(values) + pair.likelihood(values).log_prob(x)
     return log_p.logsumexp(0).expand(DRAWS, ROWS)
+
+
+def counts():
+    """Cells of two batches, each with its library size."""
+    likelihood = pv.GammaPoisson(4, given=[2, 3], net=net, dispersion="free")
+    return pv.VAE(
+        prior=pv.StandardNormal(2),
+        likelihood=pv.exposed(likelihood),
+        variational=pv.Normal(2, given=[4, 3], net=pv.networks.logged(net)),
+    )
+
+
+def cells():
+    size = 3.0 + torch.arange(ROWS)
+    x = torch.poisson(size[:, None].expand(ROWS, 4) / 4)
+    return x, torch.eye(3)[torch.arange(ROWS) % 3], size
+
+
+def weigh_counts(pair, data, z):
+    x, batch, size = data
+    part, z = pair.likelihood.likelihood, z["z"]
+    share = part.net(z, batch.expand(DRAWS, ROWS, 3)).softmax(-1)
+    r = 1 / nn.functional.softplus(part.layout.dispersion_raw)
+    log_p = NegativeBinomial(r, logits=(size[:, None] * share / r).log()).log_prob(x).sum(-1)
+    log_q = pair.variational(x, batch).log_prob(z)
+    return log_p + pair.prior().log_prob(z) - log_q
 
 
 # hierarchies
@@ -346,6 +372,12 @@ CASES = {
         drawn=False,
         lists=True,
     ),
+    "VAE, counts": Case(
+        counts,
+        cells,
+        weigh_counts,
+        ["VAE(", "p(z)", "p(x|z,c)", "q(z|x,c)"],
+    ),
     "bottom-up": Case(
         bottom_up,
         lambda: (bits(4),),
@@ -563,7 +595,15 @@ def test_annealing_agrees_with_importance_sampling(case):
     assert ((annealed.value - sampled.value).abs() < 5 * error + 1e-6).all()
 
 
-SOME_CASES = ["VAE, p(z|c)", "top-down, shared", "some labels", "sequence", "product", "mixture"]
+SOME_CASES = [
+    "VAE, p(z|c)",
+    "VAE, counts",
+    "top-down, shared",
+    "some labels",
+    "sequence",
+    "product",
+    "mixture",
+]
 
 
 @pytest.mark.parametrize("name", SOME_CASES)
