@@ -48,17 +48,21 @@ def simulate(
     if data and isinstance(data[0], int):
         covariates = data[1:] if given is None else _spread_given(pair, data[0], given)
         data = (make_template(pair, data[0]), *covariates)
-        if isinstance(pair, VAE):
-            pair.check_data(*data)
     elif given is not None:
         raise ValueError(
             "given: it goes with a number of draws; after a template x the covariates follow it, "
             "simulate(pair, x, c)"
         )
 
+    _check_covariates(pair, data)
     with quietly(pair):
         run = trace(uncondition(pair.model), data, latents=list_given(pair, data))
         return _collect_values(run, mean)
+
+
+def _check_covariates(pair: nn.Module, data: tuple) -> None:
+    if isinstance(pair, VAE):
+        pair.check_data(*data)
 
 
 def list_given(pair: nn.Module, data: tuple) -> dict[str, Tensor]:
