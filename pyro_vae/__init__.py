@@ -68,6 +68,7 @@ from pyro_vae.objectives.grouped import PIWAE as PIWAE
 from pyro_vae.objectives.grouped import ReweightedWakeSleep as ReweightedWakeSleep
 from pyro_vae.objectives.kl_weight import KLWeight as KLWeight
 from pyro_vae.objectives.labelled import Classification as Classification
+from pyro_vae.objectives.likelihood_weights import LikelihoodWeights as LikelihoodWeights
 from pyro_vae.objectives.objective import Objective as Objective
 from pyro_vae.objectives.schedules import cyclical as cyclical
 from pyro_vae.objectives.schedules import linear as linear
@@ -75,6 +76,7 @@ from pyro_vae.objectives.shaped import MMD as MMD
 from pyro_vae.objectives.shaped import Capacity as Capacity
 from pyro_vae.objectives.shaped import FreeBits as FreeBits
 from pyro_vae.objectives.shaped import TotalCorrelation as TotalCorrelation
+from pyro_vae.objectives.subsets import Subsets as Subsets
 from pyro_vae.objectives.weighted import VIMCO as VIMCO
 from pyro_vae.objectives.weighted import AnalyticKL as AnalyticKL
 from pyro_vae.objectives.weighted import EvidenceLowerBound as EvidenceLowerBound

@@ -126,6 +126,77 @@ def discrete_world(z: int = 3, x: int = 5) -> DiscreteWorld:
     return DiscreteWorld(*tables)
 
 
+class LinearModalities(NamedTuple):
+    """z ~ N(m, t²), x_m ~ N(W_m z + b_m, s² I), the columns of W_m orthogonal, in float64."""
+
+    m: Tensor
+    t: float
+    w: dict[str, Tensor]
+    b: dict[str, Tensor]
+    s: float
+
+    def find_expert(self, name: str) -> tuple[Tensor, Tensor, Tensor]:
+        """p(x_m | z) as a normal of z: the matrix and shift of its mean, and its scale."""
+        w, b = self.w[name], self.b[name]
+        precision = w.square().sum(0) / self.s**2
+        matrix = w.T / self.s**2 / precision.unsqueeze(-1)
+        return matrix, -matrix @ b, precision**-0.5
+
+    def pair(self, stretch=1.0, join="product") -> pv.MultimodalVAE:
+        likelihoods, experts = {}, {}
+        for name, w in self.w.items():
+            n, d = w.shape
+            scale = torch.full((n,), self.s).double()
+            likelihoods[name] = pv.Normal(n, given=d, net=affine(w, self.b[name]), scale=scale)
+            matrix, shift, width = self.find_expert(name)
+            experts[name] = pv.Normal(d, given=n, net=affine(matrix, shift), scale=stretch * width)
+        prior = pv.Normal(2, loc=self.m, scale=torch.full((2,), self.t).double())
+        return pv.MultimodalVAE(
+            prior=prior, likelihoods=likelihoods, experts=experts, join=join
+        ).double()
+
+    def truth(self, *x: Tensor) -> Tensor:
+        """log p of the modalities that are there, row by row."""
+        found = []
+        for row in zip(*x, strict=True):
+            there = [i for i, values in enumerate(row) if not values.isnan().any()]
+            names = [list(self.w)[i] for i in there]
+            w = torch.cat([self.w[name] for name in names])
+            b = torch.cat([self.b[name] for name in names])
+            cov = self.t**2 * w @ w.T + self.s**2 * torch.eye(len(b)).double()
+            values = torch.cat([row[i] for i in there])
+            found.append(
+                torch.distributions.MultivariateNormal(w @ self.m + b, cov).log_prob(values)
+            )
+        return torch.stack(found)
+
+    def sample(self, n: int) -> list[Tensor]:
+        z = self.m + self.t * torch.randn(n, 2).double()
+        return [
+            z @ w.T + b + self.s * torch.randn(n, len(b)).double()
+            for w, b in zip(self.w.values(), self.b.values(), strict=True)
+        ]
+
+
+def linear_modalities() -> LinearModalities:
+    g = torch.Generator().manual_seed(6)
+
+    def draw(n):
+        return torch.linalg.qr(torch.randn(n, 2, generator=g, dtype=torch.float64))[0]
+
+    scales = torch.tensor([1.5, 0.7]).double()
+    w = {"image": draw(4) * scales, "text": draw(3)}
+    b = {"image": torch.arange(4.0).double(), "text": torch.ones(3).double()}
+    return LinearModalities(torch.tensor([0.5, -0.3]).double(), 0.8, w, b, 0.6)
+
+
+def with_gaps() -> tuple[Tensor, Tensor]:
+    """Six rows, of which one lacks its image and two lack their text."""
+    image, text = linear_modalities().sample(6)
+    image[1], text[2], text[5] = torch.nan, torch.nan, torch.nan
+    return image, text
+
+
 def near(estimate, truth, errors: float = 5.0) -> bool:
     """Whether an estimate is within so many of its standard errors of the truth."""
     difference = torch.as_tensor(estimate.value) - torch.as_tensor(truth)

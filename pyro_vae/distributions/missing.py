@@ -103,7 +103,7 @@ def _log_observed(p: td.Distribution, value: Tensor) -> Tensor:
         return (log_w + log_p).logsumexp(-1)
 
     is_seen = ~value.isnan()
-    filled = torch.where(is_seen, value, _stand_in(p, value))
+    filled = torch.where(is_seen, value, stand_in(p, value))
     log_p = torch.where(is_seen, log_cells(p, filled), 0.0)
     if not p.event_shape:
         return log_p
@@ -111,18 +111,27 @@ def _log_observed(p: td.Distribution, value: Tensor) -> Tensor:
     return log_p.sum(tuple(range(-len(p.event_shape), 0)))
 
 
-def _stand_in(p: td.Distribution, value: Tensor) -> Tensor:
-    """Values for NaN, at which log p and its gradient are finite."""
+def stand_in(p: td.Distribution, value: Tensor) -> Tensor:
+    """Values in place of those that are NaN, at which log p and its gradient are finite.
+
+    Example:
+        >>> stand_in(dist.Gamma(torch.ones(2), 1.0), torch.full((2,), torch.nan))
+        tensor([1., 1.])
+    """
     if isinstance(p, Product):
         columns = p.split(value)
-        return torch.cat([_stand_in(part, columns[name]) for name, part in p.parts.items()], -1)
+        return torch.cat([stand_in(part, columns[name]) for name, part in p.parts.items()], -1)
 
     zeros = torch.zeros_like(value)
     support = elementwise(p.support)
-    if support.is_discrete:
+    if support.is_discrete and not support.event_dim:
         return zeros
-
-    return transform_to(support)(zeros)
+    try:
+        return transform_to(support)(zeros)
+    except NotImplementedError:
+        # one-hot vectors, directions
+        zeros[..., 0] = 1.0
+        return zeros
 
 
 def _is_mixture(p: td.Distribution) -> bool:

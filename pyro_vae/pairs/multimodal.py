@@ -12,6 +12,7 @@ from pyro_vae.arguments import check_choice
 from pyro_vae.conditionals.family import Family
 from pyro_vae.conditionals.real import Normal
 from pyro_vae.distributions import Mixture
+from pyro_vae.distributions.missing import stand_in
 from pyro_vae.pairs.admission import ChecksData
 from pyro_vae.pairs.parameters import register
 from pyro_vae.pairs.parts import (
@@ -102,8 +103,9 @@ class MultimodalVAE(ChecksData):
             z = pyro.sample("z", self.prior())
             for (modality, likelihood), values in zip(self.likelihoods.items(), x, strict=True):
                 with poutine.mask(mask=is_there(values)):
-                    p, filled = likelihood(z), values.nan_to_num()
-                    # with NaN even a masked density has no gradient
+                    p = likelihood(z)
+                    # with NaN, or off its support, even a masked density has no gradient
+                    filled = torch.where(values.isnan(), stand_in(p, values), values)
                     pyro.sample(modality, p, obs=filled, infer={"argument": values})
 
     def guide(self, *x: Tensor) -> Tensor:

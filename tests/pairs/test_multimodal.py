@@ -1,87 +1,18 @@
 """Linear modalities with exact experts: their product is the posterior."""
 
 import math
-from typing import NamedTuple
 
+import pyro
 import pytest
 import torch
-from torch import Tensor
-from torch.distributions import MultivariateNormal
 
 import pyro_vae as pv
 from pyro_vae.pairs.multimodal import is_there
 from pyro_vae.weights.intake import admit
-from tests.oracles import affine, near, within
+from tests.oracles import linear_modalities as world
+from tests.oracles import near, with_gaps, within
 
 QUIET = {"progress": False}
-
-
-class Linear(NamedTuple):
-    """z ~ N(m, t²), x_m ~ N(W_m z + b_m, s² I), the columns of W_m orthogonal, in float64."""
-
-    m: Tensor
-    t: float
-    w: dict[str, Tensor]
-    b: dict[str, Tensor]
-    s: float
-
-    def find_expert(self, name: str) -> tuple[Tensor, Tensor, Tensor]:
-        """p(x_m | z) as a normal of z: the matrix and shift of its mean, and its scale."""
-        w, b = self.w[name], self.b[name]
-        precision = w.square().sum(0) / self.s**2
-        matrix = w.T / self.s**2 / precision.unsqueeze(-1)
-        return matrix, -matrix @ b, precision**-0.5
-
-    def pair(self, stretch=1.0, join="product") -> pv.MultimodalVAE:
-        likelihoods, experts = {}, {}
-        for name, w in self.w.items():
-            n, d = w.shape
-            scale = torch.full((n,), self.s).double()
-            likelihoods[name] = pv.Normal(n, given=d, net=affine(w, self.b[name]), scale=scale)
-            matrix, shift, width = self.find_expert(name)
-            experts[name] = pv.Normal(d, given=n, net=affine(matrix, shift), scale=stretch * width)
-        prior = pv.Normal(2, loc=self.m, scale=torch.full((2,), self.t).double())
-        return pv.MultimodalVAE(
-            prior=prior, likelihoods=likelihoods, experts=experts, join=join
-        ).double()
-
-    def truth(self, *x: Tensor) -> Tensor:
-        """log p of the modalities that are there, row by row."""
-        found = []
-        for row in zip(*x, strict=True):
-            there = [i for i, values in enumerate(row) if not values.isnan().any()]
-            names = [list(self.w)[i] for i in there]
-            w = torch.cat([self.w[name] for name in names])
-            b = torch.cat([self.b[name] for name in names])
-            cov = self.t**2 * w @ w.T + self.s**2 * torch.eye(len(b)).double()
-            values = torch.cat([row[i] for i in there])
-            found.append(MultivariateNormal(w @ self.m + b, cov).log_prob(values))
-        return torch.stack(found)
-
-    def sample(self, n: int) -> list[Tensor]:
-        z = self.m + self.t * torch.randn(n, 2).double()
-        return [
-            z @ w.T + b + self.s * torch.randn(n, len(b)).double()
-            for w, b in zip(self.w.values(), self.b.values(), strict=True)
-        ]
-
-
-def world() -> Linear:
-    g = torch.Generator().manual_seed(6)
-
-    def draw(n):
-        return torch.linalg.qr(torch.randn(n, 2, generator=g, dtype=torch.float64))[0]
-
-    scales = torch.tensor([1.5, 0.7]).double()
-    w = {"image": draw(4) * scales, "text": draw(3)}
-    b = {"image": torch.arange(4.0).double(), "text": torch.ones(3).double()}
-    return Linear(torch.tensor([0.5, -0.3]).double(), 0.8, w, b, 0.6)
-
-
-def with_gaps():
-    image, text = world().sample(6)
-    image[1], text[2], text[5] = torch.nan, torch.nan, torch.nan
-    return image, text
 
 
 def test_a_product_of_exact_experts_is_the_posterior():
@@ -228,3 +159,23 @@ def test_the_posterior_is_calibrated_with_what_is_missing():
 def test_the_picture_says_what_is_missing():
     seen = pv.diagnostics.picture(world().pair(), *with_gaps(), num_samples=20, **QUIET)
     assert "Missing in rows: image in 1, text in 2. log p(x) is of the modalities" in str(seen)
+
+
+SUPPORTS = {
+    "one-hot": (pv.OneHotCategorical(3, given=2), torch.eye(3)[torch.arange(3)]),
+    "positive": (pv.Gamma(3, given=2), torch.ones(3, 3)),
+    "simplex": (pv.Dirichlet(3, given=2), torch.full((3, 3), 1 / 3)),
+    "direction": (pv.PowerSpherical(3, given=2), torch.eye(3)),
+    "count": (pv.Poisson(3, given=2), torch.ones(3, 3)),
+}
+
+
+@pytest.mark.parametrize(("likelihood", "text"), SUPPORTS.values(), ids=SUPPORTS)
+def test_what_is_missing_stays_within_the_support(likelihood, text):
+    """Validation is on here, and a density may be infinite at 0."""
+    text = blank(text, 1)
+    pair = make(likelihoods={"image": pv.Bernoulli(4, given=2), "text": likelihood})
+    with pyro.validation_enabled(True):
+        pv.Objective(pair)(X[0], text).backward()
+    gradients = [p.grad for p in pair.parameters() if p.grad is not None]
+    assert gradients and all(g.isfinite().all() for g in gradients)
