@@ -1,9 +1,17 @@
 """Each study on real data runs in its short form, where the data are at hand."""
 
-from tests.scripts import STUDIES, run_main
+from tests.scripts import STUDIES, needs, run_main
 
 # the arguments of each study's `main` that make it take seconds
-SHORT: dict[str, dict] = {}
+SHORT: dict[str, dict] = {
+    "sequences_jsb": {
+        "minutes": 0.02,
+        "warm_up": 1,
+        "rows": 12,
+        "steps": 5,
+        "num_samples": 5,
+    },
+}
 
 
 def run(name: str):
@@ -12,3 +20,14 @@ def run(name: str):
 
 def test_each_study_is_here():
     assert set(SHORT) == {path.stem for path in STUDIES.glob("*.py")}
+
+
+def test_sequences_jsb():
+    needs("jsb-quarter.json")
+    curves = run("sequences_jsb")
+    assert list(curves) == ["SequenceVAE", "a site for each step"]
+    for points in curves.values():
+        assert all(-100 < p.elbo.value < p.evidence.value + 1 < 0 for p in points)
+    # the same start, seed and batches
+    ours, theirs = (points[0] for points in curves.values())
+    assert ours.epoch == theirs.epoch == 1 and abs(ours.elbo.value - theirs.elbo.value) < 2

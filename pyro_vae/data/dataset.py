@@ -15,6 +15,8 @@ class Dataset(NamedTuple):
         labels: The labels of the three splits, `[n]` each, or None.
         description: What the data are and how they were split.
         vocabulary: The names of the numbers of x, of words for example, or None.
+        lengths: Of sequences `[n, T, *event]`, the steps of each in the three splits, `[n]` each,
+            otherwise None. What lies beyond them is padding.
     """
 
     train: Tensor
@@ -23,6 +25,7 @@ class Dataset(NamedTuple):
     labels: tuple[Tensor, ...] | None
     description: str
     vocabulary: tuple[str, ...] | None = None
+    lengths: tuple[Tensor, ...] | None = None
 
     @property
     def splits(self) -> dict[str, Tensor]:

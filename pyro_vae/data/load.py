@@ -19,6 +19,7 @@ def load(name: str | os.PathLike) -> Dataset:
     | `static-mnist` | MNIST, binarised once and for all | 50,000 / 10,000 / 10,000 |
     | `omniglot` | grey 28×28 characters, ink is 1 | every tenth image held out, evaluation set |
     | `20news` | 20 Newsgroups, bags of words | every tenth document held out, test file |
+    | `jsb-chorales` | piano rolls of 88 keys, with `lengths` | 229 / 76 / 77 |
 
     The digits are split by a fixed permutation. For `mnist` and `fashion-mnist` the first 50,000
     images of the training file are for training and the last 10,000 for validation. The test split

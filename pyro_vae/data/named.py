@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pyro_vae.data.bags import read_bags
 from pyro_vae.data.dataset import Dataset
+from pyro_vae.data.rolls import read_rolls
 from pyro_vae.data.splits import split
 
 
@@ -133,6 +134,10 @@ def _newsgroups() -> Dataset:
     return read_bags(root() / "20news.npz", root() / "20news-vocabulary.txt")
 
 
+def _jsb_chorales() -> Dataset:
+    return read_rolls(root() / "jsb-quarter.json")
+
+
 NAMES: dict[str, Callable[[], Dataset]] = {
     "digits": _digits,
     "mnist": partial(_like_mnist, "MNIST"),
@@ -140,4 +145,5 @@ NAMES: dict[str, Callable[[], Dataset]] = {
     "omniglot": _omniglot,
     "static-mnist": _static_mnist,
     "20news": _newsgroups,
+    "jsb-chorales": _jsb_chorales,
 }

@@ -1,7 +1,7 @@
 """Sequences of which each element depends on the one before."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import torch
@@ -67,16 +67,24 @@ class Markov(TorchDistribution):
     def rsample(self, sample_shape: Size = Size()) -> Tensor:  # noqa: B008
         z = self.start.expand(*sample_shape, *self.batch_shape, self.start.shape[-1])
         drawn = []
-        for t in range(self.event_shape[0]):
-            context = None if self.context is None else self.context[..., t, :]
+        for context, is_within in zip(self._list_contexts(), self._list_within(), strict=True):
             within = self.step(*self._list_given(z, context)).rsample()
-            z = torch.where(self.is_within[..., t, None], within, torch.randn_like(within))
+            z = torch.where(is_within, within, torch.randn_like(within))
             drawn.append(z)
         return torch.stack(drawn, -2)
 
     def sample(self, sample_shape: Size = Size()) -> Tensor:  # noqa: B008
         with torch.no_grad():
             return self.rsample(sample_shape)
+
+    def _list_contexts(self) -> Sequence[Tensor | None]:
+        """The context of each step. Taken apart at once, its gradient is put together at once."""
+        if self.context is None:
+            return [None] * self.event_shape[0]
+        return self.context.unbind(-2)
+
+    def _list_within(self) -> Sequence[Tensor]:
+        return self.is_within.unsqueeze(-1).unbind(-2)
 
     def _list_given(self, before: Tensor, context: Tensor | None) -> tuple[Tensor, ...]:
         if context is None:

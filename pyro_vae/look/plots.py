@@ -9,3 +9,4 @@ from pyro_vae.look.images import reconstructions as reconstructions
 from pyro_vae.look.latents import latents as latents
 from pyro_vae.look.posteriors import posterior as posterior
 from pyro_vae.look.posteriors import posterior_draws as posterior_draws
+from pyro_vae.look.sequences import sequences as sequences

@@ -108,7 +108,8 @@ def leading_shape(given: Sequence[Tensor], shapes: Sequence[Shape]) -> Shape:
         leads.append(lead)
 
     # a single shape is kept as it is: an export may hold symbols in it
-    return tuple(leads[0]) if len(leads) == 1 else tuple(torch.broadcast_shapes(*leads))
+    is_single = len(leads) == 1 or all(lead == leads[0] for lead in leads)
+    return tuple(leads[0]) if is_single else tuple(torch.broadcast_shapes(*leads))
 
 
 def build(net: Builder | nn.Module, given_shapes: list[Shape], out_shape: Shape) -> Network:

@@ -1,9 +1,12 @@
 """The VAE of sequences: the deep Markov model (Krishnan, Shalit & Sontag, 2017)."""
 
+from collections.abc import Sequence
+
 import pyro
 import torch
 from torch import Tensor, nn
 
+from pyro_vae.arguments import check_whole
 from pyro_vae.conditionals.conditional import Conditional
 from pyro_vae.distributions.markov import Markov
 from pyro_vae.pairs.admission import ChecksData
@@ -114,19 +117,42 @@ class SequenceVAE(ChecksData):
             raise ValueError(f"x: expected sequences [n, T, *event], got shape {list(x.shape)}")
         if x.shape[1] == 0:
             raise ValueError(f"x: expected at least one step, got shape {list(x.shape)}")
-        is_whole = not lengths.is_floating_point() and lengths.dtype != torch.bool
-        if not is_whole or lengths.dim() != 1:
-            raise TypeError(
-                "lengths: expected whole numbers [n], one for each row, got "
-                f"{lengths.dtype} of shape {list(lengths.shape)}"
-            )
-        wrong = (lengths < 1) | (lengths > x.shape[1])
-        if wrong.any():
-            row = int(wrong.nonzero()[0])
+        check_lengths(lengths, x.shape[1])
+
+    def make_template(
+        self, count: int, given: Tensor | int | Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Zeros in the place of x, and lengths, for so many sequences to be drawn.
+
+        Arguments:
+            count: How many.
+            given: Their lengths, whole numbers `[count]`, or one for all.
+
+        Raises:
+            TypeError: if the lengths are no whole numbers.
+            ValueError: if count is not positive, a length is below 1, there is not one for each
+                sequence, or the emission does not say its shape.
+        """
+        lengths = _take_lengths(given)
+        count = check_whole("data", count)
+        if lengths.dim() == 0:
+            lengths = lengths.expand(count)
+        check_lengths(lengths)
+        if len(lengths) != count:
             raise ValueError(
-                f"lengths: expected 1 to {x.shape[1]}, the steps of x, got {int(lengths[row])} in "
-                f"row {row}"
+                f"given: expected a length for each of the {count} draws, or one for "
+                f"all, got {len(lengths)}"
             )
+
+        lengths = lengths.to(self.start.device)
+        event = find_event(self.emission)
+        if event is None:
+            raise ValueError(
+                "data: the emission does not say its event_shape; pass a template x [n, T, *event] "
+                "and the lengths, simulate(pair, x, lengths)"
+            )
+
+        return self.start.new_zeros(count, int(lengths.max()), *event), lengths
 
     def __repr__(self) -> str:
         parts = {
@@ -135,6 +161,34 @@ class SequenceVAE(ChecksData):
             "q(z_t|z_t-1,h_t)": self.variational,
         }
         return write_story(type(self).__name__, parts)
+
+
+def check_lengths(lengths: Tensor, steps: int | None = None) -> None:
+    """Raise an error if lengths are no whole numbers `[n]` of 1 to so many steps."""
+    is_whole = not lengths.is_floating_point() and lengths.dtype != torch.bool
+    if not is_whole or lengths.dim() != 1:
+        raise TypeError(
+            "lengths: expected whole numbers [n], one for each row, got "
+            f"{lengths.dtype} of shape {list(lengths.shape)}"
+        )
+    most = int(lengths.max()) if steps is None else steps
+    wrong = (lengths < 1) | (lengths > most)
+    if wrong.any():
+        row = int(wrong.nonzero()[0])
+        bounds = "1 or more" if steps is None else f"1 to {steps}, the steps of x"
+        raise ValueError(f"lengths: expected {bounds}, got {int(lengths[row])} in row {row}")
+
+
+def _take_lengths(given: Tensor | int | Sequence[Tensor]) -> Tensor:
+    if isinstance(given, Tensor | int | float):
+        return torch.as_tensor(given)
+    if len(given) == 1:
+        return given[0]
+
+    raise ValueError(
+        "given: expected the lengths of the sequences to be drawn, simulate(pair, n, "
+        f"given=lengths), got {len(given)} tensors"
+    )
 
 
 def _find_steps(x: Tensor, lengths: Tensor) -> Tensor:

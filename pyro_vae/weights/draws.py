@@ -1,6 +1,7 @@
 """Draws from a pair: z and x from p, and z from q decoded."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from pyro.poutine import Trace
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from pyro_vae.conditionals.conditional import Conditional
 from pyro_vae.pairs.admission import ChecksData
+from pyro_vae.pairs.sequence import SequenceVAE
 from pyro_vae.pairs.vae import VAE
 from pyro_vae.weights.traces import latent_values, quietly, trace, uncondition, valued_sites
 
@@ -15,7 +17,7 @@ from pyro_vae.weights.traces import latent_values, quietly, trace, uncondition, 
 def simulate(
     pair: nn.Module,
     *data: Tensor | int,
-    given: Tensor | Sequence[Tensor] | None = None,
+    given: Tensor | int | Sequence[Tensor] | None = None,
     mean: bool = False,
 ) -> dict[str, Tensor]:
     """Draw z ~ p(z) and x ~ p(x | z): one named way, for every pair.
@@ -23,9 +25,10 @@ def simulate(
     Arguments:
         pair: The pair.
         data: What the model is called with; x is a template whose values are ignored, as many are
-            drawn as it has rows. For a `VAE` the number itself will do.
-        given: The covariates of a `VAE` that has some, for a number of draws: each `[n, *shape]`,
-            or one row `[*shape]` for all draws.
+            drawn as it has rows. For a `VAE` or a `SequenceVAE` the number itself will do.
+        given: What follows x, for a number of draws. Of a `VAE` they are covariates, each
+            `[n, *shape]`, or one row `[*shape]` for all draws. Of a `SequenceVAE` they are the
+            lengths, whole numbers `[n]`, or one for all draws. Values beyond them are padding.
         mean: The mean of p(x | z) in place of a draw of x, where the family has one.
 
     Returns:
@@ -46,23 +49,31 @@ def simulate(
         {'z': (5, 2), 'x': (5, 3)}
     """
     if data and isinstance(data[0], int):
-        covariates = data[1:] if given is None else _spread_given(pair, data[0], given)
-        data = (make_template(pair, data[0]), *covariates)
+        following: Any = data[1:] if given is None else given
+        data = _make_data(pair, data[0], following)
     elif given is not None:
         raise ValueError(
             "given: it goes with a number of draws; after a template x the covariates follow it, "
             "simulate(pair, x, c)"
         )
 
-    _check_covariates(pair, data)
+    _check_following(pair, data)
     with quietly(pair):
         run = trace(uncondition(pair.model), data, latents=list_given(pair, data))
         return _collect_values(run, mean)
 
 
-def _check_covariates(pair: nn.Module, data: tuple) -> None:
-    if isinstance(pair, VAE):
+def _check_following(pair: nn.Module, data: tuple) -> None:
+    if isinstance(pair, VAE | SequenceVAE):
         pair.check_data(*data)
+
+
+def _make_data(pair: nn.Module, count: int, given: Any) -> tuple:
+    """What the model is called with, for so many draws."""
+    if isinstance(pair, SequenceVAE):
+        return pair.make_template(count, given)
+
+    return make_template(pair, count), *_spread_given(pair, count, given)
 
 
 def list_given(pair: nn.Module, data: tuple) -> dict[str, Tensor]:

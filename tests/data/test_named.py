@@ -86,6 +86,17 @@ def test_static_mnist_that_cannot_be_read(damage, tmp_path, monkeypatch):
         load("static-mnist")
 
 
+def test_jsb_chorales():
+    d = found("jsb-chorales", "jsb-quarter.json")
+
+    assert [tuple(x.shape) for x in d[:3]] == [(229, 129, 88), (76, 144, 88), (77, 160, 88)]
+    assert [int(n.sum()) for n in d.lengths] == [13_807, 4_602, 4_725]
+    assert [int(n.max()) for n in d.lengths] == [129, 144, 160]
+    for x, lengths in zip(d[:3], d.lengths, strict=True):
+        is_beyond = torch.arange(x.shape[1]) >= lengths.unsqueeze(-1)
+        assert not x[is_beyond].any() and 3 < x[~is_beyond].sum(-1).mean() < 4
+
+
 def write_idx(path, array):
     header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
     path.write_bytes(header + array.tobytes())
@@ -125,6 +136,7 @@ def test_files_in_the_format_of_mnist(tmp_path, monkeypatch):
             r"FashionMNIST expects into .*FashionMNIST/raw, or set PYRO_VAE_DATA",
         ),
         ("omniglot", "Omniglot", r"Omniglot expects into .*omniglot-py"),
+        ("jsb-chorales", None, r"there is no .*jsb-quarter.json. Put there .* MIDI numbers"),
         ("static-mnist", None, r"there is no .*binarized_mnist.npz. Put there .* \[50000, 98\]"),
         ("20news", None, r"there is no .*20news.npz. Put there documents .*20news-vocabulary.txt"),
     ],

@@ -141,6 +141,38 @@ def test_the_reset_state_is_standard_normal_beyond_the_end():
     assert abs(z.var().item() - 1) < 5 * (2 / 20_000) ** 0.5
 
 
+def test_sequences_of_given_lengths_are_simulated():
+    pair = linear()
+    drawn = pv.simulate(pair, 3, given=torch.tensor([2, 5, 1]))
+    assert drawn["x"].shape == drawn["z"].shape == (3, 5, 1)
+    assert pv.simulate(pair, 4, given=7)["x"].shape == (4, 7, 1)
+    assert pv.simulate(pair, 2, torch.tensor([3, 3]))["x"].dtype == torch.float64
+
+    torch.manual_seed(1)
+    first = pv.simulate(pair, 3, given=torch.tensor([2, 5, 1]), mean=True)
+    torch.manual_seed(1)
+    second = pv.simulate(pair, torch.zeros(3, 5, 1).double(), torch.tensor([2, 5, 1]), mean=True)
+    assert torch.equal(first["x"], second["x"]) and torch.allclose(first["x"], C * first["z"])
+
+
+@pytest.mark.parametrize(
+    ("count", "given", "error", "words"),
+    [
+        (3, torch.tensor([2, 5]), ValueError, "given: expected a length for each of the 3 draws"),
+        (2, torch.tensor([0, 5]), ValueError, "lengths: expected 1 or more, got 0 in row 0"),
+        (2, torch.tensor(-1), ValueError, "lengths: expected 1 or more, got -1"),
+        (2, 2.5, TypeError, "lengths: expected whole numbers"),
+        (2, torch.ones(2), TypeError, "lengths: expected whole numbers"),
+        (2, torch.ones(2, 1).long(), TypeError, r"lengths: expected whole numbers \[n\]"),
+        (2, None, ValueError, "given: expected the lengths of the sequences to be drawn"),
+        (0, 3, ValueError, "data: expected a positive whole number"),
+    ],
+)
+def test_lengths_that_cannot_be_simulated(count, given, error, words):
+    with pytest.raises(error, match=words):
+        pv.simulate(linear(), count, given=given)
+
+
 X = torch.zeros(2, 4, 1).double()
 
 
@@ -167,6 +199,8 @@ def test_bad_sequences_are_refused_before_training(data, error, words):
         pv.fit(pair, *data, epochs=1, **QUIET)
     with pytest.raises(error, match=words):
         admit(pair, data)
+    with pytest.raises(error, match=words):
+        pv.diagnostics.elbo(pair, *data, **QUIET)
 
 
 @pytest.mark.parametrize(
