@@ -107,9 +107,10 @@ def leading_shape(given: Sequence[Tensor], shapes: Sequence[Shape]) -> Shape:
             )
         leads.append(lead)
 
-    # a single shape is kept as it is: an export may hold symbols in it
-    is_single = len(leads) == 1 or all(lead == leads[0] for lead in leads)
-    return tuple(leads[0]) if is_single else tuple(torch.broadcast_shapes(*leads))
+    # a single shape is kept as it is: an export may hold symbols in it. Equal ones are, for speed
+    if leads and all(len(lead) == len(leads[0]) and lead == leads[0] for lead in leads):
+        return tuple(leads[0])
+    return tuple(torch.broadcast_shapes(*leads))
 
 
 def build(net: Builder | nn.Module, given_shapes: list[Shape], out_shape: Shape) -> Network:
