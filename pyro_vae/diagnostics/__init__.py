@@ -10,6 +10,10 @@ from pyro_vae.diagnostics.bracket import Bracket as Bracket
 from pyro_vae.diagnostics.bracket import bracket as bracket
 from pyro_vae.diagnostics.calibration import Calibration as Calibration
 from pyro_vae.diagnostics.calibration import calibrate as calibrate
+from pyro_vae.diagnostics.coherence import Coherence as Coherence
+from pyro_vae.diagnostics.coherence import coherence as coherence
+from pyro_vae.diagnostics.cross_generation import CrossGenerated as CrossGenerated
+from pyro_vae.diagnostics.cross_generation import cross_generate as cross_generate
 from pyro_vae.diagnostics.elbo import Elbo as Elbo
 from pyro_vae.diagnostics.elbo import elbo as elbo
 from pyro_vae.diagnostics.estimate import Estimate as Estimate

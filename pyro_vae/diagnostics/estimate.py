@@ -52,6 +52,22 @@ def average_draws(draws: Tensor) -> Estimate:
     return Estimate(value=draws.mean(0), stderr=standard_error(draws))
 
 
+def average_weighted(weights: Tensor, values: Tensor) -> Estimate:
+    """The weighted mean over draws, with its standard error by the delta method.
+
+    Arguments:
+        weights: Weights that sum to 1 over the first dimension, `[k, ...]`.
+        values: What is averaged, of as many dimensions.
+
+    Example:
+        >>> average_weighted(torch.tensor([0.5, 0.5]), torch.tensor([1.0, 3.0]))
+        Estimate(value=tensor(2.), stderr=tensor(0.7071))
+    """
+    mean = (weights * values).sum(0)
+
+    return Estimate(mean, (weights * (values - mean)).square().sum(0).sqrt())
+
+
 def average_data(each: Estimate) -> Estimate:
     """The mean over data of independent estimates, `[n, ...]`, with its Monte Carlo error.
 

@@ -8,15 +8,15 @@ from torch import Tensor, nn
 from torch import distributions as td
 
 from pyro_vae.arguments import check_whole
-from pyro_vae.diagnostics.estimate import Estimate
+from pyro_vae.diagnostics.estimate import Estimate, average_weighted
+from pyro_vae.diagnostics.resampling import count_effective, draw_weighted, resample
 from pyro_vae.distributions.columns import Product
 from pyro_vae.distributions.missing import Missing, log_cells
 from pyro_vae.progress import progress_bar
 from pyro_vae.supports import elementwise
 from pyro_vae.weights.blocks import count_fitting, count_numbers, cut
 from pyro_vae.weights.intake import admit
-from pyro_vae.weights.traces import latent_values, observed_sites, quietly, trace
-from pyro_vae.weights.weights import weigh
+from pyro_vae.weights.traces import observed_sites, quietly, trace
 
 
 @dataclass(frozen=True)
@@ -96,19 +96,18 @@ def impute(
 
 def _impute_block(pair: nn.Module, data: tuple, num_samples: int, draws: int) -> Imputation:
     x = data[0]
-    z = latent_values(trace(pair.guide, data, draws=num_samples))
-    weights = weigh(pair, data, num_samples, z).log_weight.softmax(0)
+    z, weights = draw_weighted(pair, data, num_samples)
     p = _find_likelihood(pair, data, num_samples, z).given_observed(x)
 
     complete = p.expand(weights.shape).sample().to(x.dtype)
     cells = _estimate_cells(p, weights, complete, x)
-    drawn = _draw_complete(weights, complete, draws)
+    drawn = resample(weights, complete, draws)
 
     is_missing = x.isnan()
     return Imputation(
         value=torch.where(is_missing, cells.value, x),
         stderr=torch.where(is_missing, cells.stderr, 0.0),
-        ess=1 / weights.square().sum(0),
+        ess=count_effective(weights),
         draws=torch.where(is_missing, drawn, x),
     )
 
@@ -125,14 +124,6 @@ def _find_likelihood(
     raise ValueError(
         "pair: no likelihood of it takes missing values; wrap it, likelihood=pv.missing(...)"
     )
-
-
-def _draw_complete(weights: Tensor, complete: Tensor, draws: int) -> Tensor:
-    """Completed data `[draws, n, *event]`, resampled by their weights `[k, n]`."""
-    n = weights.shape[1]
-    k = torch.multinomial(weights.T, max(draws, 1), replacement=True).T[:draws]
-
-    return complete[k, torch.arange(n, device=weights.device)]
 
 
 def _estimate_cells(p: td.Distribution, weights: Tensor, complete: Tensor, x: Tensor) -> Estimate:
@@ -165,7 +156,7 @@ def _estimate_family(
     if elementwise(p.support).is_discrete:
         return _find_most_probable(p, weights, complete, is_missing)
 
-    return _average(weights, _find_mean(p, complete))
+    return average_weighted(weights, _find_mean(p, complete))
 
 
 def _find_mean(p: td.Distribution, complete: Tensor) -> Tensor:
@@ -189,7 +180,7 @@ def _find_most_probable(
     value = torch.zeros_like(best.value)
     for level in range(top + 1):
         log_p = log_cells(p, torch.full_like(complete, float(level)))
-        probability = _average(weights, log_p.exp())
+        probability = average_weighted(weights, log_p.exp())
         is_better = probability.value > best.value
         value = torch.where(is_better, float(level), value)
         best = _choose(is_better, probability, best)
@@ -203,10 +194,3 @@ def _choose(is_first: Tensor, first: Estimate, second: Estimate) -> Estimate:
         value=torch.where(is_first, first.value, second.value),
         stderr=torch.where(is_first, first.stderr, second.stderr),
     )
-
-
-def _average(weights: Tensor, values: Tensor) -> Estimate:
-    """The weighted mean over draws, with its standard error by the delta method."""
-    mean = (weights * values).sum(0)
-
-    return Estimate(mean, (weights * (values - mean)).square().sum(0).sqrt())

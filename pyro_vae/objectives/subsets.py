@@ -34,7 +34,7 @@ class Subsets(Loss):
 
     Raises:
         TypeError: if the objective is not of a `MultimodalVAE`, or `random` is no whole number.
-            When called, if a modality is made of whole numbers, which cannot be NaN.
+            When trained or called, if a modality is made of whole numbers, which cannot be NaN.
         ValueError: if `random` is negative.
 
     Example:
@@ -56,6 +56,10 @@ class Subsets(Loss):
             )
         self.objective = objective
         self.random = check_whole("random", random, least=0)
+
+    def check_training(self, *data: Tensor) -> None:
+        for name, values in zip(self.objective.pair.likelihoods, data, strict=True):
+            _refuse_whole_numbers(name, values)
 
     def forward(self, *x: Tensor) -> Tensor:
         for name, values in zip(self.objective.pair.likelihoods, x, strict=True):

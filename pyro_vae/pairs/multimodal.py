@@ -45,7 +45,8 @@ class MultimodalVAE(ChecksData):
 
     Raises:
         ValueError: if the names differ, or the shapes or supports do not fit. When data are
-            admitted, if a row has no modality, or a modality is partly missing in a row.
+            admitted, if a row has no modality, or a modality is partly missing in a row. When
+            trained, if a modality is missing in every row.
         TypeError: if another number of tensors is given than there are modalities.
 
     Example:
@@ -134,6 +135,15 @@ class MultimodalVAE(ChecksData):
         if nothing.any():
             rows = nothing.nonzero().flatten().tolist()[:5]
             raise ValueError(f"data: no modality is there in rows {rows}. Remove those rows.")
+
+    def check_training(self, *data: Tensor) -> None:
+        for name, values in zip(self.likelihoods, data, strict=True):
+            if not is_there(values).any():
+                raise ValueError(
+                    f"{name}: it is missing in every one of the {len(values)} rows of training "
+                    f"data, so that p({name}|z) and q(z|{name}) would learn nothing. Leave it out "
+                    "of the likelihoods and experts, or add rows that have it."
+                )
 
     def describe_evidence(self, *data: Tensor) -> str | None:
         missing = {

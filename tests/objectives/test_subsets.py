@@ -165,3 +165,14 @@ def test_whole_numbers_cannot_be_hidden():
     image, text, label = (values.nan_to_num() for values in data())
     with pytest.raises(TypeError, match=r"text: expected floats.*torch\.int64.*text\.float\(\)"):
         pv.Subsets(pv.Objective(make()))(image, text.long(), label)
+
+
+def test_whole_numbers_are_refused_before_training():
+    image, text, _ = (values.nan_to_num() for values in data())
+    pair = pv.MultimodalVAE(
+        prior=pv.StandardNormal(2),
+        likelihoods={"image": pv.Bernoulli((2, 2), given=2), "text": pv.Poisson(3, given=2)},
+        experts={"image": pv.Normal(2, given=(2, 2)), "text": pv.Normal(2, given=3)},
+    )
+    with pytest.raises(TypeError, match="text: expected floats"):
+        pv.fit(pair, image, text.long(), epochs=1, objective=pv.Subsets(pv.Objective(pair)))

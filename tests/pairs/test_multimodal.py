@@ -98,6 +98,13 @@ def test_bad_data_are_refused_before_training(data, error, words):
         admit(pair, data)
 
 
+def test_a_modality_that_is_missing_in_every_row_cannot_be_trained():
+    pair, data = make(), (X[0], blank(X[1], slice(None)))
+    with pytest.raises(ValueError, match=r"text: it is missing in every one of the 3 rows"):
+        pv.fit(pair, *data, epochs=1, **QUIET)
+    assert pv.diagnostics.log_weights(pair, *data, num_samples=2).isfinite().all()
+
+
 def make(**changed):
     parts = {
         "prior": pv.StandardNormal(2),
