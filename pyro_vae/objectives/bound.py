@@ -30,6 +30,7 @@ class Bound(infer.ELBO):
         bound: "lower", if minus the loss bounds log p(x), summed over data, from below in
             expectation. None, if it does not.
         gradients: The gradient estimators that it admits.
+        is_average: Whether it is an average of the terms of the ELBO, which a heavier KL lowers.
 
     Raises:
         ValueError: if `num_samples` is below 1, or `gradient` is none of `gradients`. When run, if
@@ -48,6 +49,7 @@ class Bound(infer.ELBO):
 
     bound: str | None = "lower"
     gradients: tuple[str, ...] = (REPARAMETRISED,)
+    is_average: bool = False
 
     def __init__(self, num_samples: int = 1, gradient: str = REPARAMETRISED):
         num_samples = check_whole("num_samples", num_samples)

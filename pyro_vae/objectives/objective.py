@@ -90,6 +90,12 @@ class Objective(Loss):
         return not isinstance(elbo, Bound) or elbo.bound == "lower"
 
     @property
+    def is_average(self) -> bool:
+        """Whether it is an average of the terms of the ELBO, and not of importance weights."""
+        elbo = self.elbo.elbo if isinstance(self.elbo, Compiled) else self.elbo
+        return not isinstance(elbo, Bound) or elbo.is_average or elbo.num_particles == 1
+
+    @property
     def is_compiled(self) -> bool:
         """Whether it runs compiled code."""
         return self._compiled_call_impl is not None

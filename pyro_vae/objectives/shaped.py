@@ -39,6 +39,8 @@ class FreeBits(Bound):
         torch.Size([])
     """
 
+    is_average = True
+
     def __init__(self, nats: float, per: str = "dimension", num_samples: int = 1):
         check_choice("per", per, ("dimension", "site"))
 

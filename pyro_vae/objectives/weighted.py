@@ -104,6 +104,7 @@ class EvidenceLowerBound(WeightBound):
     """
 
     gradients: tuple[str, ...] = (REPARAMETRISED, LANDING, SCORE, LEAVE_ONE_OUT)
+    is_average = True
 
     def find_log_weights(self, run: Run) -> Tensor:
         return run.weights.elbo

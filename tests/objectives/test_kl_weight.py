@@ -11,6 +11,7 @@ from torch import nn
 import pyro_vae as pv
 from pyro_vae.weights.traces import quietly
 from pyro_vae.weights.weights import weigh
+from tests.compiling.pairs import exported, loss_and_gradients, same
 from tests.objectives.worlds import (
     DOUBLY,
     LEAVE,
@@ -19,10 +20,12 @@ from tests.objectives.worlds import (
     X,
     agrees,
     flat_gradient,
+    hierarchical,
     learned,
     seeded,
     small,
 )
+from tests.oracles import linear_gaussian, partly_there
 
 
 def test_weight_one_is_the_objective(pair):
@@ -163,6 +166,145 @@ def test_discrete_gradient_under_a_kl_weight(gradient):
     assert agrees(grads, flat_gradient(exact, learned(pair)))
 
 
+# a weight for each latent
+
+RISING = {"z1": pv.linear(4), "z2": pv.linear(8, to=2.0)}
+
+
+def hierarchy(order="bottom_up"):
+    torch.manual_seed(0)
+    variationals = [pv.Normal(4, given=3), pv.Normal(2, given=4)]
+    if order == "top_down":
+        variationals = [pv.Normal(2, given=3), pv.Normal(4, given=[3, 2])]
+    return pv.HierarchicalVAE(
+        priors=[pv.StandardNormal(2), pv.Normal(4, given=2)],
+        likelihood=pv.Normal(3, given=4),
+        variationals=variationals,
+        order=order,
+    )
+
+
+@pytest.mark.parametrize("weights", [{"z2": 0.3}, {"z1": 0.0, "z2": 3.0}, {"z2": 0.5, "z1": 0.5}])
+@pytest.mark.parametrize("elbo", [Trace_ELBO, pv.EvidenceLowerBound])
+def test_each_weight_multiplies_the_part_of_its_latent(weights, elbo):
+    pair = hierarchy()
+    loss = seeded(partial(pv.KLWeight(pv.Objective(pair, elbo()), weights), X))
+    with quietly(pair):
+        terms = seeded(lambda: weigh(pair, (X,), 1, per_site=True))
+    costs = [weights.get(name, 1.0) * term.mean() for name, term in terms.latent.items()]
+
+    assert loss.item() == pytest.approx((sum(costs) - terms.observed["x"].mean()).item(), rel=1e-5)
+
+
+def test_equal_weights_of_all_latents_are_one_weight():
+    pair = hierarchy()
+    one, each = (pv.KLWeight(pv.Objective(pair), b) for b in (0.3, {"z1": 0.3, "z2": 0.3}))
+    assert seeded(partial(one, X)).item() == pytest.approx(seeded(partial(each, X)).item())
+
+
+@pytest.mark.parametrize("bound", [None, pv.ImportanceWeighted(3)], ids=repr)
+def test_compiled_weights_of_levels_are_the_eager_ones(bound):
+    pairs = [hierarchy("top_down") for _ in range(2)]
+    theirs, ours = (pv.KLWeight(pv.Objective(pair, bound), RISING) for pair in pairs)
+    ours.objective._compiled_call_impl = exported(ours.objective)
+    for _ in range(5):
+        (a, da), (b, db) = loss_and_gradients(theirs, X), loss_and_gradients(ours, X)
+        same(a, b)
+        same(da, db)
+    assert len(ours.objective._compiled_call_impl._compiled) == 1
+    assert ours.weight.tolist() == [1.0, 1.0] and int(ours.steps) == 5
+
+
+def test_weights_of_levels_are_resumed_bit_for_bit(tmp_path):
+    options = {"batch_size": 10, "seed": 3, "progress": False}
+    path = tmp_path / "run.safetensors"
+
+    def run(pair, **more):
+        objective = pv.KLWeight(pv.Objective(pair), RISING)
+        pv.fit(pair, X, objective=objective, **options, **more)
+        return objective
+
+    whole, first, second = (hierarchy() for _ in range(3))
+    objective = run(whole, epochs=2)
+    assert int(objective.steps) == 10 and objective.weight.tolist() == [1.0, 2.0]
+    run(first, epochs=1, checkpoint=path)
+    again = run(second, epochs=2, checkpoint=path, resume=True)
+    assert int(again.steps) == 10
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, second.state_dict()[name]), name
+
+
+def test_a_latent_that_does_not_exist_costs_nothing_at_any_weight():
+    pair, (x, is_there), _ = partly_there()
+    gone = tuple(d[~is_there] for d in (x, is_there))
+    losses = [
+        seeded(partial(pv.KLWeight(pv.Objective(pair), {"b": weight}), *gone))
+        for weight in (0.0, 1.0, 5.0)
+    ]
+    assert losses[0] == losses[1] == losses[2]
+
+
+def test_a_name_that_no_latent_has_is_refused_with_those_that_are_there():
+    objective = pv.KLWeight(pv.Objective(hierarchy()), {"z1": 1.0, "z9": 0.5})
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"no latent 'z9'; its latents are 'z1', 'z2'$"):
+            objective(X)
+
+
+def test_a_schedule_of_a_level_that_turns_negative_is_refused():
+    falling = pv.KLWeight(pv.Objective(hierarchy()), {"z1": lambda step: 1.0 - step})
+    falling(X), falling(X)
+    with pytest.raises(ValueError, match=r"beta of 'z1'.*at least 0, got -1"):
+        falling(X)
+
+
+# when it is a bound
+
+
+@pytest.mark.parametrize(
+    ("order", "weights", "before", "after"),
+    [
+        ("top_down", {"z1": 1.0, "z2": 2.0}, False, True),
+        ("top_down", {"z2": 2.0}, False, True),
+        ("bottom_up", {"z1": 1.0, "z2": 2.0}, False, False),
+        ("bottom_up", {"z2": 2.0}, False, False),
+        ("bottom_up", {"z1": 2.0, "z2": 2.0}, False, True),
+        ("bottom_up", {"z1": 1.0}, True, True),
+        ("top_down", {"z1": 0.5, "z2": 1.0}, False, False),
+        ("bottom_up", 1.5, True, True),
+        ("bottom_up", 0.5, False, False),
+    ],
+)
+def test_it_says_when_it_is_a_bound(order, weights, before, after):
+    objective = pv.KLWeight(pv.Objective(hierarchy(order)), weights)
+    assert objective.is_lower_bound is before
+    objective(X)
+    assert objective.is_lower_bound is after
+
+
+def test_a_weight_on_one_level_of_an_upward_guide_can_exceed_log_p():
+    """E_q[log q(a|x) - log p(a|b)] is negative, where b tells a: more of it raises the ELBO."""
+    close = hierarchical(upwards=True)
+    x = torch.zeros(2000, dtype=torch.float64)
+    with torch.no_grad():
+        close.v.copy_(torch.tensor([1.0, 0.0, 1.0, 1.0]))  # a = b but for noise, q(a|x) is wide
+        found = -pv.KLWeight(pv.Objective(close), {"a": 50.0})(x)
+    truth = torch.distributions.Normal(0.0, (1.0 + 0.64 + 0.25) ** 0.5).log_prob(torch.zeros(()))
+    assert found > truth + 1
+
+
+def test_a_tempered_importance_weighted_bound_is_none():
+    """log of the mean of p(x|z) (p/q)^β tends to a number above log p(x), for a narrow q."""
+    world = linear_gaussian(d=1, n=1, s=1.0)
+    pair, x = world.pair(stretch=0.5), world.sample(200)
+    objective = pv.KLWeight(pv.Objective(pair, pv.ImportanceWeighted(500)), 2.0)
+    with torch.no_grad():
+        above = -objective(x) - world.log_evidence(x).mean()
+    assert above > 0.1 and not objective.is_lower_bound
+    assert pv.KLWeight(pv.Objective(pair, pv.ImportanceWeighted(5)), 1.0).is_lower_bound
+    assert pv.KLWeight(pv.Objective(pair, pv.EvidenceLowerBound(5)), 2.0).is_lower_bound
+
+
 @pytest.mark.parametrize(
     ("make", "error", "words"),
     [
@@ -180,6 +322,21 @@ def test_discrete_gradient_under_a_kl_weight(gradient):
             lambda pair: pv.KLWeight(pv.Objective(pair), math.nan),
             ValueError,
             "beta.*finite.*got nan",
+        ),
+        (
+            lambda pair: pv.KLWeight(pv.Objective(pair), {"z": -1.0}),
+            ValueError,
+            "beta of 'z'.*at least 0, got -1",
+        ),
+        (
+            lambda pair: pv.KLWeight(pv.Objective(pair), {}),
+            ValueError,
+            "beta: expected a weight for one latent at least, got an empty dictionary",
+        ),
+        (
+            lambda pair: pv.KLWeight(pv.Objective(pair), {1: 0.5}),
+            TypeError,
+            "beta: expected latents by name, got 1",
         ),
     ],
 )
