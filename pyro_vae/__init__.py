@@ -52,6 +52,7 @@ from pyro_vae.conditionals.real import StudentT as StudentT
 from pyro_vae.conditionals.refined import Refined as Refined
 from pyro_vae.conditionals.simplex import Dirichlet as Dirichlet
 from pyro_vae.conditionals.simplex import LogisticNormal as LogisticNormal
+from pyro_vae.conditionals.simplex import approximate_dirichlet as approximate_dirichlet
 from pyro_vae.conditionals.sphere import PowerSpherical as PowerSpherical
 from pyro_vae.conditionals.sphere import UniformSphere as UniformSphere
 from pyro_vae.conditionals.sphere import VonMisesFisher as VonMisesFisher
@@ -59,6 +60,7 @@ from pyro_vae.conditionals.unit import Beta as Beta
 from pyro_vae.conditionals.unit import ContinuousBernoulli as ContinuousBernoulli
 from pyro_vae.conditionals.unit import LogitNormal as LogitNormal
 from pyro_vae.networks.masked import masked as masked
+from pyro_vae.networks.standardised import standardised as standardised
 from pyro_vae.objectives.bound import Bound as Bound
 from pyro_vae.objectives.compiled import Compiled as Compiled
 from pyro_vae.objectives.compiled import CompiledTrace_ELBO as CompiledTrace_ELBO

@@ -47,6 +47,7 @@ from pyro_vae.conditionals.real import StudentT as StudentT
 from pyro_vae.conditionals.refined import Refined as Refined
 from pyro_vae.conditionals.simplex import Dirichlet as Dirichlet
 from pyro_vae.conditionals.simplex import LogisticNormal as LogisticNormal
+from pyro_vae.conditionals.simplex import approximate_dirichlet as approximate_dirichlet
 from pyro_vae.conditionals.sphere import PowerSpherical as PowerSpherical
 from pyro_vae.conditionals.sphere import UniformSphere as UniformSphere
 from pyro_vae.conditionals.sphere import VonMisesFisher as VonMisesFisher

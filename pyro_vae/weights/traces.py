@@ -23,11 +23,17 @@ LISTED_DIM = -3  # where the values of a listed latent lie: left of the draws an
 @contextmanager
 def quietly(pair: nn.Module) -> Iterator[None]:
     """Without gradients, in eval mode, with the pair's own parameters; everything is put back."""
+    with evaluated(pair), torch.no_grad(), OwnParameters(), unvalidated():
+        yield
+
+
+@contextmanager
+def evaluated(pair: nn.Module) -> Iterator[None]:
+    """In eval mode. Each module gets its own mode back."""
     modes = [(module, module.training) for module in pair.modules()]
     pair.eval()
     try:
-        with torch.no_grad(), OwnParameters(), unvalidated():
-            yield
+        yield
     finally:
         for module, mode in modes:
             module.training = mode
