@@ -39,9 +39,9 @@ from pyro_vae.diagnostics.picture import Picture as Picture
 from pyro_vae.diagnostics.picture import picture as picture
 from pyro_vae.diagnostics.steps import PerStep as PerStep
 from pyro_vae.diagnostics.steps import per_step as per_step
-from pyro_vae.diagnostics.topics import Coherence as Coherence
+from pyro_vae.diagnostics.topics import TopicCoherence as TopicCoherence
 from pyro_vae.diagnostics.topics import TopWords as TopWords
-from pyro_vae.diagnostics.topics import coherence as coherence
-from pyro_vae.diagnostics.topics import diversity as diversity
 from pyro_vae.diagnostics.topics import perplexity as perplexity
 from pyro_vae.diagnostics.topics import top_words as top_words
+from pyro_vae.diagnostics.topics import topic_coherence as topic_coherence
+from pyro_vae.diagnostics.topics import topic_diversity as topic_diversity

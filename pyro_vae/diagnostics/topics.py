@@ -35,7 +35,7 @@ class TopWords:
 
 
 @dataclass(frozen=True)
-class Coherence(Estimate):
+class TopicCoherence(Estimate):
     """How the top words of topics keep together, the mean over topics.
 
     Attributes:
@@ -99,7 +99,7 @@ def _find_table(topics: nn.Module | Tensor) -> Tensor:
     return networks[0].find_words()
 
 
-def coherence(top: TopWords | Tensor, documents: Any) -> Coherence:
+def topic_coherence(top: TopWords | Tensor, documents: Any) -> TopicCoherence:
     r"""The normalised pointwise mutual information of the top words of topics, by documents.
 
     .. math:: \mathrm{NPMI} = \frac{2}{n (n - 1)} \sum_{i < j} \frac{\log p_{ij} - \log p_i p_j}
@@ -116,7 +116,7 @@ def coherence(top: TopWords | Tensor, documents: Any) -> Coherence:
         documents: Counts, `[documents, V]`, a tensor or a sparse matrix of SciPy's.
 
     Returns:
-        A `Coherence`.
+        A `TopicCoherence`.
 
     Raises:
         TypeError: if the documents are neither.
@@ -124,7 +124,7 @@ def coherence(top: TopWords | Tensor, documents: Any) -> Coherence:
 
     Example:
         >>> together = torch.tensor([[1, 1, 0], [2, 1, 0], [0, 0, 1], [0, 1, 1]])
-        >>> coherence(torch.tensor([[0, 1]]), together).value
+        >>> topic_coherence(torch.tensor([[0, 1]]), together).value
         0.415...
     """
     places = top.places if isinstance(top, TopWords) else top
@@ -139,7 +139,7 @@ def coherence(top: TopWords | Tensor, documents: Any) -> Coherence:
         repeated.append(_average_npmi(present, torch.bincount(sample, minlength=n).float()))
     samples = torch.stack(repeated)
 
-    return Coherence(
+    return TopicCoherence(
         value=each.mean().item(),
         stderr=samples.mean(1).std().item(),
         topics=Estimate(value=each, stderr=samples.std(0)),
@@ -191,7 +191,7 @@ def _average_npmi(present: Tensor, weights: Tensor) -> Tensor:
     return torch.where(p > 0, npmi, -1.0).mean(-1)
 
 
-def diversity(top: TopWords | Tensor) -> Estimate:
+def topic_diversity(top: TopWords | Tensor) -> Estimate:
     """The share of distinct words among the top words of all topics. It is exact.
 
     (Dieng, Ruiz & Blei, 2020)
@@ -200,7 +200,7 @@ def diversity(top: TopWords | Tensor) -> Estimate:
         top: What `top_words` returns, or places `[K, n]` of words.
 
     Example:
-        >>> diversity(torch.tensor([[0, 1], [1, 2]])).value
+        >>> topic_diversity(torch.tensor([[0, 1], [1, 2]])).value
         0.75
     """
     places = top.places if isinstance(top, TopWords) else top

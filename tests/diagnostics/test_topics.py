@@ -8,7 +8,7 @@ import torch
 
 import pyro_vae as pv
 from pyro_vae.diagnostics.estimate import Estimate
-from pyro_vae.diagnostics.topics import coherence, diversity, perplexity, top_words
+from pyro_vae.diagnostics.topics import perplexity, top_words, topic_coherence, topic_diversity
 
 TABLE = torch.tensor([[3.0, 1.0, 2.0, 0.0], [0.0, 5.0, 1.0, 9.0]])
 WORDS = ["ball", "vote", "game", "law"]
@@ -48,7 +48,7 @@ def npmi(both, first, second):
 @pytest.mark.parametrize("sparse", [False, True])
 def test_coherence_by_hand(sparse):
     documents = scipy.sparse.csr_matrix(DOCUMENTS.numpy()) if sparse else DOCUMENTS
-    found = coherence(torch.tensor([[0, 1, 2], [3, 2, 1]]), documents)
+    found = topic_coherence(torch.tensor([[0, 1, 2], [3, 2, 1]]), documents)
     # shares of the six documents: ball 4, vote 3, game 2, law 1
     ball_vote, ball_game = npmi(3 / 6, 4 / 6, 3 / 6), npmi(1 / 6, 4 / 6, 2 / 6)
     law_game = npmi(1 / 6, 1 / 6, 2 / 6)
@@ -60,7 +60,7 @@ def test_coherence_by_hand(sparse):
 
 def test_words_that_are_in_every_document_and_words_that_are_in_none():
     documents = torch.tensor([[1, 1, 0, 1], [2, 1, 0, 0]])
-    found = coherence(torch.tensor([[0, 1], [0, 2], [2, 3]]), documents)
+    found = topic_coherence(torch.tensor([[0, 1], [0, 2], [2, 3]]), documents)
     assert found.topics.value.tolist() == [1.0, -1.0, -1.0]
 
 
@@ -72,7 +72,7 @@ def test_the_bootstrap_error_is_the_spread_between_samples_of_documents():
     def draw():
         return torch.bernoulli(p[torch.randint(2, (1000,))])
 
-    found = [coherence(top, draw()) for _ in range(60)]
+    found = [topic_coherence(top, draw()) for _ in range(60)]
     values = torch.tensor([f.value for f in found])
     errors = torch.tensor([f.stderr for f in found])
     # the spread of 60 values is known to 9 %
@@ -82,8 +82,8 @@ def test_the_bootstrap_error_is_the_spread_between_samples_of_documents():
 
 
 def test_more_documents_of_the_same_kind_have_a_smaller_error():
-    few = coherence(torch.tensor([[0, 1]]), DOCUMENTS.repeat(20, 1))
-    many = coherence(torch.tensor([[0, 1]]), DOCUMENTS.repeat(320, 1))
+    few = topic_coherence(torch.tensor([[0, 1]]), DOCUMENTS.repeat(20, 1))
+    many = topic_coherence(torch.tensor([[0, 1]]), DOCUMENTS.repeat(320, 1))
     assert few.value == pytest.approx(many.value)
     assert 2 < few.stderr / many.stderr < 8
 
@@ -98,12 +98,12 @@ def test_more_documents_of_the_same_kind_have_a_smaller_error():
 )
 def test_documents_that_do_not_fit_are_refused(top, documents, error, words):
     with pytest.raises(error, match=words):
-        coherence(top, documents)
+        topic_coherence(top, documents)
 
 
 def test_distinct_words():
-    assert diversity(top_words(TABLE, n=2)) == Estimate(value=1.0, stderr=0.0)
-    assert diversity(torch.tensor([[0, 1], [0, 2], [2, 0]])).value == 3 / 6
+    assert topic_diversity(top_words(TABLE, n=2)) == Estimate(value=1.0, stderr=0.0)
+    assert topic_diversity(torch.tensor([[0, 1], [0, 2], [2, 0]])).value == 3 / 6
 
 
 X = torch.tensor([[2.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0], [1.0, 1.0, 3.0, 1.0]])
