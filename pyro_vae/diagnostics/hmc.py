@@ -9,8 +9,14 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from pyro_vae.diagnostics.unconstrained import Unconstrained, choose_support, refuse_masked
-from pyro_vae.weights.listed import drawn_sites
-from pyro_vae.weights.traces import latent_sites, latent_values, log_prob, quietly, trace
+from pyro_vae.weights.traces import (
+    drawn_sites,
+    latent_sites,
+    latent_values,
+    log_prob,
+    quietly,
+    trace,
+)
 from pyro_vae.weights.weights import score_joint, score_marginals, sum_latent, weigh
 
 TARGET = 0.65  # acceptance rate of the transitions

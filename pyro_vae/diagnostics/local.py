@@ -20,8 +20,7 @@ from pyro_vae.diagnostics.free import (
 )
 from pyro_vae.diagnostics.unconstrained import Unconstrained, choose_support
 from pyro_vae.supports import describe, is_real
-from pyro_vae.weights.listed import drawn_sites
-from pyro_vae.weights.traces import latent_sites, latent_values, trace
+from pyro_vae.weights.traces import drawn_sites, latent_sites, latent_values, trace
 
 SCALES = {"scale", "scale_tril", "cov_diag"}  # parameters at which the spread of q can start
 FIRST_DF = 10.0  # degrees of freedom at the start: nearly normal

@@ -6,7 +6,7 @@ from functools import cached_property, partial
 from pyro import poutine
 from torch import Tensor
 
-from pyro_vae.weights.listed import is_listed
+from pyro_vae.weights.listed import find_listed, is_listed, refuse_large
 from pyro_vae.weights.obstacles import (
     NO_SIZE,
     compare_latents,
@@ -42,7 +42,8 @@ class Run:
         scale: What multiplies a datum's bound, the scale of the model's first observed site.
 
     Raises:
-        ValueError: if the pair has no weight per datum, or observes nothing.
+        ValueError: if the pair has no weight per datum, or observes nothing, or if too many numbers
+            would be decoded at once.
 
     Example:
         >>> run = Run(vae.model, vae.guide, (x,), {}, 4)
@@ -57,6 +58,7 @@ class Run:
         self._plate = draws if draws > 1 else None
 
         guide_trace = trace(self._guide, args, draws=self._plate, lists=True)
+        refuse_large(find_listed(latent_sites(guide_trace)), draws, args[0])
         # the indices of subsampled plates are shared, as the draws are
         self._shared = _find_drawn(guide_trace)
         model_trace = trace(self._model, args, draws=self._plate, latents=self._shared)

@@ -12,10 +12,12 @@ from pyro_vae.conditionals.conditional import Conditional
 from pyro_vae.pairs.admission import ChecksData
 from pyro_vae.supports import find_support, is_same_support
 from pyro_vae.weights.comparison import compare_draws
+from pyro_vae.weights.listed import is_marked
 from pyro_vae.weights.obstacles import find_obstacles, refuse_obstacles
 from pyro_vae.weights.support_checks import check_observed, has_bounds_per_row
 from pyro_vae.weights.traces import (
     is_plate,
+    latent_sites,
     latent_values,
     log_prob,
     observed_sites,
@@ -67,6 +69,8 @@ def _refuse_run(pair: nn.Module, data: tuple) -> None:
     model_trace = trace(pair.model, data, latents=latent_values(guide_trace))
 
     refuse_obstacles(model_trace, guide_trace)
+    if any(is_marked(site) for site in latent_sites(guide_trace).values()):
+        trace(pair.guide, data, lists=True)  # it refuses what cannot be listed
     for run in (model_trace, guide_trace):
         _refuse_bare_parameters(pair, run)
 

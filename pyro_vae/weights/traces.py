@@ -8,16 +8,15 @@ import torch
 from pyro import poutine
 from pyro.distributions.util import scale_and_mask
 from pyro.poutine import Trace
-from pyro.poutine.enum_messenger import EnumMessenger
 from pyro.poutine.subsample_messenger import _Subsample
 from pyro.poutine.uncondition_messenger import UnconditionMessenger
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from pyro_vae.pairs.parameters import OwnParameters
+from pyro_vae.weights.listed import ListValues, is_marked
 
 DRAWS = "_draws"  # the name of the outer plate of draws of z
-LISTED_DIM = -3  # where the values of a listed latent lie: left of the draws and the data
 
 
 @contextmanager
@@ -69,29 +68,13 @@ def trace(
             values, at a dimension of its own, instead of one draw.
     """
     if lists:
-        fn = _ListValues(first_available_dim=LISTED_DIM)(fn)
+        fn = ListValues()(fn)
     if latents is not None:
         fn = poutine.replay(fn, trace=_fix(latents))
 
     plate = nullcontext() if draws is None else pyro.plate(DRAWS, draws, dim=-2)
     with plate:
         return poutine.trace(fn).get_trace(*data)
-
-
-class _ListValues(EnumMessenger):
-    """Inside this context a latent that is marked takes all its values. Others are left alone.
-
-    Each has a dimension of its own, also within `pyro.markov`, because all are summed over at the
-    end.
-    """
-
-    def _pyro_sample(self, msg: dict) -> None:
-        if msg["infer"].get("enumerate") == "parallel":
-            msg["infer"].pop("_markov_scope", None)
-            super()._pyro_sample(msg)
-
-    def _pyro_post_sample(self, msg: dict) -> None:
-        """Nothing is kept for `pyro.markov`."""
 
 
 def _fix(latents: dict[str, Tensor]) -> Trace:
@@ -126,6 +109,11 @@ def latent_sites(run: Trace) -> dict[str, dict]:
     """The sites that a trace drew, by name."""
     sites = sample_sites(run)
     return {name: site for name, site in sites.items() if not site["is_observed"]}
+
+
+def drawn_sites(run: Trace) -> dict[str, dict]:
+    """The latents of a guide that are drawn, by name, without those that it marks to be listed."""
+    return {name: site for name, site in latent_sites(run).items() if not is_marked(site)}
 
 
 def observed_sites(run: Trace) -> dict[str, dict]:

@@ -13,15 +13,22 @@ import pyro_vae as pv
 from pyro_vae.weights.listed import (
     MOST,
     add_listed,
-    drawn_sites,
     find_listed,
     find_listed_shape,
     is_listed,
     is_marked,
+    refuse_large,
     score_listed,
     sum_listed,
 )
-from pyro_vae.weights.traces import latent_sites, latent_values, log_prob, quietly, trace
+from pyro_vae.weights.traces import (
+    drawn_sites,
+    latent_sites,
+    latent_values,
+    log_prob,
+    quietly,
+    trace,
+)
 from pyro_vae.weights.weights import score_marginals, weigh
 from tests.oracles import near
 
@@ -185,6 +192,67 @@ def test_too_many_values_are_refused_before_training():
             objective=pv.Objective(many, pv.EvidenceLowerBound()),
             progress=False,
         )
+
+
+def of_one_latent(q, reached=lambda: None):
+    """A pair whose guide marks one latent, and calls `reached` after it."""
+
+    def one_model(x):
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("z", q())
+            pyro.sample("x", dist.Normal(torch.zeros(()), 1.0).expand([784]).to_event(1), obs=x)
+
+    def one_guide(x):
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("z", q(), infer=LISTS)
+            reached()
+
+    return pv.Pair(one_model, one_guide)
+
+
+@pytest.mark.parametrize(
+    ("q", "said"),
+    [
+        (lambda: dist.Normal(torch.zeros(()), 1.0), "Normal"),
+        (lambda: dist.Poisson(torch.ones(())), "Poisson"),
+        (lambda: dist.Bernoulli(torch.full((5,), 0.5)).to_event(1), "Independent"),
+    ],
+)
+def test_what_cannot_be_listed_is_refused(q, said):
+    marked, x = of_one_latent(q), torch.zeros(3, 784)
+    words = rf"site 'z': the guide marks it .*the values of {said}.* cannot be listed"
+    for run in (
+        lambda: pv.Objective(marked, pv.EvidenceLowerBound())(x),
+        lambda: pv.diagnostics.elbo(marked, x, num_samples=2, progress=False),
+        lambda: weigh(marked, (x,), 2),
+    ):
+        with pytest.raises(ValueError, match=words):
+            run()
+
+
+def test_too_many_values_are_refused_before_anything_is_drawn_at_each():
+    calls = []
+    many = of_one_latent(lambda: dist.Categorical(torch.ones(MOST + 1)), lambda: calls.append(1))
+    with pytest.raises(ValueError, match=f"lists {MOST + 1} combinations of values"):
+        trace(many.guide, (torch.zeros(3, 784),), lists=True)
+    assert calls == []
+    trace(many.guide, (torch.zeros(3, 784),))
+    assert calls == [1]
+
+
+def test_numbers_that_no_memory_holds_are_refused():
+    some = of_one_latent(lambda: dist.Categorical(torch.ones(9_000)))
+    words = (
+        r"x: 9000 combinations of listed values \('z' 9000\), times 40 draw\(s\), 8 rows and 784 "
+        r"numbers a row, are 2257920000 numbers.*smaller batch_size or fewer draws.*VIMCO"
+    )
+    x = torch.zeros(8, 784)
+    with pytest.raises(ValueError, match=words):
+        pv.Objective(some, pv.EvidenceLowerBound(40))(x)
+    with pytest.raises(ValueError, match="times 40 draw"):
+        refuse_large({"z": 9_000}, 40, x)
+    refuse_large({"z": 9_000}, 30, x)
+    refuse_large({}, 10**9, x)
 
 
 def test_a_value_that_is_impossible_counts_nothing():
