@@ -14,7 +14,14 @@ from pyro_vae.supports import describe, find_support, is_same_support
 from pyro_vae.weights.comparison import compare_draws
 from pyro_vae.weights.intake import check_data
 from pyro_vae.weights.obstacles import find_obstacles
-from pyro_vae.weights.traces import evaluated, latent_values, sample_sites, trace, unvalidated
+from pyro_vae.weights.traces import (
+    evaluated,
+    hide_observed,
+    latent_values,
+    sample_sites,
+    trace,
+    unvalidated,
+)
 
 HEADER = ("site", "side", "kind", "plates", "batch", "event", "support", "reparametrised")
 
@@ -143,7 +150,8 @@ def _measure_gradients(pair: nn.Module, data: tuple) -> tuple[dict[str, float], 
 
     # in training mode a network may keep statistics of what it is given
     with evaluated(pair), OwnParameters(), unvalidated():
-        loss = Trace_ELBO().differentiable_loss(pair.model, pair.guide, *data) / data[0].shape[0]
+        total = Trace_ELBO().differentiable_loss(pair.model, hide_observed(pair.guide), *data)
+        loss = total / data[0].shape[0]
     norms = {part: _measure_gradient(loss, group) for part, group in groups.items()}
     problems = []
     if not loss.isfinite():

@@ -279,7 +279,8 @@ def _make_score(fn: Callable, block: tuple, z: dict[str, Tensor], is_apart: bool
     if is_apart:
         p = _unwrap(p)
         return lambda z: p.log_prob(z[name]).reshape(len(z[name]), n, -1)
-    return lambda z: p.log_prob(z[name]).unsqueeze(-1)
+    # not every density broadcasts draws against data by itself, a raw flow of zuko does not
+    return lambda z: p.log_prob(z[name].expand(-1, n, *z[name].shape[2:])).unsqueeze(-1)
 
 
 def _make_joint_score(fn: Callable, block: tuple, names: list[str]) -> Score:

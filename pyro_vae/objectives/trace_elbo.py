@@ -1,5 +1,6 @@
 """Pyro's `Trace_ELBO`, in arithmetic that never leaves the tensors."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from pyro.distributions.util import is_identically_zero
@@ -8,6 +9,8 @@ from pyro.infer.util import MultiFrameTensor
 from pyro.poutine import Trace
 from torch import Tensor
 
+from pyro_vae.weights.traces import hide_observed
+
 
 class TensorTraceELBO(Trace_ELBO):
     """`Trace_ELBO` without a number that is read off a tensor.
@@ -15,7 +18,13 @@ class TensorTraceELBO(Trace_ELBO):
     Pyro's own turns its terms into Python numbers at each step. So it cannot be exported, and it
     waits for a GPU. This one draws the same, and has the same value and gradient. `Objective` runs
     it, and so does `CompiledTrace_ELBO`.
+
+    What a guide observes is no latent. Pyro's subtracts its log-probability all the same, which is
+    then no ELBO. Here it does not count. A `pyro.factor` of the guide counts as it does there.
     """
+
+    def _get_traces(self, model, guide, args, kwargs) -> Iterator[tuple[Trace, Trace]]:
+        yield from super()._get_traces(model, hide_observed(guide), args, kwargs)
 
     def _differentiable_loss_particle(
         self, model_trace: Trace, guide_trace: Trace

@@ -6,6 +6,7 @@ from contextlib import contextmanager, nullcontext
 import pyro
 import torch
 from pyro import poutine
+from pyro.distributions import Unit
 from pyro.distributions.util import scale_and_mask
 from pyro.poutine import Trace
 from pyro.poutine.subsample_messenger import _Subsample
@@ -120,6 +121,24 @@ def observed_sites(run: Trace) -> dict[str, dict]:
     """The sites that a trace observed, by name."""
     sites = sample_sites(run)
     return {name: site for name, site in sites.items() if site["is_observed"]}
+
+
+def is_factor(site: dict) -> bool:
+    """Whether a site is a `pyro.factor`, which adds a number and observes nothing."""
+    return isinstance(site["fn"], Unit)
+
+
+def hide_observed(guide: Callable) -> Callable:
+    """A guide without what it observes, which is no latent. Its factors stay.
+
+    Pyro's `Trace_ELBO` subtracts the log-probability of what a guide observes, which is then
+    trained to be low.
+    """
+    return poutine.block(guide, hide_fn=_is_observation)
+
+
+def _is_observation(site: dict) -> bool:
+    return site["type"] == "sample" and site["is_observed"] and not is_factor(site)
 
 
 def split_sites(sites: dict[str, dict]) -> tuple[dict[str, dict], dict[str, dict]]:

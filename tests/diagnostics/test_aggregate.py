@@ -40,6 +40,35 @@ def test_for_data_that_are_equal_own_others_and_aggregate_are():
     assert torch.allclose(drawn.each.sum(-1), drawn.own)
 
 
+class Stiff(dist.MultivariateNormal):
+    """A density that takes values of its own batch alone, as a raw flow of zuko does."""
+
+    def log_prob(self, value):
+        assert value.shape[-2] == self.batch_shape[-1]
+        return super().log_prob(value)
+
+
+def test_a_density_that_does_not_broadcast_is_scored_as_one_that_does():
+    def make(family):
+        def model(x):
+            with pyro.plate("data", x.shape[0]):
+                z = pyro.sample("z", dist.MultivariateNormal(torch.zeros(2), torch.eye(2)))
+                pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+        def guide(x):
+            with pyro.plate("data", x.shape[0]):
+                pyro.sample("z", family(x / 2, torch.eye(2) / 2))
+
+        return pv.Pair(model, guide)
+
+    x, found = torch.randn(8, 2), []
+    for family in (dist.MultivariateNormal, Stiff):
+        torch.manual_seed(0)
+        (drawn,) = score(make(family), x)
+        found.append(drawn.aggregate)
+    torch.testing.assert_close(*found)
+
+
 def test_of_several_latents_dimensions_are_not_scored_apart():
     (drawn,) = score(sequential_pair(), torch.randn(8))
     assert drawn.each is None and drawn.prior.shape == (5, 8, 2)

@@ -1,5 +1,7 @@
 """Pyro's `Trace_ELBO` in arithmetic that stays in tensors, against Pyro's own."""
 
+from functools import partial
+
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -60,3 +62,34 @@ def test_it_takes_the_options_of_one_of_pyros():
     assert type(ours) is TensorTraceELBO
     assert vars(ours) == vars(elbo)
     assert (ours.num_particles, ours.vectorize_particles) == (3, True)
+
+
+def test_what_a_guide_observes_does_not_count_and_a_factor_does(x):
+    def model(x):
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z.unsqueeze(-1), torch.ones(5)).to_event(1), obs=x)
+
+    def guide(x, observes=False, adds=False):
+        with pyro.plate("data", x.shape[0]):
+            if observes:
+                auxiliary = {"is_auxiliary": True}
+                pyro.sample("t", dist.Bernoulli(0.3), obs=x[:, 0], infer=auxiliary)
+            if adds:
+                pyro.factor("term", 2.0 * x[:, 0], has_rsample=False)
+            pyro.sample("z", dist.Normal(0.1, 0.5))
+
+    def loss(elbo, **options):
+        torch.manual_seed(0)
+        return elbo.differentiable_loss(model, partial(guide, **options), x)
+
+    for elbo in (
+        TensorTraceELBO(),
+        TensorTraceELBO(num_particles=2, vectorize_particles=True, max_plate_nesting=1),
+    ):
+        plain = loss(elbo)
+        torch.testing.assert_close(loss(elbo, observes=True), plain)
+        torch.testing.assert_close(loss(elbo, adds=True), plain + 2 * x[:, 0].sum())
+    stock = loss(Trace_ELBO())
+    torch.testing.assert_close(loss(Trace_ELBO(), adds=True), stock + 2 * x[:, 0].sum())
+    assert loss(Trace_ELBO(), observes=True) < stock - 1
