@@ -4,8 +4,10 @@ import sys
 
 import pytest
 
+import pyro_vae as pv
 from pyro_vae import cli
-from pyro_vae.cli.data import NONE
+from pyro_vae.cli.data import NONE, RunData
+from pyro_vae.cli.stories import choose_story
 
 # the settings of a short run, as a run folder keeps them
 CONFIG = {
@@ -29,6 +31,13 @@ CONFIG = {
     "precision": None,
     "data": "own",
     "binarisation": NONE,
+    "pair": "vae",
+    "condition": None,
+    "labels": None,
+    "label_weight": None,
+    "levels": None,
+    "order": None,
+    "num_samples": 20,
 }
 
 QUICK = ("--epochs", 2, "--batch-size", 256, "--num-samples", 50)
@@ -47,3 +56,16 @@ def call(monkeypatch, capsys, tmp_path):
         return stop.value.code, out, err
 
     return run
+
+
+def arrange(config, x, test=None, labels=None):
+    """Data as the pair of a configuration takes them, the same in all splits but the test split."""
+    y = None if labels is None else (labels, labels, labels)
+    dataset = pv.data.Dataset(x, x, x if test is None else test, y, "")
+    arranged = choose_story(config).arrange(config, dataset)
+    return RunData(**vars(arranged), dataset=dataset, binarisation=NONE)
+
+
+def build(config, data):
+    """The pair of a configuration."""
+    return choose_story(config).build(config, data)

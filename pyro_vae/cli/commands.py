@@ -13,11 +13,13 @@ from pyro_vae.arguments import check_whole
 from pyro_vae.cli import parts, settings, steps
 from pyro_vae.cli.advice import translate
 from pyro_vae.cli.data import RunData, load_data
-from pyro_vae.cli.figures import CAPTIONS, draw_figures
+from pyro_vae.cli.figures import draw_figures, find_caption
+from pyro_vae.cli.objectives import OBJECTIVES, build_objective
 from pyro_vae.cli.parts import Config, list_names
 from pyro_vae.cli.runs import Run, writing
-from pyro_vae.diagnostics import Picture
-from pyro_vae.look import plots
+from pyro_vae.cli.steps import Job, Measured
+from pyro_vae.cli.stories import PAIRS, choose_story
+from pyro_vae.cli.stories.story import Figures, Request
 from pyro_vae.look.report import report
 
 app = typer.Typer(
@@ -32,15 +34,40 @@ DATA = (
     f"Name of a data set: {list_names(pv.data.NAMES)}. "
     "Or a .npy, .npz, .csv or .pt file, or a folder of images."
 )
-PRIOR = f"The prior p(z), over the same set as q(z|x): {list_names(parts.PRIORS)}."
+PAIR = f"The generative story: {list_names(PAIRS)}."
+PRIOR = (
+    f"The prior p(z), over the same set as q(z|x): {list_names(parts.PRIORS)}. "
+    "By default standard-normal, or normal where it is given something."
+)
+LATENT = "Number of dimensions of z. By default 2 for a vae, otherwise what suits the pair."
+LEVELS = (
+    "Dimensions of each level of a hierarchical pair, from the bottom up, such as 40,20. "
+    "By default 16,8."
+)
+ORDER = (
+    "Order of q of a hierarchical pair: bottom-up draws the lowest level first, top-down the "
+    "highest. By default bottom-up."
+)
+LABELS = (
+    "Number of labels of the training data that are known, with a labelled or multimodal pair. "
+    "They are balanced and drawn by the seed. By default all."
+)
+LABEL_WEIGHT = (
+    "Weight of log q(y|x) of the known labels in training, with a labelled pair. "
+    "By default 50. With it the loss is no bound on log p(x). 0 is the ELBO alone."
+)
+CONDITION = "Make a vae conditional: labels gives the class of each datum to p(x|z,c) and q(z|x,c)."
+GIVEN = "Draw these classes alone, such as 3 or 3,5, from a pair that knows classes."
+COUNT = "Number of draws, for each class where there are classes. By default 100, or 10 a class."
 LIKELIHOOD = f"The likelihood p(x|z): {list_names(parts.LIKELIHOODS)}."
 VARIATIONAL = f"The variational q(z|x): {list_names(parts.VARIATIONALS)}."
 OBJECTIVE = (
-    f"What training maximises: {list_names(parts.OBJECTIVES)}. "
+    f"What training maximises: {list_names(OBJECTIVES)}. "
     "What is measured afterwards is always log p(x) and the ELBO."
 )
 NETWORK = f"The network of p(x|z) and of q(z|x): {list_names(parts.NETWORKS)}."
 BETA = "Weight of the KL term in training. The measured ELBO has weight 1."
+NUM_SAMPLES = "Draws of q(z|x) for each datum when measuring. By default 1000."
 ROWS = "Measure at most this many test data. By default 1000 with --quick, otherwise 100."
 
 RunFolder = Annotated[Path, typer.Argument(help="Folder of the run.")]
@@ -50,7 +77,8 @@ RunFolder = Annotated[Path, typer.Argument(help="Folder of the run.")]
 def train(
     ctx: typer.Context,
     data: Annotated[str, typer.Option(help=DATA)] = "digits",
-    prior: Annotated[str, typer.Option(help=PRIOR)] = "standard-normal",
+    pair: Annotated[str, typer.Option(help=PAIR)] = "vae",
+    prior: Annotated[str | None, typer.Option(help=PRIOR)] = None,
     likelihood: Annotated[str, typer.Option(help=LIKELIHOOD)] = "bernoulli",
     variational: Annotated[str, typer.Option(help=VARIATIONAL)] = "normal",
     objective: Annotated[str, typer.Option(help=OBJECTIVE)] = "elbo",
@@ -58,7 +86,12 @@ def train(
         int, typer.Option(help="Draws of q(z|x) for each datum, in objectives that take several.")
     ] = 5,
     network: Annotated[str, typer.Option(help=NETWORK)] = "mlp",
-    latent: Annotated[int, typer.Option(help="Number of dimensions of z.")] = 2,
+    latent: Annotated[int | None, typer.Option(help=LATENT)] = None,
+    levels: Annotated[str | None, typer.Option(help=LEVELS)] = None,
+    order: Annotated[str | None, typer.Option(help=ORDER)] = None,
+    labels: Annotated[int | None, typer.Option(help=LABELS)] = None,
+    label_weight: Annotated[float | None, typer.Option(help=LABEL_WEIGHT)] = None,
+    condition: Annotated[str | None, typer.Option(help=CONDITION)] = None,
     components: Annotated[
         int, typer.Option(help="Number of components of a mixture or vamp prior.")
     ] = 50,
@@ -73,9 +106,7 @@ def train(
         int | None,
         typer.Option(help="Stop after this many epochs without a better ELBO on validation data."),
     ] = None,
-    num_samples: Annotated[
-        int, typer.Option(help="Draws of q(z|x) for each datum when measuring.")
-    ] = 1000,
+    num_samples: Annotated[int | None, typer.Option(help=NUM_SAMPLES)] = None,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     device: Annotated[str, typer.Option(help="Device to compute on: cpu, cuda, ...")] = "cpu",
     compile: Annotated[
@@ -94,22 +125,19 @@ def train(
 ) -> None:
     """Train a VAE, measure the Bayesian picture, and draw it."""
     run, config = _plan(ctx, out, resume)
-    loaded = load_data(config)
-    dataset = loaded.dataset
-    pair = parts.build_pair(config, dataset)
-    trained_by = parts.build_objective(config, pair, rows=len(dataset.train))
-    config |= _describe(loaded)
-    print(f"{pair}\n\n{dataset.description}; binarisation: {loaded.binarisation}")
+    job = _build(run, config)
+    trained_by = build_objective(config, job.pair, rows=len(job.data.dataset.train))
+    print(f"{job.pair}\n\n{_write_data(job)}")
 
-    run.write_config(config)
-    history = steps.fit(run, config, loaded, pair, trained_by, resume)
-    pv.save_weights(pair, run.weights)
+    run.write_config(config | _describe(job.data))
+    history = steps.fit(job, trained_by, resume)
+    pv.save_weights(job.pair, run.weights)
     run.write_history(history)
     print(f"trained {len(history.loss)} epochs in {sum(history.seconds):.0f} s\n")
 
     effort = steps.EFFORTS["quick"] | {"num_samples": config["num_samples"]}
-    picture = steps.measure(run, config, loaded, pair, steps.ROWS["quick"], effort)
-    _write_figures(run, draw_figures(pair, dataset, history, picture))
+    picture, _ = steps.measure(job, steps.ROWS["quick"], effort)
+    _write_figures(run, draw_figures(job.story, job.pair, job.data, history, picture))
 
 
 @app.command()
@@ -129,30 +157,31 @@ def measure(
     Writes picture.json, figures and report.html.
     """
     name = _choose_effort(quick, thorough)
-    effort = dict(steps.EFFORTS[name])
     count = steps.ROWS[name] if rows is None else check_whole("rows", rows)
-    if num_samples is not None:
-        effort["num_samples"] = num_samples
+    job = _open(run)
+    effort = steps.choose_effort(job.story, name, num_samples)
+    measured = steps.measure(job, count, effort)
 
-    folder, config, data, pair = _open(run)
-    picture = steps.measure(folder, config, data, pair, count, effort)
-    figures = draw_figures(pair, data.dataset, folder.read_history(), picture)
-    _write_figures(folder, figures)
-    folder.write_report(_report(folder, config, data, pair, picture, figures))
-    print(f"report in {folder.report}")
+    history = job.run.read_history()
+    figures = draw_figures(job.story, job.pair, job.data, history, measured.picture)
+    _write_figures(job.run, figures)
+    job.run.write_report(_report(job, measured, figures))
+    print(f"report in {job.run.report}")
 
 
 @app.command()
 def plot(run: RunFolder) -> None:
     """Draw the figures of a run."""
-    folder, _, data, pair = _open(run)
-    _write_figures(folder, draw_figures(pair, data.dataset, folder.read_history()))
+    job = _open(run)
+    history = job.run.read_history()
+    _write_figures(job.run, draw_figures(job.story, job.pair, job.data, history))
 
 
 @app.command()
 def sample(
     run: RunFolder,
-    count: Annotated[int, typer.Option(help="Number of draws.")] = 100,
+    count: Annotated[int | None, typer.Option(help=COUNT)] = None,
+    given: Annotated[str | None, typer.Option(help=GIVEN)] = None,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     out: Annotated[
         Path | None,
@@ -163,19 +192,19 @@ def sample(
 
     Writes them as an .npz file, and the means of p(x|z) as a figure.
     """
-    pair = _open(run)[-1]
+    job = _open(run)
     path = run / "samples.npz" if out is None else out
     image = path.with_suffix(".png")
+    request = Request(count, None if given is None else _read_given(given))
 
     torch.manual_seed(seed)
-    drawn = pv.simulate(pair, count)
-    means = pv.reconstruct(pair, drawn["x"], at={"z": drawn["z"]})["x"]
-    arrays: dict[str, Any] = {name: value.cpu().numpy() for name, value in drawn.items()}
-    figure = plots.data(means, title="means of p(x|z), z drawn from p(z)")
+    values, figure = job.story.sample(job.pair, job.data, request)
+    arrays: dict[str, Any] = {name: value.cpu().numpy() for name, value in values.items()}
     with writing(path.parent):
         np.savez(path, **arrays)
         figure.savefig(image, dpi=150)
-    print(f"{count} draws in {path}, and {image}")
+    rows = len(next(iter(arrays.values())))
+    print(f"{rows} draws in {path}, and {image}")
 
 
 def main() -> None:
@@ -226,14 +255,42 @@ def _describe(data: RunData) -> Config:
     }
 
 
-def _open(folder: Path) -> tuple[Run, Config, RunData, pv.VAE]:
-    """A run with its configuration, its data and its trained pair."""
+def _write_data(job: Job) -> str:
+    """A line on the data, and one on what is trained where that is no bound."""
+    data = job.data
+    lines = [f"{data.dataset.description}; binarisation: {data.binarisation}"]
+    if job.config["label_weight"]:
+        weight = job.config["label_weight"]
+        lines.append(
+            f"trained with {weight:g} times log q(y|x) of the known labels, so that the loss is no "
+            "bound on log p(x)"
+        )
+    return "\n".join(lines)
+
+
+def _build(run: Run, config: Config) -> Job:
+    """A run with its data, and its pair at its start."""
+    story = choose_story(config)
+    data = load_data(config, story.arrange)
+    return Job(run, config, story, data, story.build(config, data))
+
+
+def _open(folder: Path) -> Job:
+    """A run with its data and its trained pair."""
     run = Run(folder)
-    config = run.read_config()
-    data = load_data(config)
-    pair = parts.build_pair(config, data.dataset)
-    run.load_weights(pair)
-    return run, config, data, pair.to(config["device"])
+    job = _build(run, run.read_config())
+    run.load_weights(job.pair)
+    job.pair.to(job.config["device"])
+    return job
+
+
+def _read_given(text: str) -> list[int]:
+    try:
+        return [int(word) for word in text.split(",")]
+    except ValueError:
+        raise ValueError(
+            f"given: expected labels with commas between, such as 3,5, got {text!r}"
+        ) from None
 
 
 def _choose_effort(quick: bool, thorough: bool) -> str:
@@ -244,17 +301,21 @@ def _choose_effort(quick: bool, thorough: bool) -> str:
     return "thorough" if thorough else "normal"
 
 
-def _write_figures(run: Run, figures: dict) -> None:
+def _write_figures(run: Run, figures: Figures) -> None:
     run.write_figures(figures)
     names = ", ".join(f"{name}.png" for name in figures)
     print(f"\nfigures in {run.figures}: {names}")
 
 
-def _report(
-    run: Run, config: Config, data: RunData, pair: pv.VAE, picture: Picture, figures: dict
-) -> str:
-    description, binarisation = data.dataset.description, config["binarisation"]
-    note = f"Test split of {config['data']}, {description}; binarisation: {binarisation}."
-    captions = {CAPTIONS[name]: figure for name, figure in figures.items()}
-    title = f"The Bayesian picture of {run.folder.name}"
-    return report(picture, captions, title=title, note=note, about=repr(pair))
+def _report(job: Job, measured: Measured, figures: Figures) -> str:
+    data = job.data
+    note = (
+        f"Test split of {job.config['data']}, {data.dataset.description}; "
+        f"binarisation: {data.binarisation}."
+    )
+    captions = {find_caption(name): figure for name, figure in figures.items()}
+    title = f"The Bayesian picture of {job.run.folder.name}"
+    about = repr(job.pair)
+    return report(
+        measured.picture, captions, findings=measured.findings, title=title, note=note, about=about
+    )

@@ -1,41 +1,78 @@
 """The data of a run, binarised where the likelihood asks for it."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from torch import Tensor
 
 import pyro_vae as pv
+from pyro_vae.cli.classes import NONE_KNOWN, Classes
 from pyro_vae.cli.parts import Config
 from pyro_vae.data import Dataset, binarise
 
 NONE = "none"
 DYNAMIC = "dynamic in training, once for validation and test"
 
+Rows = tuple[Tensor, ...]
 
-class RunData(NamedTuple):
-    """The data of a run, and in words how they are binarised."""
+
+@dataclass(frozen=True, kw_only=True)
+class Arranged:
+    """What a pair is called with, x first, for each split.
+
+    Attributes:
+        train, validation: What it is trained with, and what is measured after each epoch.
+        test: What is measured in the end.
+        classes: The classes of the data, where the pair knows of them.
+    """
+
+    train: Rows
+    validation: Rows
+    test: Rows
+    classes: Classes = NONE_KNOWN
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunData(Arranged):
+    """The data of a run, as its pair takes them.
+
+    Attributes:
+        dataset: The data set.
+        binarisation: In words, how it is binarised.
+    """
 
     dataset: Dataset
     binarisation: str
 
 
-def load_data(config: Config) -> RunData:
+def load_data(config: Config, arrange: Callable[[Config, Dataset], Arranged]) -> RunData:
     """Load the data of a configuration. Grey ones are binarised for a Bernoulli likelihood.
 
     Validation and test are binarised here, once. Training draws anew in every epoch.
 
+    Arguments:
+        config: The configuration.
+        arrange: Arranges a data set for the pair.
+
     Raises:
-        ValueError: if the data cannot be loaded, or only some of their splits are grey.
+        ValueError: if the data cannot be loaded, or only some of their splits are grey. Also if the
+            pair cannot take them.
     """
     dataset = pv.data.load(config["data"])
-    if config["likelihood"] != "bernoulli" or not _is_grey(dataset.train):
-        return RunData(dataset, NONE)
+    binarisation = NONE
+    if config["likelihood"] == "bernoulli" and _is_grey(dataset.train):
+        dataset, binarisation = _binarise(dataset), DYNAMIC
 
+    arranged = arrange(config, dataset)
+    return RunData(**vars(arranged), dataset=dataset, binarisation=binarisation)
+
+
+def _binarise(dataset: Dataset) -> Dataset:
     for name, x in dataset.splits.items():
         _check_grey(name, x)
     validation = binarise(dataset.validation, seed=0)
     test = binarise(dataset.test, seed=1)
-    return RunData(dataset._replace(validation=validation, test=test), DYNAMIC)
+    return dataset._replace(validation=validation, test=test)
 
 
 def _is_grey(x: Tensor) -> bool:

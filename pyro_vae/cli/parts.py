@@ -1,20 +1,20 @@
-"""Names become objects here and nowhere else: the tables of parts, and what is built from them."""
+"""The tables of parts by name, and the parts that a configuration names."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 import zuko
-from pyro.infer import Trace_ELBO
 from torch import Tensor, nn
 
 import pyro_vae as pv
 from pyro_vae.arguments import check_whole
-from pyro_vae.data import Dataset
+from pyro_vae.networks import Shape
 
 Make = Callable[..., Any]
 Config = dict[str, Any]
+Given = int | Shape | list[int | Shape]
 
 
 class Known(NamedTuple):
@@ -22,7 +22,7 @@ class Known(NamedTuple):
 
     latent: int
     components: int
-    variational: nn.Module
+    variational: nn.Module | None
     x: Tensor
 
 
@@ -41,6 +41,11 @@ def _mixture(known: Known) -> nn.Module:
 
 def _vamp(known: Known) -> nn.Module:
     """The pseudo-inputs start at the first data, and begin again where those are too few."""
+    if known.variational is None:
+        raise ValueError(
+            "prior: a vamp prior is made of q(z|x), and q is given something else here; take "
+            "another, mixture for example"
+        )
     rows = torch.arange(known.components) % len(known.x)
     return pv.Vamp(known.variational, known.x[rows])
 
@@ -118,27 +123,6 @@ VARIATIONALS: dict[str, Make] = {
     **CONSTRAINED,
     **RELAXED,
 }
-# k is --draws, n is the number of training data
-OBJECTIVES: dict[str, Callable[[int, int], Any]] = {
-    "elbo": lambda k, n: Trace_ELBO(),
-    "analytic-kl": lambda k, n: pv.AnalyticKL(),
-    "sticking-the-landing": lambda k, n: pv.EvidenceLowerBound(gradient="sticking_the_landing"),
-    "leave-one-out": lambda k, n: pv.EvidenceLowerBound(k, gradient="leave_one_out"),
-    "importance-weighted": lambda k, n: pv.ImportanceWeighted(k),
-    "doubly-reparametrised": lambda k, n: pv.ImportanceWeighted(
-        k, gradient="doubly_reparametrised"
-    ),
-    "renyi": lambda k, n: pv.Renyi(0.5, k),
-    "miwae": lambda k, n: pv.MIWAE(k, k),
-    "piwae": lambda k, n: pv.PIWAE(k, k),
-    "ciwae": lambda k, n: pv.CIWAE(0.5, k),
-    "vimco": lambda k, n: pv.VIMCO(k),
-    "reweighted-wake-sleep": lambda k, n: pv.ReweightedWakeSleep(k),
-    "free-bits": lambda k, n: pv.FreeBits(0.25),
-    "capacity": lambda k, n: pv.Capacity(10.0, pv.linear(5000, to=10.0)),
-    "total-correlation": lambda k, n: pv.TotalCorrelation(6.0, n),
-    "mmd": lambda k, n: pv.MMD(100.0),
-}
 NETWORKS: dict[str, Make] = {"mlp": pv.networks.mlp, "conv": pv.networks.conv}
 
 
@@ -154,47 +138,50 @@ def find(table: Mapping[str, Any], role: str, name: str) -> Any:
     return table[name]
 
 
-def build_pair(config: Config, data: Dataset) -> pv.VAE:
-    """The pair that a configuration names, with the parameters that its seed gives."""
-    latent = check_whole("latent", config["latent"])
-    components = check_whole("components", config["components"])
-    event = tuple(data.train.shape[1:])
-    net = find(NETWORKS, "network", config["network"])
-    make_likelihood = find(LIKELIHOODS, "likelihood", config["likelihood"])
-    make_variational = find(VARIATIONALS, "variational", config["variational"])
-    make_prior = find(PRIORS, "prior", config["prior"])
-    options = _likelihood_options(config, data)
+class Parts:
+    """Makes the parts that a configuration names, for what they are given.
 
-    torch.manual_seed(config["seed"])
-    likelihood = make_likelihood(event, given=latent, net=net, **options)
-    variational = make_variational(latent, given=event, net=net)
-    prior = make_prior(Known(latent, components, variational, data.train))
+    Arguments:
+        config: The configuration.
+        splits: All of x. Its largest value is the highest level of a likelihood.
+        event: The shape that the likelihood is over, by default that of x.
+    """
 
-    return pv.VAE(prior=prior, likelihood=likelihood, variational=variational)
+    def __init__(self, config: Config, splits: Collection[Tensor], event: Shape | None = None):
+        first = next(iter(splits))
+        self.event = tuple(first.shape[1:]) if event is None else event
+        self.x = first
+        self.components = check_whole("components", config["components"])
+        self.net = find(NETWORKS, "network", config["network"])
+        self._prior = config["prior"]
+        self._make_likelihood = find(LIKELIHOODS, "likelihood", config["likelihood"])
+        self._make_variational = find(VARIATIONALS, "variational", config["variational"])
+        self._options = _likelihood_options(config, splits)
+
+    def make_likelihood(self, given: Given) -> nn.Module:
+        """p(x | z, ...)."""
+        return self._make_likelihood(self.event, given=given, net=self.net, **self._options)
+
+    def make_variational(self, size: int, given: Given) -> nn.Module:
+        """q(z | x, ...) over so many numbers."""
+        return self._make_variational(size, given=given, net=self.net)
+
+    def make_inner(self, size: int, given: Given) -> nn.Module:
+        """A distribution of the family of q, from vectors to a vector of so many numbers."""
+        return self._make_variational(size, given=given)
+
+    def make_prior(self, size: int, variational: nn.Module | None = None) -> nn.Module:
+        """p(z) over so many numbers. A vamp prior is made of q(z | x)."""
+        make = find(PRIORS, "prior", self._prior)
+        return make(Known(size, self.components, variational, self.x))
 
 
-def _likelihood_options(config: Config, data: Dataset) -> dict[str, Any]:
+def _likelihood_options(config: Config, splits: Collection[Tensor]) -> dict[str, Any]:
     options = {}
     if config["scale"] is not None:
         options["scale"] = config["scale"]
     if config["likelihood"] in LEVELS:
         option, more = LEVELS[config["likelihood"]]
-        largest = max(int(x.max()) for x in data.splits.values())
+        largest = max(int(x.max()) for x in splits)
         options[option] = max(1, largest) + more
     return options
-
-
-def build_objective(config: Config, pair: nn.Module, rows: int) -> nn.Module:
-    """The objective that a configuration names, of a pair and so many training data."""
-    draws = check_whole("draws", config["draws"])
-    make = find(OBJECTIVES, "objective", config["objective"])
-    try:
-        bound = make(draws, rows)
-    except ValueError as error:
-        # every bound calls its draws num_samples, which is another option of the command line
-        raise ValueError(str(error).replace("num_samples", "draws")) from error
-
-    objective = pv.Objective(pair, bound)
-    if config["beta"] == 1:
-        return objective
-    return pv.KLWeight(objective, config["beta"])

@@ -14,7 +14,18 @@ import pyro_vae as pv
 from pyro_vae.cli.parts import Config
 
 # options that runs of an earlier version do not have, as those runs were
-ADDED = {"objective": "elbo", "draws": 5, "compile": False, "precision": None}
+ADDED = {
+    "objective": "elbo",
+    "draws": 5,
+    "compile": False,
+    "precision": None,
+    "pair": "vae",
+    "condition": None,
+    "labels": None,
+    "label_weight": None,
+    "levels": None,
+    "order": None,
+}
 
 
 @dataclass(frozen=True)

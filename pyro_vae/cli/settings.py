@@ -9,6 +9,7 @@ import torch
 import pyro_vae as pv
 from pyro_vae.cli.parts import Config
 from pyro_vae.cli.runs import Run, find_free
+from pyro_vae.cli.stories import OWN_OPTIONS, PAIRS, choose_story
 
 CHANGEABLE = {"epochs", "device", "num_samples"}  # by a run that goes on
 
@@ -28,9 +29,9 @@ def begin(options: Config, out: Path | None) -> Plan:
         out: The folder of the run. By default the next free one.
 
     Raises:
-        ValueError: if the folder already holds a run.
+        ValueError: if the folder already holds a run, or an option does not go with the pair.
     """
-    config = _with_full_path(options)
+    config = _with_defaults(_with_full_path(options))
     run = find_free(config["data"]) if out is None else Run(out)
     if run.is_begun:
         raise ValueError(
@@ -71,6 +72,17 @@ def check_device(name: str) -> None:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).partition("\n")[0]
         raise ValueError(f"device: cannot use {name!r}: {reason}") from error
+
+
+def _with_defaults(options: Config) -> Config:
+    """The options, where those that only some pairs have take the pair's own defaults."""
+    own = choose_story(options).options
+    given = {name for name in OWN_OPTIONS if options[name] is not None}
+    wrong = sorted(given - own.keys())
+    if wrong:
+        names = ", ".join(name for name, story in PAIRS.items() if wrong[0] in story.options)
+        raise ValueError(f"{wrong[0]}: it goes with --pair {names}, got --pair {options['pair']}")
+    return options | {name: own[name] for name in own.keys() - given}
 
 
 def _with_full_path(options: Config) -> Config:

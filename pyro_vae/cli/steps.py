@@ -1,7 +1,7 @@
 """The steps of a run that take time: train, and measure."""
 
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import typer
@@ -11,7 +11,10 @@ import pyro_vae as pv
 from pyro_vae.cli.data import NONE, RunData
 from pyro_vae.cli.parts import Config
 from pyro_vae.cli.runs import Run
+from pyro_vae.cli.stories import Story
+from pyro_vae.cli.stories.story import NUM_SAMPLES
 from pyro_vae.diagnostics import Picture
+from pyro_vae.look.findings import Findings, list_numbers, write_findings
 
 EFFORTS: dict[str, dict[str, int]] = {
     "quick": {"num_samples": 1000, "simulations": 500},
@@ -27,20 +30,56 @@ EFFORTS: dict[str, dict[str, int]] = {
 ROWS = {"quick": 1000, "normal": 100, "thorough": 100}  # test data that are measured, at most
 
 
-def fit(
-    run: Run, config: Config, data: RunData, pair: pv.VAE, objective: nn.Module, resume: bool
-) -> pv.History:
+class Job(NamedTuple):
+    """A run with its pair and its data.
+
+    Attributes:
+        run: The folder.
+        config: What it was asked to do.
+        story: What the command line knows of the pair.
+        data: The data, as the pair takes them.
+        pair: The pair.
+    """
+
+    run: Run
+    config: Config
+    story: Story
+    data: RunData
+    pair: nn.Module
+
+
+class Measured(NamedTuple):
+    """The picture of a pair, and what is measured of its kind alone."""
+
+    picture: Picture
+    findings: Findings
+
+
+def choose_effort(story: Story, name: str, num_samples: int | None) -> dict[str, Any]:
+    """How thoroughly a pair is measured, at fewer draws where each takes long."""
+    effort = dict(EFFORTS[name])
+    share = story.options["num_samples"] / NUM_SAMPLES
+    effort["num_samples"] = round(share * effort["num_samples"])
+    if num_samples is not None:
+        effort["num_samples"] = num_samples
+    if not story.is_refitted:
+        effort.pop("refit_steps", None)
+    return effort
+
+
+def fit(job: Job, objective: nn.Module, resume: bool) -> pv.History:
     """Train the pair. Ctrl-C says how to go on, and a run that trained nothing leaves no trace."""
+    run, config, _, data, pair = job
     transform = None if data.binarisation == NONE else torch.bernoulli
     try:
         return pv.fit(
             pair,
-            data.dataset.train,
+            *data.train,
             epochs=config["epochs"],
             batch_size=config["batch_size"],
             learning_rate=config["learning_rate"],
             objective=objective,
-            validation=data.dataset.validation,
+            validation=data.validation,
             patience=config["patience"],
             transform=transform,
             device=config["device"],
@@ -62,16 +101,18 @@ def fit(
         raise
 
 
-def measure(
-    run: Run, config: Config, data: RunData, pair: pv.VAE, rows: int, effort: dict[str, Any]
-) -> Picture:
+def measure(job: Job, rows: int, effort: dict[str, Any]) -> Measured:
     """Measure the picture on so many test data, write its numbers and print it."""
-    x = data.dataset.test[:rows].to(config["device"])
-    binarisation = config["binarisation"]
-    protocol = {"data": config["data"], "split": "test", "binarisation": binarisation}
+    run, config, story, data, pair = job
+    test = tuple(d[:rows].to(config["device"]) for d in data.test)
+    protocol = {"data": config["data"], "split": "test", "binarisation": data.binarisation}
 
     torch.manual_seed(config["seed"])
-    picture = pv.diagnostics.picture(pair, x, **effort)
-    run.write_picture(protocol | picture.as_dict())
-    print(f"test split of {config['data']}, binarisation: {binarisation}\n{picture}")
-    return picture
+    picture = pv.diagnostics.picture(pair, *test, **effort)
+    findings = story.measure(pair, data, test, effort["num_samples"])
+    more = {"findings": list_numbers(findings)} if findings else {}
+    run.write_picture(protocol | picture.as_dict() | more)
+    print(f"test split of {config['data']}, binarisation: {data.binarisation}\n{picture}")
+    if findings:
+        print(write_findings(findings))
+    return Measured(picture, findings)

@@ -1,11 +1,16 @@
 """Figures of data: rows of images or lines, and what the decoder expects over a square of z."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from torch import Tensor
+
+FRAME: dict[str, Any] = {"fill": False, "color": "0.6", "linewidth": 0.5, "clip_on": False}
+GAP = 0.1  # between data of a row, as a share of their width
 
 
 def data(x: Tensor, *, title: str = "", columns: int = 10) -> Figure:
@@ -55,6 +60,16 @@ def reconstructions(x: Tensor, reconstructed: Tensor) -> Figure:
     return _draw_rows([x, reconstructed], title, names=["x", "E p(x|z)"])
 
 
+def rows(x: Mapping[str, Tensor], *, title: str = "") -> Figure:
+    """Draw rows of data, each with its name: a row for each class or cluster, for example.
+
+    Arguments:
+        x: By name, `[n, *event]`. Rows may be of different lengths.
+        title: The title.
+    """
+    return _draw_rows(list(x.values()), title, names=list(x))
+
+
 def decoded_grid(x: Tensor, bounds: tuple[float, float]) -> Figure:
     """Draw the mean of p(x | z) over a square of a two-dimensional z.
 
@@ -74,10 +89,7 @@ def decoded_grid(x: Tensor, bounds: tuple[float, float]) -> Figure:
 
 def draw_image(ax: Axes, image: Tensor) -> None:
     """Draw one image `[channels, height, width]`, without ticks. Ink is 1."""
-    pixels = _pixels(image[None])[0]
-    if pixels.shape[-1] == 1:
-        pixels = pixels.squeeze(-1)
-    ax.imshow(pixels, cmap="gray_r", vmin=0, vmax=1)
+    _show(ax, _pixels(image[None])[0])
     ax.set_xticks([])
     ax.set_yticks([])
 
@@ -102,23 +114,48 @@ def _draw_rows(rows: Sequence[Tensor], title: str, names: Sequence[str] = ()) ->
     columns = max(map(len, rows))
     size = (max(4.0, 0.9 * columns), 0.95 * len(rows) + 0.5)
     figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(len(rows), columns, squeeze=False)
+    axes = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
 
     figure.suptitle(title, fontsize="medium")
-    for line, row in zip(axes, rows, strict=True):
-        _draw_row(line, row)
-    for line, name in zip(axes, names, strict=False):
-        line[0].set_ylabel(name)
+    # one panel for a row, because a panel for each datum takes seconds to lay out
+    for ax, row in zip(axes, rows, strict=True):
+        _draw_row(ax, row, columns)
+    for ax, name in zip(axes, names, strict=False):
+        ax.text(-0.01, 0.5, name, ha="right", va="center", transform=ax.transAxes)
     return figure
 
 
-def _draw_row(line: Sequence[Axes], row: Tensor) -> None:
-    is_image = row.dim() == 4 and row.shape[1] in (1, 3)
-    for ax in line[len(row) :]:
-        ax.set_axis_off()
-    for ax, x in zip(line, row, strict=False):
-        if is_image:
-            draw_image(ax, x)
-        else:
-            ax.plot(x.detach().float().cpu().flatten().numpy(), linewidth=1)
-            ax.set_axis_off()
+def _draw_row(ax: Axes, row: Tensor, columns: int) -> None:
+    ax.set_axis_off()
+    if row.dim() == 4 and row.shape[1] in (1, 3):
+        _draw_images(ax, row, columns)
+    else:
+        _draw_lines(ax, row.unsqueeze(-1).flatten(1), columns)
+
+
+def _draw_images(ax: Axes, row: Tensor, columns: int) -> None:
+    pixels = _pixels(row)
+    height, width = pixels.shape[1:3]
+    step = (1 + GAP) * width
+
+    for place, image in enumerate(pixels):
+        left = place * step
+        _show(ax, image, extent=(left, left + width, height, 0))
+        ax.add_patch(Rectangle((left, 0), width, height, **FRAME))
+    ax.set_xlim(0, columns * step)
+    ax.set_ylim(height, 0)
+
+
+def _draw_lines(ax: Axes, row: Tensor, columns: int) -> None:
+    step = (1 + GAP) * row.shape[1]
+    numbers = np.arange(row.shape[1])
+    for place, line in enumerate(row.detach().float().cpu().numpy()):
+        ax.plot(place * step + numbers, line, color="C0", linewidth=1)
+    ax.set_xlim(0, columns * step)
+
+
+def _show(ax: Axes, pixels: np.ndarray, **options: Any) -> None:
+    """Show one image. Ink is 1."""
+    is_grey = pixels.shape[-1] == 1
+    shown = pixels.squeeze(-1) if is_grey else pixels
+    ax.imshow(shown, cmap="gray_r", vmin=0, vmax=1, **options)

@@ -7,9 +7,10 @@ from torch import Tensor
 
 COLOURS = 10  # of matplotlib's cycle
 LEGEND = 30  # labels that a legend has room for
+TITLE = "draws of q(z|x), one for each datum"
 
 
-def latents(z: Tensor, labels: Tensor | None = None) -> Figure:
+def latents(z: Tensor, labels: Tensor | None = None, *, title: str = TITLE) -> Figure:
     """Draw the aggregate q(z), coloured by label: one draw of q(z | x) for each datum.
 
     One dimension gives a histogram. Of more than two, the first two principal components are shown.
@@ -17,6 +18,7 @@ def latents(z: Tensor, labels: Tensor | None = None) -> Figure:
     Arguments:
         z: `[n, *event]`, `reconstruct(pair, x)["z"]`.
         labels: `[n]`.
+        title: The title.
     """
     z = z.detach().cpu().flatten(1).double()
     z, names = _project(z)
@@ -28,7 +30,7 @@ def latents(z: Tensor, labels: Tensor | None = None) -> Figure:
     for i, (label, members) in enumerate(groups.items()):
         colour = f"C{i}" if len(groups) <= COLOURS else None
         _draw(ax, members, colour, label)
-    ax.set_title("draws of q(z|x), one for each datum")
+    ax.set_title(title)
     ax.set_xlabel(names[0])
     ax.set_ylabel(names[1])
     if z.shape[1] > 1:

@@ -6,6 +6,7 @@ from pyro_vae.look.images import classes as classes
 from pyro_vae.look.images import data as data
 from pyro_vae.look.images import decoded_grid as decoded_grid
 from pyro_vae.look.images import reconstructions as reconstructions
+from pyro_vae.look.images import rows as rows
 from pyro_vae.look.latents import latents as latents
 from pyro_vae.look.posteriors import posterior as posterior
 from pyro_vae.look.posteriors import posterior_draws as posterior_draws

@@ -4,12 +4,13 @@ import base64
 import html
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
 from pyro_vae.diagnostics import Picture
 from pyro_vae.diagnostics.picture import Row
+from pyro_vae.look.findings import Finding, Findings
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -39,6 +40,7 @@ over the data.</p>
 {rows}
 </table>
 {warnings}
+{findings}
 <h2>Figures</h2>
 {figures}
 </html>
@@ -49,6 +51,7 @@ def report(
     picture: Picture,
     figures: Mapping[str, Figure],
     *,
+    findings: Findings | None = None,
     title: str = "pyro_vae",
     note: str = "",
     about: str = "",
@@ -58,6 +61,7 @@ def report(
     Arguments:
         picture: What `diagnostics.picture` returned.
         figures: Matplotlib figures by caption.
+        findings: Numbers beside the picture, by heading.
         title: The title.
         note: A sentence below the title, about the data and how they were measured.
         about: Lines that are shown as they are, such as the `repr` of the pair.
@@ -78,6 +82,7 @@ def report(
     """
     rows = [_write_row(row) for row in picture.table()]
     warnings = [f'<p class="warning">{html.escape(text)}</p>' for text in picture.warnings()]
+    tables = [_write_table(heading, group) for heading, group in (findings or {}).items()]
     drawn = [_write_figure(caption, figure) for caption, figure in figures.items()]
 
     return PAGE.format(
@@ -87,6 +92,7 @@ def report(
         count=len(picture.gap.value),
         rows="\n".join(rows),
         warnings="\n".join(warnings),
+        findings="\n".join(tables),
         figures="\n".join(drawn),
     )
 
@@ -94,6 +100,19 @@ def report(
 def _write_row(row: Row) -> str:
     numbers = [_write_number(number) for number in (row.mean, row.stderr, row.spread)]
     cells = [html.escape(row.label), *numbers, html.escape(row.meaning)]
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _write_table(heading: str, group: Sequence[Finding]) -> str:
+    rows = [_write_finding(finding) for finding in group]
+    head = "<tr><th></th><th>value</th><th>±</th><th>what it means</th></tr>"
+    return "\n".join([f"<h2>{html.escape(heading)}</h2>", "<table>", head, *rows, "</table>"])
+
+
+def _write_finding(finding: Finding) -> str:
+    label, number, meaning = finding
+    numbers = [_write_number(float(part)) for part in (number.value, number.stderr)]
+    cells = [html.escape(label), *numbers, html.escape(meaning)]
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
 

@@ -11,6 +11,8 @@ from safetensors.torch import load_file
 
 import pyro_vae as pv
 from pyro_vae.cli import parts
+from pyro_vae.cli.objectives import OBJECTIVES
+from pyro_vae.cli.stories import PAIRS
 from tests.commands import QUICK
 
 
@@ -270,7 +272,8 @@ def test_help_lists_the_names(call):
         parts.PRIORS,
         parts.LIKELIHOODS,
         parts.VARIATIONALS,
-        parts.OBJECTIVES,
+        OBJECTIVES,
+        PAIRS,
         parts.NETWORKS,
         pv.data.NAMES,
     ):

@@ -3,18 +3,21 @@ import pytest
 import torch
 
 from pyro_vae.cli.data import DYNAMIC, NONE, load_data
+from pyro_vae.cli.stories.story import arrange_plainly
 
 GREY = np.linspace(0.1, 0.9, 60, dtype=np.float32).reshape(20, 3)
 
 
 def load(folder, likelihood="bernoulli", **arrays):
     np.savez(folder / "own.npz", **arrays)
-    return load_data({"data": folder / "own.npz", "likelihood": likelihood})
+    config = {"data": folder / "own.npz", "likelihood": likelihood}
+    return load_data(config, arrange_plainly)
 
 
 def test_grey_data_are_binarised_once_for_validation_and_test(tmp_path):
     data, again = (load(tmp_path, x=GREY) for _ in range(2))
     train, validation, test = data.dataset[:3]
+    assert (data.train, data.validation, data.test) == ((train,), (validation,), (test,))
 
     assert data.binarisation == DYNAMIC
     assert ((train > 0) & (train < 1)).all()

@@ -4,8 +4,11 @@ from pathlib import Path
 import pytest
 
 from pyro_vae.cli import settings
+from pyro_vae.cli.stories import OWN_OPTIONS
 
-OPTIONS = {"data": "digits", "latent": 2, "epochs": 3, "seed": 0}
+OPTIONS = {"pair": "vae", "data": "digits", "epochs": 3, "seed": 0}
+OPTIONS |= dict.fromkeys(OWN_OPTIONS) | {"latent": 2}
+SETTLED = OPTIONS | {"prior": "standard-normal", "num_samples": 1000}
 
 
 @pytest.fixture
@@ -19,7 +22,7 @@ def begun(tmp_path, monkeypatch):
 
 def test_a_new_run_has_a_free_folder_and_all_options(begun):
     run, config = settings.begin(OPTIONS, None)
-    assert run.folder == Path("runs/digits") and config == OPTIONS
+    assert run.folder == Path("runs/digits") and config == SETTLED
 
 
 def test_a_path_to_data_holds_from_every_folder(begun):
@@ -46,6 +49,34 @@ def test_a_run_goes_on_with_what_may_change(begun):
 def test_what_a_folder_does_not_allow(begun, plan, options, said):
     with pytest.raises(ValueError, match=said):
         plan(options, begun)
+
+
+@pytest.mark.parametrize(
+    "options, expected",
+    [
+        ({"pair": "hierarchical"}, {"levels": "16,8", "order": "bottom-up"}),
+        ({"pair": "labelled", "labels": 7}, {"labels": 7, "label_weight": 50.0, "levels": None}),
+        ({"pair": "vae", "condition": "labels"}, {"condition": "labels", "labels": None}),
+    ],
+)
+def test_a_pair_has_defaults_of_its_own(begun, options, expected):
+    config = settings.begin(OPTIONS | {"latent": None} | options, None).config
+    assert {name: config[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        ({"labels": 7}, "labels: it goes with --pair labelled, multimodal, got --pair vae"),
+        ({"levels": "4"}, "levels: it goes with --pair hierarchical, got --pair vae"),
+        ({"pair": "hierarchical"}, "latent: it goes with --pair vae, labelled, .*, got --pair hie"),
+        ({"pair": "multimodal", "condition": "labels"}, "condition: it goes with --pair vae, got"),
+        ({"pair": "gan"}, "pair: unknown name 'gan'; known are vae, hierarchical"),
+    ],
+)
+def test_an_option_of_another_pair(begun, options, said):
+    with pytest.raises(ValueError, match=said):
+        settings.begin(OPTIONS | options, None)
 
 
 def test_to_go_on_takes_a_folder():

@@ -18,6 +18,7 @@ def test_every_figure_is_listed_once():
         "posterior_draws",
         "ranks",
         "reconstructions",
+        "rows",
     ]
 
 

@@ -3,6 +3,8 @@ import torch
 from matplotlib.figure import Figure
 
 import pyro_vae as pv
+from pyro_vae.diagnostics.estimate import Estimate
+from pyro_vae.look.findings import Finding
 from pyro_vae.look.report import report
 
 
@@ -34,3 +36,10 @@ def test_the_page_holds_its_figures_and_escapes_what_is_written(picture):
 def test_warnings_are_on_the_page(picture, monkeypatch):
     monkeypatch.setattr(type(picture), "warnings", lambda self: ["q is < p"])
     assert '<p class="warning">q is &lt; p</p>' in report(picture, {})
+
+
+def test_findings_have_a_table_of_their_own(picture):
+    findings = {"The <label>": [Finding("accuracy", Estimate(0.5, 0.25), "a & b")]}
+    page = report(picture, {}, findings=findings)
+    assert "<h2>The &lt;label&gt;</h2>" in page
+    assert "<td>accuracy</td><td>0.5000</td><td>0.2500</td><td>a &amp; b</td>" in page
