@@ -18,7 +18,7 @@ SHORT = {
     "conditional": {"epochs": 3, "num_samples": 5},
     "hierarchical": {"epochs": 2, "num_samples": 20},
     "labelled": {"epochs": 3, "num_samples": 5},
-    "sequence": {"epochs": 3, "n": 200, "num_samples": 10},
+    "sequence": {"epochs": 10, "n": 200, "num_samples": 10},
     "multimodal": {"epochs": 15, "num_samples": 20},
     "static_mnist": {"epochs": 1, "rows": 300, "tests": 20, "k": 20},
 }
