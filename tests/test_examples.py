@@ -20,6 +20,7 @@ SHORT = {
     "labelled": {"epochs": 3, "num_samples": 5},
     "sequence": {"epochs": 10, "n": 200, "num_samples": 10},
     "multimodal": {"epochs": 15, "num_samples": 20},
+    "topics": {"epochs": 15, "n": 500, "num_samples": 10},
     "static_mnist": {"epochs": 1, "rows": 300, "tests": 20, "k": 20},
 }
 
@@ -99,6 +100,10 @@ def test_sequence():
 
 def test_multimodal():
     assert run("multimodal") > 0.2
+
+
+def test_topics():
+    assert min(run("topics").values()) > 0.9
 
 
 def test_iwae(eager):
