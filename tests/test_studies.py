@@ -11,6 +11,14 @@ SHORT: dict[str, dict] = {
         "steps": 5,
         "num_samples": 5,
     },
+    "topics_20news": {
+        "topics": 5,
+        "epochs": 2,
+        "rows": 300,
+        "words": 60,
+        "num_samples": 2,
+        "passes": 1,
+    },
 }
 
 
@@ -31,3 +39,12 @@ def test_sequences_jsb():
     # the same start, seed and batches
     ours, theirs = (points[0] for points in curves.values())
     assert ours.epoch == theirs.epoch == 1 and abs(ours.elbo.value - theirs.elbo.value) < 2
+
+
+def test_topics_20news(eager):
+    needs("20news.npz")
+    found = run("topics_20news")
+    assert list(found) == ["ProdLDA, seed 0", "scikit-learn's LDA"]
+    for row in found.values():
+        assert -1 <= row["NPMI"].value <= 1 and 0 < row["distinct words"].value <= 1
+        assert 1 < row["per word"].value < 1000
