@@ -12,6 +12,7 @@ SHORT = {
     "linear_gaussian": {"num_samples": 500},
     "table_data": {"epochs": 40, "masks": 2, "num_samples": 50},
     "counts": {"epochs": 1, "num_samples": 5},
+    "cells": {"epochs": 25, "n": 600, "num_samples": 20},
     "sphere": {"epochs": 3, "num_samples": 20},
     "mnist": {"epochs": 1, "rows": 500, "num_samples": 5},
     "iwae": {"epochs": 1, "ks": (1, 5), "rows": 200, "tests": 20, "num_samples": 20},
@@ -75,6 +76,14 @@ def test_table_data():
 def test_counts():
     found = run("counts")
     assert len(found) == 10 and torch.tensor(list(found.values())).isfinite().all()
+
+
+def test_cells(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = run("cells")
+    assert found["Poisson"] < found["negative binomial"] < 0
+    assert found["type"] > 0.9 and found["batch"] < 0.7
+    assert len((tmp_path / "cells.csv").read_text().splitlines()) == 600
 
 
 def test_conditional(tmp_path, monkeypatch):

@@ -4,6 +4,14 @@ from tests.scripts import STUDIES, needs, run_main
 
 # the arguments of each study's `main` that make it take seconds
 SHORT: dict[str, dict] = {
+    "counts_pbmc": {
+        "seeds": 1,
+        "epochs": 2,
+        "tests": 5,
+        "num_steps": 2,
+        "num_chains": 2,
+        "num_samples": 5,
+    },
     "sequences_jsb": {
         "minutes": 0.02,
         "warm_up": 1,
@@ -48,3 +56,12 @@ def test_topics_20news(eager):
     for row in found.values():
         assert -1 <= row["NPMI"].value <= 1 and 0 < row["distinct words"].value <= 1
         assert 1 < row["per word"].value < 1000
+
+
+def test_counts_pbmc():
+    needs("pbmc68k.npz")
+    found = run("counts_pbmc")
+    assert {name: value.shape for name, value in found.items()} == dict.fromkeys(
+        ("Poisson", "NB", "ZINB"), (1, 5)
+    )
+    assert all(value.isfinite().all() for value in found.values())

@@ -20,13 +20,16 @@ def load(name: str | os.PathLike) -> Dataset:
     | `omniglot` | grey 28×28 characters, ink is 1 | every tenth image held out, evaluation set |
     | `20news` | 20 Newsgroups, bags of words | every tenth document held out, test file |
     | `jsb-chorales` | piano rolls of 88 keys, with `lengths` | 229 / 76 / 77 |
+    | `pbmc68k` | counts of 765 genes in 700 blood cells | 500 / 60 / 140, fixed |
 
     The digits are split by a fixed permutation. For `mnist` and `fashion-mnist` the first 50,000
     images of the training file are for training and the last 10,000 for validation. The test split
     is the test file. `static-mnist` has the splits of its own file (Larochelle & Murray, 2011). For
     `omniglot` every tenth image of the background set is for validation, and the evaluation set is
     the test split. `20news` is read from `20news.npz` and `20news-vocabulary.txt`, see
-    `bags.read_bags`, and has its words as `vocabulary`.
+    `bags.read_bags`, and has its words as `vocabulary`. `pbmc68k` is split by a fixed
+    permutation too. Its labels are types of cells, and its covariate is the library size, the
+    counts of all genes of a cell. (Zheng et al., 2017)
 
     Any other name is a path: a `.npy`, `.npz`, `.csv` (with or without a header) or `.pt` file (a
     tensor, or a dict of tensors), or a folder of images, where subfolders are labels. Arrays named
@@ -36,7 +39,7 @@ def load(name: str | os.PathLike) -> Dataset:
 
     Named data sets are read from the folder that the environment variable `PYRO_VAE_DATA` names,
     by default a folder in the user's cache. The sets of torchvision are downloaded to it if they
-    are missing. `static-mnist` and `20news` are not.
+    are missing. The others are not.
 
     Arguments:
         name: A name of the table, or a path.
