@@ -34,7 +34,8 @@ def load(name: str | os.PathLike) -> Dataset:
     Any other name is a path: a `.npy`, `.npz`, `.csv` (with or without a header) or `.pt` file (a
     tensor, or a dict of tensors), or a folder of images, where subfolders are labels. Arrays named
     `train`, `validation` (or `valid`) and `test` are the splits. Otherwise `x`, or the only array,
-    is split 80 / 10 / 10 by a fixed permutation, and `y` has its labels. Bytes are scaled to [0, 1]
+    is split 80 / 10 / 10 by a fixed permutation, `y` has its labels, and `lengths` the steps of
+    sequences (`train_lengths` and so on with splits of its own). Bytes are scaled to [0, 1]
     (unless all are 0 or 1). Nothing that is loaded can run code.
 
     Named data sets are read from the folder that the environment variable `PYRO_VAE_DATA` names,
