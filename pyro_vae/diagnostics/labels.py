@@ -145,7 +145,8 @@ def compare_labels(guesses: Tensor, labels: Tensor, *, match: bool = False) -> A
         An `Agreement`. Its errors are bootstrapped over the data, with the matching kept.
 
     Raises:
-        ValueError: if the two have different lengths.
+        ValueError: if the two have different lengths, or are empty, or hold a negative number.
+        TypeError: if they are no whole numbers.
 
     Example:
         >>> found = compare_labels(torch.tensor([1, 1, 0]), torch.tensor([0, 0, 1]), match=True)
@@ -155,11 +156,13 @@ def compare_labels(guesses: Tensor, labels: Tensor, *, match: bool = False) -> A
     # scikit-learn takes a second to import, and then changes Python's random state
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-    if guesses.shape != labels.shape or guesses.dim() != 1:
+    if guesses.shape != labels.shape or guesses.dim() != 1 or not len(labels):
         raise ValueError(
             f"guesses: expected one for each of the {len(labels)} labels, got shape "
             f"{tuple(guesses.shape)}"
         )
+    _check_labels("guesses", guesses)
+    _check_labels("labels", labels)
     if match:
         guesses = _match(guesses, labels)
 
@@ -174,6 +177,16 @@ def compare_labels(guesses: Tensor, labels: Tensor, *, match: bool = False) -> A
     return Agreement(
         **{name: _bootstrap(score, guesses, labels, samples) for name, score in scores.items()}
     )
+
+
+def _check_labels(name: str, values: Tensor) -> None:
+    if values.is_floating_point() or values.dtype == torch.bool:
+        raise TypeError(f"{name}: expected whole numbers [n], got {values.dtype}")
+    if (values < 0).any():
+        raise ValueError(
+            f"{name}: expected numbers from 0, got {int(values.min())}. Leave out the rows whose "
+            "label is not known, guesses[y >= 0] and y[y >= 0]"
+        )
 
 
 def _match(guesses: Tensor, labels: Tensor) -> Tensor:

@@ -95,6 +95,81 @@ def test_guesses_at_random_agree_as_chance_does():
     assert 0.5 < found.accuracy.stderr / (0.09 / 2000) ** 0.5 < 2
 
 
-def test_lengths_must_agree():
-    with pytest.raises(ValueError, match="guesses: expected one for each of the 3 labels"):
-        compare_labels(torch.zeros(2), torch.zeros(3))
+def count(guesses, labels):
+    """How often each guess goes with each label."""
+    table = torch.zeros(4, 4, dtype=torch.double)
+    for guess, label in zip(guesses.tolist(), labels.tolist(), strict=True):
+        table[guess, label] += 1
+    return table
+
+
+def find_nmi(table):
+    """Mutual information over the mean of the two entropies."""
+    p = table / table.sum()
+    a, b = p.sum(1), p.sum(0)
+    information = torch.xlogy(p, p / (a.unsqueeze(1) * b)).nan_to_num().sum()
+    return information / (-(torch.xlogy(a, a).sum() + torch.xlogy(b, b).sum()) / 2)
+
+
+def find_ari(table):
+    """Pairs that are together in both partitions, against what chance gives (Hubert & Arabie)."""
+
+    def pairs(counts):
+        return (counts * (counts - 1) / 2).sum()
+
+    together, a, b = pairs(table), pairs(table.sum(1)), pairs(table.sum(0))
+    chance = a * b / pairs(table.sum())
+    return (together - chance) / ((a + b) / 2 - chance)
+
+
+def draw_noisy(n, right=0.7):
+    """Labels of four classes, and guesses that are right in a share of cases, else at random."""
+    labels = torch.randint(4, (n,))
+    return torch.where(torch.rand(n) < right, labels, torch.randint(4, (n,))), labels
+
+
+@pytest.mark.parametrize("n", [30, 400])
+def test_scores_are_those_of_the_table(n):
+    torch.manual_seed(n)
+    guesses, labels = draw_noisy(n)
+    names = torch.tensor([2, 0, 3, 1])
+    found = compare_labels(names[guesses], labels, match=True)
+    table = count(guesses, labels)
+
+    orders = torch.cartesian_prod(*[torch.arange(4)] * 4)
+    one_to_one = [order for order in orders if len(order.unique()) == 4]
+    best = max(table[torch.arange(4), order].sum() for order in one_to_one) / n
+    assert found.accuracy.value == pytest.approx(best.item())
+    assert found.nmi.value == pytest.approx(find_nmi(table).item())
+    assert found.ari.value == pytest.approx(find_ari(table).item())
+
+
+def test_errors_are_the_spread_over_data():
+    """The errors of one sample of data, against the spread over many samples."""
+    torch.manual_seed(0)
+    tables = [count(*draw_noisy(300)) for _ in range(400)]
+    errors = [compare_labels(*draw_noisy(300)) for _ in range(4)]
+    for name, score in (
+        ("accuracy", lambda table: table.diag().sum() / 300),
+        ("nmi", find_nmi),
+        ("ari", find_ari),
+    ):
+        spread = torch.stack([score(table) for table in tables]).std().item()
+        told = sum(getattr(found, name).stderr for found in errors) / len(errors)
+        assert 0.8 < told / spread < 1.25, name
+
+
+@pytest.mark.parametrize(
+    ("guesses", "labels", "error", "words"),
+    [
+        ([0, 1], [0, 1, 2], ValueError, "guesses: expected one for each of the 3 labels"),
+        ([], [], ValueError, "guesses: expected one for each of the 0 labels"),
+        ([0, 1], [0, -1], ValueError, "labels: expected numbers from 0, got -1. Leave out"),
+        ([-1, 1], [0, 1], ValueError, "guesses: expected numbers from 0, got -1"),
+        ([0.0, 1.0], [0, 1], TypeError, "guesses: expected whole numbers"),
+        ([0, 1], [True, False], TypeError, "labels: expected whole numbers"),
+    ],
+)
+def test_what_are_no_labels(guesses, labels, error, words):
+    with pytest.raises(error, match=words):
+        compare_labels(torch.tensor(guesses), torch.tensor(labels))
