@@ -58,10 +58,12 @@ def call(monkeypatch, capsys, tmp_path):
     return run
 
 
-def arrange(config, x, test=None, labels=None):
+def arrange(config, x, test=None, labels=None, lengths=None):
     """Data as the pair of a configuration takes them, the same in all splits but the test split."""
     y = None if labels is None else (labels, labels, labels)
-    dataset = pv.data.Dataset(x, x, x if test is None else test, y, "")
+    steps = None if lengths is None else (lengths, lengths, lengths)
+    test = x if test is None else test
+    dataset = pv.data.Dataset(x, x, test, y, "", lengths=steps)
     arranged = choose_story(config).arrange(config, dataset)
     return RunData(**vars(arranged), dataset=dataset, binarisation=NONE)
 

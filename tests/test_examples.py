@@ -12,14 +12,16 @@ SHORT = {
     "linear_gaussian": {"num_samples": 500},
     "table_data": {"epochs": 40, "masks": 2, "num_samples": 50},
     "counts": {"epochs": 1, "num_samples": 5},
+    "cells": {"epochs": 25, "n": 600, "num_samples": 20},
     "sphere": {"epochs": 3, "num_samples": 20},
     "mnist": {"epochs": 1, "rows": 500, "num_samples": 5},
     "iwae": {"epochs": 1, "ks": (1, 5), "rows": 200, "tests": 20, "num_samples": 20},
     "conditional": {"epochs": 3, "num_samples": 5},
     "hierarchical": {"epochs": 2, "num_samples": 20},
     "labelled": {"epochs": 3, "num_samples": 5},
-    "sequence": {"epochs": 3, "n": 200, "num_samples": 10},
+    "sequence": {"epochs": 10, "n": 200, "num_samples": 10},
     "multimodal": {"epochs": 15, "num_samples": 20},
+    "topics": {"epochs": 15, "n": 500, "num_samples": 10},
     "static_mnist": {"epochs": 1, "rows": 300, "tests": 20, "k": 20},
 }
 
@@ -76,6 +78,14 @@ def test_counts():
     assert len(found) == 10 and torch.tensor(list(found.values())).isfinite().all()
 
 
+def test_cells(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = run("cells")
+    assert found["Poisson"] < found["negative binomial"] < 0
+    assert found["type"] > 0.9 > found["batch"]
+    assert len((tmp_path / "cells.csv").read_text().splitlines()) == 600
+
+
 def test_conditional(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run("conditional") > 0.2
@@ -99,6 +109,10 @@ def test_sequence():
 
 def test_multimodal():
     assert run("multimodal") > 0.2
+
+
+def test_topics():
+    assert min(run("topics").values()) > 0.9
 
 
 def test_iwae(eager):

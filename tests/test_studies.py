@@ -5,6 +5,14 @@ from tests.scripts import STUDIES, needs, run_main
 # the arguments of each study's `main` that make it take seconds
 SHORT: dict[str, dict] = {
     "bayes_rule_mnist": {"epochs": 1, "rows": 1_000, "hidden": 16, "tests": 50, "draws": 4},
+    "counts_pbmc": {
+        "seeds": 1,
+        "epochs": 2,
+        "tests": 5,
+        "num_steps": 2,
+        "num_chains": 2,
+        "num_samples": 5,
+    },
     "labels_mnist": {
         "known": (100,),
         "rows": 500,
@@ -19,6 +27,14 @@ SHORT: dict[str, dict] = {
         "rows": 12,
         "steps": 5,
         "num_samples": 5,
+    },
+    "topics_20news": {
+        "topics": 5,
+        "epochs": 2,
+        "rows": 300,
+        "words": 60,
+        "num_samples": 2,
+        "passes": 1,
     },
 }
 
@@ -40,6 +56,24 @@ def test_sequences_jsb():
     # the same start, seed and batches
     ours, theirs = (points[0] for points in curves.values())
     assert ours.epoch == theirs.epoch == 1 and abs(ours.elbo.value - theirs.elbo.value) < 2
+
+
+def test_topics_20news(eager):
+    needs("20news.npz")
+    found = run("topics_20news")
+    assert list(found) == ["ProdLDA, seed 0", "scikit-learn's LDA"]
+    for row in found.values():
+        assert -1 <= row["NPMI"].value <= 1 and 0 < row["distinct words"].value <= 1
+        assert 1 < row["per word"].value < 1000
+
+
+def test_counts_pbmc():
+    needs("pbmc68k.npz")
+    found = run("counts_pbmc")
+    assert {name: value.shape for name, value in found.items()} == dict.fromkeys(
+        ("Poisson", "NB", "ZINB"), (1, 5)
+    )
+    assert all(value.isfinite().all() for value in found.values())
 
 
 def test_bayes_rule_mnist():

@@ -109,7 +109,7 @@ def measure(job: Job, rows: int, effort: dict[str, Any]) -> Measured:
 
     torch.manual_seed(config["seed"])
     picture = pv.diagnostics.picture(pair, *test, **effort)
-    findings = story.measure(pair, data, test, effort["num_samples"])
+    findings = story.measure(pair, data, test, picture)
     more = {"findings": list_numbers(findings)} if findings else {}
     run.write_picture(protocol | picture.as_dict() | more)
     print(f"test split of {config['data']}, binarisation: {data.binarisation}\n{picture}")

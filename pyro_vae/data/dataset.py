@@ -17,6 +17,7 @@ class Dataset(NamedTuple):
         vocabulary: The names of the numbers of x, of words for example, or None.
         lengths: Of sequences `[n, T, *event]`, the steps of each in the three splits, `[n]` each,
             otherwise None. What lies beyond them is padding.
+        covariates: A covariate of the three splits, `[n, *event]` each, or None.
     """
 
     train: Tensor
@@ -26,6 +27,7 @@ class Dataset(NamedTuple):
     description: str
     vocabulary: tuple[str, ...] | None = None
     lengths: tuple[Tensor, ...] | None = None
+    covariates: tuple[Tensor, ...] | None = None
 
     @property
     def splits(self) -> dict[str, Tensor]:

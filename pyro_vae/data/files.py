@@ -94,7 +94,7 @@ def _as_tensor(name: str, array: np.ndarray | Tensor, path: Path) -> Tensor:
     if not isinstance(array, Tensor):
         raise ValueError(f"data: {name!r} in {path} is not an array of numbers")
 
-    if name == "y" or name.endswith("_y"):
+    if name in ("y", "lengths") or name.endswith(("_y", "_lengths")):
         return array
     if array.dtype == torch.uint8:
         return _scale_bytes(array)
@@ -134,19 +134,40 @@ def _own_splits(tensors: Mapping[str, Tensor], path: Path) -> Dataset | None:
             f"data: the splits in {path} have event shapes {sorted(shapes)} "
             "and must have one, and rows"
         )
-    return Dataset(train, validation, test, None, f"{path.name}, its own splits")
+    return Dataset(
+        train=train,
+        validation=validation,
+        test=test,
+        labels=None,
+        description=f"{path.name}, its own splits",
+        lengths=_find_lengths(tensors, splits, path),
+    )
+
+
+def _find_lengths(
+    tensors: Mapping[str, Tensor], splits: tuple[Tensor, ...], path: Path
+) -> tuple[Tensor, ...] | None:
+    """The lengths of the sequences of each split, where the file has them."""
+    validation = "valid" if "valid" in tensors else "validation"
+    names = [f"{split}_lengths" for split in ("train", validation, "test")]
+    lengths = tuple(tensors[name] for name in names if name in tensors)
+    if not lengths:
+        return None
+    if [len(given) for given in lengths] != [len(x) for x in splits]:
+        raise ValueError(f"data: expected {', '.join(names)} in {path}, one for each row")
+    return lengths
 
 
 def _one_array(tensors: Mapping[str, Tensor], path: Path) -> Dataset:
-    """The array x, or the only one beside the labels y, split at random."""
-    y = tensors.get("y")
-    others = [x for name, x in tensors.items() if name != "y"]
+    """The array x, or the only one beside the labels y and lengths, split at random."""
+    y, lengths = tensors.get("y"), tensors.get("lengths")
+    others = [x for name, x in tensors.items() if name not in ("y", "lengths")]
     only = others[0] if len(others) == 1 else None
     x = tensors.get("x", only)
     if x is None:
         names = ", ".join(tensors)
         raise ValueError(
             f"data: {path} has the arrays {names}; "
-            "expected x (and y), or train, validation and test"
+            "expected x (and y, and lengths), or train, validation and test"
         )
-    return split(x, y, path.name)
+    return split(x, y, path.name, lengths=lengths)

@@ -20,23 +20,27 @@ def load(name: str | os.PathLike) -> Dataset:
     | `omniglot` | grey 28×28 characters, ink is 1 | every tenth image held out, evaluation set |
     | `20news` | 20 Newsgroups, bags of words | every tenth document held out, test file |
     | `jsb-chorales` | piano rolls of 88 keys, with `lengths` | 229 / 76 / 77 |
+    | `pbmc68k` | counts of 765 genes in 700 blood cells | 500 / 60 / 140, fixed |
 
     The digits are split by a fixed permutation. For `mnist` and `fashion-mnist` the first 50,000
     images of the training file are for training and the last 10,000 for validation. The test split
     is the test file. `static-mnist` has the splits of its own file (Larochelle & Murray, 2011). For
     `omniglot` every tenth image of the background set is for validation, and the evaluation set is
     the test split. `20news` is read from `20news.npz` and `20news-vocabulary.txt`, see
-    `bags.read_bags`, and has its words as `vocabulary`.
+    `bags.read_bags`, and has its words as `vocabulary`. `pbmc68k` is split by a fixed
+    permutation too. Its labels are types of cells, and its covariate is the library size, the
+    counts of all genes of a cell. (Zheng et al., 2017)
 
     Any other name is a path: a `.npy`, `.npz`, `.csv` (with or without a header) or `.pt` file (a
     tensor, or a dict of tensors), or a folder of images, where subfolders are labels. Arrays named
     `train`, `validation` (or `valid`) and `test` are the splits. Otherwise `x`, or the only array,
-    is split 80 / 10 / 10 by a fixed permutation, and `y` has its labels. Bytes are scaled to [0, 1]
+    is split 80 / 10 / 10 by a fixed permutation, `y` has its labels, and `lengths` the steps of
+    sequences (`train_lengths` and so on with splits of its own). Bytes are scaled to [0, 1]
     (unless all are 0 or 1). Nothing that is loaded can run code.
 
     Named data sets are read from the folder that the environment variable `PYRO_VAE_DATA` names,
     by default a folder in the user's cache. The sets of torchvision are downloaded to it if they
-    are missing. `static-mnist` and `20news` are not.
+    are missing. The others are not.
 
     Arguments:
         name: A name of the table, or a path.

@@ -1,7 +1,7 @@
 """Data sets by name, and the folder they are kept in."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -102,27 +102,33 @@ def _fetch(name: str, folder: str, **part: bool) -> Any:
 
 
 def _static_mnist() -> Dataset:
-    path = root() / "binarized_mnist.npz"
+    content = (
+        "the static binarisation of Larochelle & Murray (2011), an .npz of arrays train "
+        "[50000, 98], valid and test [10000, 98] of bytes, each row the np.packbits of 784 pixels"
+    )
+    arrays = _read_arrays("binarized_mnist.npz", ("train", "valid", "test"), content)
+    train, validation, test = map(_unpack, arrays)
+
+    description = "MNIST, static binarisation of Larochelle & Murray (2011), the files' own split"
+    return Dataset(train, validation, test, None, description)
+
+
+def _read_arrays(file: str, names: Sequence[str], content: str) -> list[np.ndarray]:
+    """Arrays of an .npz in the root."""
+    path = root() / file
     if not path.exists():
         raise ValueError(
-            f"data: there is no {path}. "
-            "Put there the static binarisation of Larochelle & Murray (2011), an .npz of arrays "
-            "train [50000, 98], valid and test [10000, 98] of bytes, each row the np.packbits of "
-            "784 pixels, or set PYRO_VAE_DATA to a folder that has it. "
-            "The data set digits needs nothing."
+            f"data: there is no {path}. Put there {content}, or set PYRO_VAE_DATA to a folder that "
+            "has it. The data set digits needs nothing."
         )
     try:
-        with np.load(path, allow_pickle=False) as packed:
-            names = ("train", "valid", "test")
-            train, validation, test = (_unpack(packed[name]) for name in names)
+        with np.load(path, allow_pickle=False) as arrays:
+            return [arrays[name] for name in names]
     except Exception as error:
         raise ValueError(
             f"data: cannot read {path} ({type(error).__name__}: {error}); "
             "it is truncated or another file"
         ) from error
-
-    description = "MNIST, static binarisation of Larochelle & Murray (2011), the files' own split"
-    return Dataset(train, validation, test, None, description)
 
 
 def _unpack(rows: np.ndarray) -> Tensor:
@@ -138,6 +144,25 @@ def _jsb_chorales() -> Dataset:
     return read_rolls(root() / "jsb-quarter.json")
 
 
+def _blood_cells() -> Dataset:
+    content = (
+        "counts of single cells, an .npz of arrays x [700, 765], y [700] (types from 0 to 9) and "
+        "n_counts [700] (the counts of all genes)"
+    )
+    arrays = _read_arrays("pbmc68k.npz", ("x", "y", "n_counts"), content)
+    x, y, size = (torch.from_numpy(array) for array in arrays)
+    source = "700 of the blood cells of Zheng et al. (2017), counts of 765 genes"
+    rows = split(torch.arange(len(x)), y.long(), source, sizes=(500, 60, 140))
+
+    train, validation, test = (x[index].float() for index in rows[:3])
+    return rows._replace(
+        train=train,
+        validation=validation,
+        test=test,
+        covariates=tuple(size[index].float() for index in rows[:3]),
+    )
+
+
 NAMES: dict[str, Callable[[], Dataset]] = {
     "digits": _digits,
     "mnist": partial(_like_mnist, "MNIST"),
@@ -146,4 +171,5 @@ NAMES: dict[str, Callable[[], Dataset]] = {
     "static-mnist": _static_mnist,
     "20news": _newsgroups,
     "jsb-chorales": _jsb_chorales,
+    "pbmc68k": _blood_cells,
 }

@@ -15,6 +15,7 @@ def split(
     source: str,
     *,
     sizes: Sequence[int] | None = None,
+    lengths: Tensor | None = None,
 ) -> Dataset:
     """Split x and its labels into train, validation and test.
 
@@ -25,15 +26,18 @@ def split(
         y: Labels, `[n]`, or None.
         source: What the data are, for the description and for errors.
         sizes: Rows of the three splits. By default validation and test have a tenth each.
+        lengths: The steps of sequences, `[n]`, or None.
 
     Raises:
-        ValueError: if there are fewer than three rows, or not one label for each row.
+        ValueError: if there are fewer than three rows, or not one label or length for each row.
     """
     n = len(x) if x.dim() else 0
     if n < 3:
         raise ValueError(f"data: {source} has {n} rows; at least 3 are needed, one for each split")
     if y is not None and len(y) != n:
         raise ValueError(f"data: {source} has {n} rows x and {len(y)} labels y")
+    if lengths is not None and len(lengths) != n:
+        raise ValueError(f"data: {source} has {n} rows x and {len(lengths)} lengths")
 
     if sizes is None:
         tenth = max(1, n // 10)
@@ -45,4 +49,11 @@ def split(
     counts = " / ".join(map(str, sizes))
     description = f"{source}, split {counts} at random"
 
-    return Dataset(train, validation, test, labels, description)
+    return Dataset(
+        train=train,
+        validation=validation,
+        test=test,
+        labels=labels,
+        description=description,
+        lengths=None if lengths is None else tuple(lengths[index] for index in rows),
+    )

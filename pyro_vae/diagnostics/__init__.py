@@ -19,6 +19,8 @@ from pyro_vae.diagnostics.elbo import elbo as elbo
 from pyro_vae.diagnostics.estimate import Estimate as Estimate
 from pyro_vae.diagnostics.evidence import Evidence as Evidence
 from pyro_vae.diagnostics.evidence import log_evidence as log_evidence
+from pyro_vae.diagnostics.forecast import Forecast as Forecast
+from pyro_vae.diagnostics.forecast import forecast as forecast
 from pyro_vae.diagnostics.gaps import InferenceGaps as InferenceGaps
 from pyro_vae.diagnostics.gaps import inference_gaps as inference_gaps
 from pyro_vae.diagnostics.gaps import posterior_gap as posterior_gap

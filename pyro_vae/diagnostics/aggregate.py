@@ -12,7 +12,14 @@ from pyro_vae.progress import progress_bar
 from pyro_vae.weights import blocks
 from pyro_vae.weights.blocks import count_fitting, count_numbers, cut
 from pyro_vae.weights.intake import admit
-from pyro_vae.weights.traces import latent_sites, latent_values, quietly, sample_sites, trace
+from pyro_vae.weights.traces import (
+    is_hidden,
+    latent_sites,
+    latent_values,
+    quietly,
+    sample_sites,
+    trace,
+)
 from pyro_vae.weights.weights import weigh
 
 # numbers of log q(z | x_j), over draws, data and dimensions, held at a time: more fall out of the
@@ -84,19 +91,31 @@ def admit_unmasked(pair: nn.Module, data: tuple) -> tuple[Tensor, ...]:
     with quietly(pair):
         # the first run adds nothing, but with it one seed gives the numbers that it always gave
         runs = (
-            ("guide", trace(pair.guide, few, draws=1)),
-            ("guide", trace(pair.guide, few)),
-            ("model", trace(pair.model, few)),
+            trace(pair.guide, few, draws=1),
+            trace(pair.guide, few),
+            trace(pair.model, few),
         )
 
-    for side, run in runs:
-        for name, site in latent_sites(run).items():
-            if site["mask"] is not None:
-                raise NoAggregateError(
-                    f"latent {name!r} of the {side} is masked, so q(z) has no density; measure the "
-                    "data whose latents are all there"
-                )
+    has_masks = any(site["mask"] is not None for run in runs for site in latent_sites(run).values())
+    if has_masks:
+        name = find_hidden(pair, data)
+        if name is not None:
+            raise NoAggregateError(
+                f"latent {name!r} is masked in some rows, so q(z) has no density; measure the data "
+                "whose latents are all there"
+            )
     return data
+
+
+def find_hidden(pair: nn.Module, data: tuple) -> str | None:
+    """A latent that a mask hides in some rows, or None. Random states are left alone."""
+    devices = [data[0].device] if data[0].is_cuda else []
+    with torch.random.fork_rng(devices=devices), quietly(pair):
+        for fn in (pair.guide, pair.model):
+            for name, site in latent_sites(trace(fn, data)).items():
+                if is_hidden(site):
+                    return name
+    return None
 
 
 def score_in_blocks(

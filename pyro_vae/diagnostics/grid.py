@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vae.arguments import check_whole
+from pyro_vae.diagnostics.aggregate import find_hidden
 from pyro_vae.diagnostics.unconstrained import refuse_masked
 from pyro_vae.weights.blocks import count_fitting, count_numbers
 from pyro_vae.weights.intake import admit
@@ -59,7 +60,7 @@ def grid_posterior(
 
     Raises:
         TypeError, ValueError: as `log_weights`; if the latent has more dimensions, or there are
-            several.
+            several, or it is masked in some rows.
 
     Example:
         >>> import pyro_vae as pv
@@ -76,6 +77,12 @@ def grid_posterior(
     """
     size = check_whole("size", size, least=2)
     data = admit(pair, data)
+    hidden = find_hidden(pair, data)
+    if hidden is not None:
+        raise ValueError(
+            f"latent {hidden!r} is masked in some rows, so it has no posterior there; measure the "
+            "data whose latents are all there"
+        )
 
     q, p = _draw(pair, data)
     (name,) = q

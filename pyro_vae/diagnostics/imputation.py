@@ -156,10 +156,10 @@ def _estimate_family(
     if elementwise(p.support).is_discrete:
         return _find_most_probable(p, weights, complete, is_missing)
 
-    return average_weighted(weights, _find_mean(p, complete))
+    return average_weighted(weights, find_mean(p, complete))
 
 
-def _find_mean(p: td.Distribution, complete: Tensor) -> Tensor:
+def find_mean(p: td.Distribution, complete: Tensor) -> Tensor:
     """The mean of x given each z, or the draw of x where there is no finite mean."""
     try:
         mean = p.mean.expand(complete.shape)

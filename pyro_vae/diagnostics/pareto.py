@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+FEW = 10  # effective samples, below which an estimate by importance sampling is doubtful
 LEAST_TAIL = 5  # weights, below which no shape is fitted
 FLAT = 1e-9  # the largest weight less the cut-off, below which all weights count as equal
 

@@ -16,7 +16,7 @@ from pyro_vae.diagnostics.evidence import Evidence, estimate_evidence
 from pyro_vae.diagnostics.gaps import InferenceGaps, estimate_gap, inference_gaps
 from pyro_vae.diagnostics.latents import Latents, latents, write_active
 from pyro_vae.diagnostics.log_weights import weigh_data
-from pyro_vae.diagnostics.pareto import khat_threshold
+from pyro_vae.diagnostics.pareto import FEW, khat_threshold
 from pyro_vae.diagnostics.table import (
     Row,
     list_elbo,
@@ -31,7 +31,6 @@ from pyro_vae.weights.traces import quietly, sample_sites, split_sites, trace
 from pyro_vae.weights.weights import Weights
 
 AGGREGATE = 3000  # data of which the aggregate q(z) is made; its cost is their square
-FEW = 10  # effective samples, below which an estimate by importance sampling is doubtful
 SHOWN = 8  # latents or observed sites that have a row each
 
 

@@ -57,18 +57,18 @@ class Standardise(nn.Module):
         if not (self.training and torch.is_grad_enabled()):
             return (x - self.mean) / (self.variance + EPSILON).sqrt() + self.bias
 
-        mean = x.mean(0)
-        variance = x.var(0, unbiased=False)
-        y = (x - mean) / (variance + EPSILON).sqrt()
-        stretch, shift = self._compare(mean.detach(), variance.detach())
-        self._update(mean.detach(), variance.detach())
-        if self.by == "running":
-            y = y * stretch + shift
+        mean = x.detach().mean(0)
+        variance = (x.detach() - mean).square().mean(0)
+        stretch, shift = self._compare(mean, variance)
+        self._update(mean, variance)
 
-        return y + self.bias
+        return _normalise(x, stretch, shift + self.bias)
 
     def _compare(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-        """What takes numbers from the standard of the batch to that of the running statistics."""
+        """What takes numbers that the batch standardised to what makes the values."""
+        if self.by == "batch":
+            return torch.ones_like(mean), torch.zeros_like(mean)
+
         is_first = self.batches == 0
         known_mean = torch.where(is_first, mean, _hold(self.mean))
         known_variance = torch.where(is_first, variance, _hold(self.variance))
@@ -81,6 +81,11 @@ class Standardise(nn.Module):
         weight = (1 / self.batches).clamp(min=self.momentum)
         self.mean.lerp_(mean, weight)
         self.variance.lerp_(variance, weight)
+
+
+def _normalise(x: Tensor, stretch: Tensor, shift: Tensor) -> Tensor:
+    """Batch normalisation, with gradients. torch's own function refuses a batch of one row."""
+    return torch.batch_norm(x, stretch, shift, None, None, True, 0.0, EPSILON, False)
 
 
 def _hold(statistic: Tensor) -> Tensor:

@@ -1,10 +1,12 @@
 """KL(q ‖ p) of latents, in closed form where there is one."""
 
+import torch
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal, kl_divergence
 
 from pyro_vae.objectives.run import Run
+from pyro_vae.weights.weights import spread
 
 
 def find_kl(run: Run) -> dict[str, Tensor]:
@@ -47,8 +49,20 @@ def _find_kl_of(run: Run, name: str, in_order: bool) -> Tensor:
     return run.sum_terms({name: q}) - run.sum_terms({name: p})
 
 
+def find_presence(run: Run, name: str) -> Tensor | None:
+    """Where a latent exists, `[draws, data]`, or None where no mask hides it."""
+    q, _ = run.latents[name]
+    mask = q["mask"]
+    if mask is None or mask is True:
+        return None
+
+    return spread(name, torch.as_tensor(mask, device=q["value"].device), run.shape)
+
+
 def find_kl_by_dimension(run: Run) -> dict[str, Tensor]:
     """KL(q ‖ p) of each number of each latent, `[draws, data, *event]`, in nats.
+
+    It is zero where a mask hides the latent.
 
     Raises:
         ValueError: if a latent is not independent over its dimensions, or is listed.
@@ -65,7 +79,12 @@ def _find_kl_of_dimensions(run: Run, name: str) -> Tensor:
     except NotImplementedError:
         kl = each_q.log_prob(q["value"]) - each_p.log_prob(q["value"])
 
-    return kl.expand(*run.shape, *q["fn"].event_shape) * (q["scale"] / run.scale)
+    kl = kl.expand(*run.shape, *q["fn"].event_shape) * (q["scale"] / run.scale)
+    is_there = find_presence(run, name)
+    if is_there is None:
+        return kl
+
+    return kl * is_there.reshape(*run.shape, *(1,) * len(q["fn"].event_shape))
 
 
 def split_dimensions(name: str, fn: Distribution) -> Distribution:

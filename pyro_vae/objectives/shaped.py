@@ -7,7 +7,13 @@ from torch import Tensor
 
 from pyro_vae.arguments import check_choice, check_whole, check_within
 from pyro_vae.objectives.bound import Bound
-from pyro_vae.objectives.kl import find_kl, find_kl_by_dimension, split_dimensions, sum_kl
+from pyro_vae.objectives.kl import (
+    find_kl,
+    find_kl_by_dimension,
+    find_presence,
+    split_dimensions,
+    sum_kl,
+)
 from pyro_vae.objectives.run import Run
 from pyro_vae.objectives.schedules import Scheduled
 
@@ -18,7 +24,8 @@ class FreeBits(Bound):
     .. math:: E_q[\log p(x|z)] - \sum_j \max(\lambda, \overline{KL}_j)
 
     KL_j is the mean over the batch, of one number of z or of one latent. It is in closed form
-    where there is one. The bound is no larger than the ELBO, so it is still a lower bound, a loose
+    where there is one. Rows in which a mask hides the latent have no part in it, and do not pay for
+    it. The bound is no larger than the ELBO, so it is still a lower bound, a loose
     one. (Kingma et al., 2016)
 
     Use:
@@ -50,10 +57,19 @@ class FreeBits(Bound):
 
     def per_datum(self, run: Run) -> Tensor:
         kl = find_kl(run) if self.per == "site" else find_kl_by_dimension(run)
-        means = [term.reshape(*run.shape, -1).mean((0, 1)) for term in kl.values()]
-        cost = sum(mean.clamp(min=self.nats).sum() for mean in means)
+        cost = sum(self._find_cost(run, name, term) for name, term in kl.items())
 
         return run.weights.log_likelihood.mean(0) - cost
+
+    def _find_cost(self, run: Run, name: str, kl: Tensor) -> Tensor:
+        """What a latent costs each datum, `[data]` or a scalar for all of them."""
+        kl = kl.reshape(*run.shape, -1)
+        is_there = find_presence(run, name)
+        if is_there is None:
+            return kl.mean((0, 1)).clamp(min=self.nats).sum()
+
+        mean = kl.sum((0, 1)) / is_there.sum().clamp(min=1)
+        return is_there.to(kl).mean(0) * mean.clamp(min=self.nats).sum()
 
 
 class Capacity(Bound, Scheduled):
@@ -146,7 +162,8 @@ class TotalCorrelation(Bound):
 
     Raises:
         ValueError: if beta is negative or not finite, `num_data` is below the rows of a batch, or q
-            has several latents or one that is not independent over its dimensions; see `Bound`.
+            has several latents, or one that is masked or not independent over its dimensions; see
+            `Bound`.
 
     Example:
         >>> pv.Objective(vae, TotalCorrelation(6.0, num_data=60_000))(x).shape
@@ -180,6 +197,7 @@ class TotalCorrelation(Bound):
         if len(run.latents) != 1:
             names = ", ".join(run.latents) or "none"
             raise ValueError(f"the total correlation is of one latent, got {names}")
+        _refuse_hidden(run)
 
         n = run.shape[1]
         if not isinstance(n, int):
@@ -241,7 +259,8 @@ class MMD(Bound):
         alpha: How much of the KL is left out, in [0, 1]. By default all of it.
 
     Raises:
-        ValueError: if `weight` is negative or not finite, or `alpha` is not in [0, 1]; see `Bound`.
+        ValueError: if `weight` is negative or not finite, `alpha` is not in [0, 1], or a latent
+            is masked; see `Bound`.
         TypeError: if `kernel` cannot be called.
 
     Example:
@@ -268,6 +287,7 @@ class MMD(Bound):
         self.kernel = kernel
 
     def per_datum(self, run: Run) -> Tensor:
+        _refuse_hidden(run)
         from_prior = run.draw_from_prior()
         from_q = {name: q["value"] for name, (q, _) in run.latents.items()}
         z, u = _flatten(run, from_q), _flatten(run, from_prior)
@@ -277,6 +297,16 @@ class MMD(Bound):
         kl = sum_kl(run).mean(0)
 
         return run.weights.log_likelihood.mean(0) - (1 - self.alpha) * kl - self.weight * mmd
+
+
+def _refuse_hidden(run: Run) -> None:
+    """Refuse a latent that a mask hides in some rows."""
+    for name in run.latents:
+        if find_presence(run, name) is not None:
+            raise ValueError(
+                f"latent {name!r} is masked, so q(z) has no density, which this objective holds "
+                "against p(z); take pv.EvidenceLowerBound() or pv.FreeBits(nats)"
+            )
 
 
 def _flatten(run: Run, values: dict[str, Tensor]) -> Tensor:

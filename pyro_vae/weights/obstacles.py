@@ -1,5 +1,6 @@
 """Why a pair has no weight per datum, and what to write instead."""
 
+import torch
 from pyro.poutine import Trace
 
 from pyro_vae.weights.traces import DRAWS, is_plate, sample_sites
@@ -26,6 +27,7 @@ def find_obstacles(model_trace: Trace, guide_trace: Trace) -> list[str]:
     return [
         *compare_latents(model, guide),
         *compare_plates(model, guide),
+        *_compare_masks(model, guide),
         *(line for side, run in sides.items() for line in _find_subsampling(side, run)),
     ]
 
@@ -46,6 +48,25 @@ def compare_latents(model: dict[str, dict], guide: dict[str, dict]) -> list[str]
         for name in sorted(in_guide - in_model)
     ]
     return lacking + beyond
+
+
+def _compare_masks(model: dict[str, dict], guide: dict[str, dict]) -> list[str]:
+    """The latents that are masked in other rows on one side than on the other."""
+    latents = [name for name, site in guide.items() if not site["is_observed"]]
+    return [
+        f"latent {name!r} is masked in other rows in the model than in the guide; mask it in both "
+        "alike, with pyro.poutine.mask(mask=...)"
+        for name in latents
+        if name in model and not _has_same_mask(model[name]["mask"], guide[name]["mask"])
+    ]
+
+
+def _has_same_mask(first: object, second: object) -> bool:
+    if first is second:
+        return True
+
+    masks = [torch.as_tensor(True if mask is None else mask) for mask in (first, second)]
+    return bool((masks[0].cpu() == masks[1].cpu()).all())
 
 
 def compare_plates(model: dict[str, dict], guide: dict[str, dict]) -> list[str]:

@@ -153,6 +153,12 @@ def latent_values(run: Trace) -> dict[str, Tensor]:
     return {name: site["value"] for name, site in latent_sites(run).items()}
 
 
+def is_hidden(site: dict) -> bool:
+    """Whether a mask hides a site in some rows."""
+    mask = site["mask"]
+    return mask is not None and not bool(torch.as_tensor(mask).all())
+
+
 def is_plate(site: dict) -> bool:
     """Whether a site of a trace holds the indices of a plate."""
     return isinstance(site.get("fn"), _Subsample)

@@ -175,3 +175,38 @@ def test_pickle_is_refused_and_does_not_run(suffix, write, run, tmp_path):
 
     run(path)
     assert marker.exists()
+
+
+def test_sequences_bring_their_lengths(tmp_path):
+    x, lengths = np.random.rand(20, 4, 3).astype(np.float32), np.arange(20) % 4 + 1
+    np.savez(tmp_path / "own.npz", x=x, lengths=lengths)
+    dataset = pv.data.load(tmp_path / "own.npz")
+    assert [len(given) for given in dataset.lengths] == [16, 2, 2]
+    row = int((torch.tensor(x) == dataset.train[0]).flatten(1).all(1).nonzero())
+    assert dataset.lengths[0][0] == lengths[row]
+
+    splits = {"train": x, "valid": x[:5], "test": x[:4]}
+    given = {"train_lengths": lengths, "valid_lengths": lengths[:5], "test_lengths": lengths[:4]}
+    np.savez(tmp_path / "splits.npz", **splits, **given)
+    dataset = pv.data.load(tmp_path / "splits.npz")
+    assert dataset.lengths[2].tolist() == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    "arrays, said",
+    [
+        ({"x": 20, "lengths": 19}, "own.npz has 20 rows x and 19 lengths"),
+        (
+            {"train": 20, "valid": 5, "test": 4, "train_lengths": 20},
+            "expected train_lengths, valid_lengths, test_lengths in .*one for each row",
+        ),
+    ],
+)
+def test_lengths_of_other_rows(tmp_path, arrays, said):
+    made = {
+        name: np.ones(n, int) if "lengths" in name else np.zeros((n, 2, 3))
+        for name, n in arrays.items()
+    }
+    np.savez(tmp_path / "own.npz", **made)
+    with pytest.raises(ValueError, match=said):
+        pv.data.load(tmp_path / "own.npz")

@@ -59,6 +59,26 @@ def test_static_mnist_against_the_published_baseline():
     assert baseline == pytest.approx(205.79, abs=0.05)
 
 
+def test_blood_cells_have_their_library_sizes():
+    d = found("pbmc68k", "pbmc68k.npz")
+    assert [tuple(x.shape) for x in d[:3]] == [(500, 765), (60, 765), (140, 765)]
+    assert [tuple(y.shape) for y in d.labels] == [tuple(n.shape) for n in d.covariates]
+    for x, size in zip(d[:3], d.covariates, strict=True):
+        share = x.sum(-1) / size
+        assert (x == x.round()).all() and x.min() == 0
+        assert share.min() > 0.1 and share.max() < 0.3
+
+
+def test_cells_are_split_with_their_labels_and_sizes(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYRO_VAE_DATA", str(tmp_path))
+    i = np.arange(700)
+    np.savez(tmp_path / "pbmc68k.npz", x=i[:, None] + np.zeros((1, 3), np.int16), y=i, n_counts=i)
+    d = load("pbmc68k")
+    for x, y, size in zip(d[:3], d.labels, d.covariates, strict=True):
+        assert torch.equal(x[:, 0].long(), y) and torch.equal(size.long(), y)
+    assert sorted(torch.cat(d.labels).tolist()) == i.tolist()
+
+
 def packed(rows):
     bits = np.random.RandomState(0).randint(0, 2, (rows, 784), dtype=np.uint8)
     return bits, np.packbits(bits, axis=1)
@@ -137,6 +157,7 @@ def test_files_in_the_format_of_mnist(tmp_path, monkeypatch):
         ),
         ("omniglot", "Omniglot", r"Omniglot expects into .*omniglot-py"),
         ("jsb-chorales", None, r"there is no .*jsb-quarter.json. Put there .* MIDI numbers"),
+        ("pbmc68k", None, r"there is no .*pbmc68k.npz. Put there counts .*n_counts \[700\]"),
         ("static-mnist", None, r"there is no .*binarized_mnist.npz. Put there .* \[50000, 98\]"),
         ("20news", None, r"there is no .*20news.npz. Put there documents .*20news-vocabulary.txt"),
     ],

@@ -151,7 +151,7 @@ def test_a_masked_latent_is_refused():
                 z = pyro.sample("z", dist.Normal(0.0, 1.0))
             pyro.sample("x", dist.Normal(z, 1.0), obs=x)
 
-    with pytest.raises(ValueError, match="latent 'z' of the guide is masked"):
+    with pytest.raises(ValueError, match="latent 'z' is masked in some rows"):
         aggregate.admit_unmasked(pv.Pair(model, guide), (torch.randn(5),))
 
 

@@ -17,8 +17,11 @@ A, Q, C, R, START = 0.8, 0.7, 1.3, 0.5, 0.4
 LENGTHS = torch.tensor([4, 1, 3, 2, 4])
 
 
-def filter_kalman(x: Tensor) -> float:
-    """log p(x) of one sequence `[T]`: z_t = A z_{t-1} + Q ε, x_t = C z_t + R ε, z_0 = START."""
+def filter_kalman(x: Tensor) -> tuple[float, float, float]:
+    """log p(x) of one sequence `[T]`, and the mean and variance of z_T given it.
+
+    z_t = A z_{t-1} + Q ε, x_t = C z_t + R ε, z_0 = START.
+    """
     mean, variance, log_p = START, 0.0, 0.0
     for value in x.tolist():
         mean, variance = A * mean, A**2 * variance + Q**2
@@ -27,11 +30,11 @@ def filter_kalman(x: Tensor) -> float:
         log_p += -0.5 * (math.log(2 * math.pi * seen) + error**2 / seen)
         gain = variance * C / seen
         mean, variance = mean + gain * error, (1 - gain * C) * variance
-    return log_p
+    return log_p, mean, variance
 
 
 def truth(x: Tensor, lengths: Tensor) -> Tensor:
-    each = [filter_kalman(x[i, : int(n), 0]) for i, n in enumerate(lengths)]
+    each = [filter_kalman(x[i, : int(n), 0])[0] for i, n in enumerate(lengths)]
     return torch.tensor(each, dtype=torch.float64)
 
 

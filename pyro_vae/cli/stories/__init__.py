@@ -1,13 +1,14 @@
 """The pairs of the command line by name."""
 
 from pyro_vae.cli.parts import Config, find
-from pyro_vae.cli.stories import conditional, hierarchical, labelled, multimodal, vae
+from pyro_vae.cli.stories import conditional, hierarchical, labelled, multimodal, sequence, vae
 from pyro_vae.cli.stories.story import Story as Story
 
 PAIRS: dict[str, Story] = {
     "vae": vae.STORY,
     "hierarchical": hierarchical.STORY,
     "labelled": labelled.STORY,
+    "sequence": sequence.STORY,
     "multimodal": multimodal.STORY,
 }
 # the options that not every pair has

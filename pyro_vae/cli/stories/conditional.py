@@ -22,6 +22,7 @@ from pyro_vae.cli.stories.story import (
     make_template,
 )
 from pyro_vae.data import Dataset
+from pyro_vae.diagnostics import Picture
 from pyro_vae.look import plots
 from pyro_vae.look.findings import Finding, Findings
 
@@ -82,7 +83,7 @@ def _draw_class(pair: pv.VAE, data: RunData, label: int, count: int) -> ByClass:
     return ByClass(values, means)
 
 
-def measure(pair: pv.VAE, data: RunData, rows: Rows, num_samples: int) -> Findings:
+def measure(pair: pv.VAE, data: RunData, rows: Rows, picture: Picture) -> Findings:
     """How often the class is the argmax of log p(x|c) + log p(c)."""
     x, c = rows
     log_p = data.train[1].mean(0).log().to(x.device)
@@ -92,7 +93,7 @@ def measure(pair: pv.VAE, data: RunData, rows: Rows, num_samples: int) -> Findin
                 pair,
                 x,
                 torch.eye(len(log_p), device=x.device)[label].expand_as(c),
-                num_samples=min(num_samples, MOST),
+                num_samples=min(picture.num_samples, MOST),
                 progress=False,
             ).value
             + log_p[label]

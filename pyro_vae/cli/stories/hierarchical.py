@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 import pyro_vae as pv
 from pyro_vae.arguments import check_choice
 from pyro_vae.cli import drawing
-from pyro_vae.cli.data import RunData
+from pyro_vae.cli.data import Rows, RunData
 from pyro_vae.cli.parts import Config, Parts
 from pyro_vae.cli.stories.story import (
     NUM_SAMPLES,
@@ -21,7 +21,9 @@ from pyro_vae.cli.stories.story import (
     make_template,
     refuse_given,
 )
+from pyro_vae.diagnostics import Picture
 from pyro_vae.look import plots
+from pyro_vae.look.findings import Finding, Findings
 
 ORDERS = {"bottom-up": "bottom_up", "top-down": "top_down"}
 ROWS, COLUMNS = 6, 10  # of the figure of levels
@@ -129,6 +131,23 @@ def sample(pair: pv.HierarchicalVAE, data: RunData, request: Request) -> Drawn:
     return Drawn(drawn, plots.data(means, title=drawing.SAMPLES))
 
 
+def measure(pair: pv.HierarchicalVAE, data: RunData, rows: Rows, picture: Picture) -> Findings:
+    """What each level costs, what it says, and how many of its dimensions are active."""
+    levels = picture.latents.levels if picture.latents is not None else None
+    if levels is None:
+        return {}
+
+    cost = "nats, what the level costs given what it depends on"
+    said = "nats, what it says of x beyond the levels that q draws before it"
+    return {
+        f"Level {name}, {int(level.active.sum())} of {len(level.active)} dimensions active": [
+            Finding("log q/p", level.kl, cost),
+            Finding("information", level.information, said),
+        ]
+        for name, level in levels.items()
+    }
+
+
 STORY = Story(
     options={
         "prior": "standard-normal",
@@ -140,5 +159,6 @@ STORY = Story(
     build=build,
     draw=draw,
     sample=sample,
+    measure=measure,
     is_refitted=False,
 )

@@ -22,6 +22,7 @@ from pyro_vae.cli.stories.story import (
     make_template,
 )
 from pyro_vae.data import Dataset
+from pyro_vae.diagnostics import Picture
 from pyro_vae.look import plots
 from pyro_vae.look.findings import Finding, Findings
 
@@ -85,11 +86,13 @@ def draw_class(pair: pv.LabelledVAE, data: RunData, label: int, count: int) -> B
     return ByClass(values, means)
 
 
-def measure(pair: pv.LabelledVAE, data: RunData, rows: Rows, num_samples: int) -> Findings:
+def measure(pair: pv.LabelledVAE, data: RunData, rows: Rows, picture: Picture) -> Findings:
     """How often the label is right."""
     (x,) = rows
     y = data.classes.splits[2][: len(x)]
-    found = pv.diagnostics.classify(pair, x, num_samples=min(num_samples, MOST), progress=False)
+    found = pv.diagnostics.classify(
+        pair, x, num_samples=min(picture.num_samples, MOST), progress=False
+    )
     by_q = pv.diagnostics.compare_labels(found.variational.argmax(-1).cpu(), y).accuracy
     by_p = pv.diagnostics.compare_labels(found.guesses.cpu(), y).accuracy
 

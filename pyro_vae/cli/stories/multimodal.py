@@ -23,6 +23,7 @@ from pyro_vae.cli.stories.story import (
     make_template,
 )
 from pyro_vae.data import Dataset
+from pyro_vae.diagnostics import Picture
 from pyro_vae.look import plots
 from pyro_vae.look.findings import Finding, Findings
 
@@ -100,10 +101,10 @@ def _draw_image(pair: pv.MultimodalVAE, data: RunData, label: int, count: int) -
     return ByClass(drawn, means)
 
 
-def measure(pair: pv.MultimodalVAE, data: RunData, rows: Rows, num_samples: int) -> Findings:
+def measure(pair: pv.MultimodalVAE, data: RunData, rows: Rows, picture: Picture) -> Findings:
     """How often the label is guessed from the image alone."""
     image, label = rows
-    guesses = _guess_labels(pair, image, label, min(num_samples, MOST))
+    guesses = _guess_labels(pair, image, label, min(picture.num_samples, MOST))
     accuracy = pv.diagnostics.compare_labels(guesses, label.argmax(-1)).accuracy
     meaning = "right among the test data, by the mean of p(label|z) over q(z|image)"
     return {"The label from the image alone": [Finding("accuracy", accuracy, meaning)]}

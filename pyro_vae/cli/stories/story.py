@@ -62,7 +62,7 @@ class Request(NamedTuple):
 ALL = Request(draws=None, given=None)
 
 
-def find_nothing(pair: nn.Module, data: RunData, rows: Rows, num_samples: int) -> Findings:
+def find_nothing(pair: nn.Module, data: RunData, rows: Rows, picture: Picture) -> Findings:
     """No numbers beside the picture."""
     return {}
 
@@ -77,7 +77,7 @@ class Story:
         build: Makes the pair of a configuration and of data that are arranged.
         draw: Draws the figures that are its own, by name.
         sample: Draws from p.
-        measure: Measures what the picture does not hold, on rows of the test data.
+        measure: Measures what the picture does not hold, on the rows that it is of.
         is_refitted: Whether its q can be fitted to each x alone, which splits the gap.
     """
 
@@ -86,7 +86,7 @@ class Story:
     build: Callable[[Config, RunData], nn.Module]
     draw: Callable[[Shown], Figures]
     sample: Callable[[Any, RunData, Request], Drawn]
-    measure: Callable[[Any, RunData, Rows, int], Findings] = find_nothing
+    measure: Callable[[Any, RunData, Rows, Picture], Findings] = find_nothing
     is_refitted: bool = True
 
 

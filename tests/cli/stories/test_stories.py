@@ -1,5 +1,7 @@
 """Every pair of the command line goes through one contract: built, trained, drawn, measured."""
 
+import math
+
 import pytest
 import torch
 
@@ -29,6 +31,10 @@ CASES = {
         {"pair": "labelled", "labels": 6, "latent": 2},
         {"reconstructions", "classes", "latents"},
     ),
+    "sequence": (
+        {"pair": "sequence", "latent": 2},
+        {"reconstructions", "samples", "latents"},
+    ),
     "multimodal": (
         {"pair": "multimodal", "labels": 12, "latent": 3},
         {"reconstructions", "cross", "latents"},
@@ -47,7 +53,9 @@ def prepare(options):
     config = settle(likelihood="bernoulli", **options)
     torch.manual_seed(0)
     x = torch.bernoulli(torch.full((ROWS, 1, 4, 4), 0.5))
-    data = arrange(config, x, labels=torch.arange(ROWS) % 3)
+    lengths = torch.arange(ROWS) % 4 + 1
+    x = x.squeeze(1) if options.get("pair") == "sequence" else x
+    data = arrange(config, x, labels=torch.arange(ROWS) % 3, lengths=lengths)
     return config, data, build(config, data)
 
 
@@ -70,10 +78,11 @@ def test_a_pair_is_built_trained_drawn_measured_and_sampled(name):
     figures = story.draw(Shown(pair, data.test, data.dataset.labels[2], data, None))
     assert set(figures) == expected
 
-    findings = story.measure(pair, data, data.test, 5)
+    picture = pv.diagnostics.picture(pair, *data.test, num_samples=5, progress=False)
+    findings = story.measure(pair, data, data.test, picture)
     numbers = [finding.number for group in findings.values() for finding in group]
-    assert all(0 <= number.value <= 1 for number in numbers)
-    assert bool(numbers) == bool(data.classes.labels)
+    assert all(math.isfinite(number.value) and number.stderr >= 0 for number in numbers)
+    assert bool(numbers) == (name != "vae")
 
     drawn = story.sample(pair, data, Request(draws=2, given=None)).values
     assert {len(value) for value in drawn.values()} == {2 * max(1, data.classes.count)}
