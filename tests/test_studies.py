@@ -21,6 +21,7 @@ SHORT: dict[str, dict] = {
         "steps": 100,
         "tests": 500,
     },
+    "levels_mnist": {"epochs": 1, "rows": 200, "tests": 20, "num_samples": 10, "warm_up": 0.5},
     "sequences_jsb": {
         "minutes": 0.02,
         "warm_up": 1,
@@ -91,3 +92,10 @@ def test_labels_mnist(tmp_path):
     more = run_main(script, **options, methods=("alone", "drawn", "summed", "term"))
     assert more["alone 100 0"] == cells["alone 100 0"] and len(more) == 4
     assert all(0 <= cell["accuracy"] <= 1 for cell in more.values())
+
+
+def test_levels_mnist(eager):
+    needs("binarized_mnist.npz")
+    found = run("levels_mnist")
+    assert list(found) == ["one", "bottom-up", "top-down"]
+    assert all(-700 < value.mean() < -100 for value in found.values())
