@@ -13,10 +13,12 @@ from pyro_vae.pairs.parameters import OwnParameters
 from pyro_vae.supports import describe, find_support, is_same_support
 from pyro_vae.weights.comparison import compare_draws
 from pyro_vae.weights.intake import check_data
+from pyro_vae.weights.listed import is_marked
 from pyro_vae.weights.obstacles import find_obstacles
 from pyro_vae.weights.traces import (
     evaluated,
     hide_observed,
+    latent_sites,
     latent_values,
     sample_sites,
     trace,
@@ -86,8 +88,9 @@ def check(pair: nn.Module, *data: Tensor) -> Report:
     with torch.no_grad(), OwnParameters(), unvalidated():
         guide_trace = trace(pair.guide, data)
         model_trace = trace(pair.model, data, latents=latent_values(guide_trace))
+        unlisted = _find_unlisted(pair, data, guide_trace)
 
-    problems = find_obstacles(model_trace, guide_trace)
+    problems = find_obstacles(model_trace, guide_trace) + unlisted
     problems += _compare_latents(model_trace, guide_trace)
     gradients: dict[str, float] = {}
     if not problems:
@@ -114,6 +117,17 @@ def _describe_site(name: str, site: dict, side: str) -> tuple[str, ...]:
     has_path = "yes" if fn.has_rsample else "no"
 
     return name, side, kind, plates, batch, event, describe(find_support(fn)), has_path
+
+
+def _find_unlisted(pair: nn.Module, data: tuple, guide_trace: Trace) -> list[str]:
+    """Why a latent that the guide marks to be summed over cannot be."""
+    if not any(is_marked(site) for site in latent_sites(guide_trace).values()):
+        return []
+    try:
+        trace(pair.guide, tuple(d[:2] for d in data), lists=True)
+    except ValueError as error:
+        return [str(error)]
+    return []
 
 
 def _compare_latents(model_trace: Trace, guide_trace: Trace) -> list[str]:

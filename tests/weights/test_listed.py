@@ -228,6 +228,10 @@ def test_what_cannot_be_listed_is_refused(q, said):
     ):
         with pytest.raises(ValueError, match=words):
             run()
+    assert any("cannot be listed" in problem for problem in pv.check(marked, x).problems)
+    marked.weight = torch.nn.Parameter(torch.zeros(()))
+    with pytest.raises(ValueError, match=words):
+        pv.fit(marked, x, epochs=1, progress=False)
 
 
 def test_too_many_values_are_refused_before_anything_is_drawn_at_each():
