@@ -65,7 +65,7 @@ def main(epochs: int = 60, n: int = 1500, num_samples: int = 500) -> dict[str, f
 
     with torch.no_grad():
         codes = vae.variational(x, batch).mean
-        learned = likelihood(codes, batch).base_dist.dispersion[0]
+        learned = likelihood(codes, batch).base_dist.dispersion
     np.savetxt("cells.csv", codes, delimiter=",")
     found["dispersion"] = torch.corrcoef(torch.stack([learned, cells.dispersion]).log())[
         0, 1

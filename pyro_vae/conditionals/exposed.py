@@ -7,6 +7,7 @@ from torch.nn.functional import pad
 
 from pyro_vae.conditionals.conditional import Conditional
 from pyro_vae.conditionals.family import Family
+from pyro_vae.networks import leading_shape
 
 
 class exposed(Conditional):
@@ -57,6 +58,7 @@ class exposed(Conditional):
         self.others = others
 
     def forward(self, *given: Tensor) -> dist.TorchDistribution:
+        leading_shape(given, self.given_shapes)  # refuses what it was not declared with
         *rest, size = given
         layout = self.likelihood.layout
 

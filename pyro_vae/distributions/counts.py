@@ -7,13 +7,12 @@ import torch
 from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Size, Tensor
 from torch.distributions import constraints
-from torch.distributions.utils import broadcast_all
 
 from pyro_vae.supports import CountOfTotal
 
 LOG_MEAN_MAX = 30.0
 DISPERSION_MIN = 1e-15  # below it a negative binomial is a Poisson in the digits of any float
-SERIES_MIN = 10.0  # from here on Stirling's series has the digits of a float64
+SERIES_MIN = 100.0  # from here on two terms of Stirling's series have the digits of a float64
 
 
 class GammaPoisson(TorchDistribution):
@@ -44,8 +43,10 @@ class GammaPoisson(TorchDistribution):
     support = constraints.nonnegative_integer
 
     def __init__(self, log_mean: Tensor, dispersion: Tensor, validate_args: bool | None = None):
-        self.log_mean, self.dispersion = broadcast_all(log_mean, dispersion)
-        super().__init__(self.log_mean.shape, validate_args=validate_args)
+        # each keeps its shape: what depends on the dispersion alone is then computed once a column
+        self.log_mean, self.dispersion = log_mean, dispersion
+        shape = torch.broadcast_shapes(log_mean.shape, dispersion.shape)
+        super().__init__(shape, validate_args=validate_args)
 
     def expand(self, batch_shape: Size, _instance=None) -> "GammaPoisson":
         log_mean, dispersion = (a.expand(batch_shape) for a in (self.log_mean, self.dispersion))
@@ -72,7 +73,7 @@ class GammaPoisson(TorchDistribution):
 
     @property
     def mean(self) -> Tensor:
-        return self._log_mean.exp()
+        return self._log_mean.exp().expand(self.batch_shape)
 
     @property
     def variance(self) -> Tensor:
@@ -91,8 +92,8 @@ def _log_rising(x: Tensor, a: Tensor) -> Tensor:
     """
     r = 1 / a
     log_growth = torch.log1p(a * x)
-    series = log_growth / a - x + (x - 0.5) * log_growth
-    series = series + _stirling_rest(x + r) - _stirling_rest(r)
+    rest = _stirling_rest(x + r) - _stirling_rest(r)
+    series = (x + r - 0.5) * log_growth - x + rest
     exact = torch.lgamma(x + r) - torch.lgamma(r) + x * a.log()
 
     return torch.where(r > SERIES_MIN, series, exact)
@@ -102,7 +103,7 @@ def _stirling_rest(u: Tensor) -> Tensor:
     """What log Γ(u) is above (u - ½) log u - u + ½ log 2π, for u of at least `SERIES_MIN`."""
     v = 1 / u.clamp(min=SERIES_MIN)
 
-    return v * (1 / 12 - v**2 * (1 / 360 - v**2 * (1 / 1260 - v**2 / 1680)))
+    return v * (1 / 12 - v * v / 360)
 
 
 class _ByLogits:

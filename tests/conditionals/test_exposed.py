@@ -70,6 +70,13 @@ def test_shapes(event, given):
     torch.testing.assert_close(sums, torch.arange(1, 5).float().expand(p.batch_shape))
 
 
+@pytest.mark.parametrize("given", [[2], [2, 2, 2]], ids=str)
+def test_a_call_without_the_size_is_refused(given):
+    part = pv.exposed(pv.GammaPoisson(3, given=2))
+    with pytest.raises((TypeError, ValueError), match=r"given variable"):
+        part(*(torch.zeros(4, shape) for shape in given))
+
+
 def test_draws_follow_the_size():
     pair = vae()
     for size in (10.0, 1000.0):
