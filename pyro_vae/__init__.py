@@ -50,6 +50,7 @@ from pyro_vae.conditionals.real import Normal as Normal
 from pyro_vae.conditionals.real import StandardNormal as StandardNormal
 from pyro_vae.conditionals.real import StudentT as StudentT
 from pyro_vae.conditionals.refined import Refined as Refined
+from pyro_vae.conditionals.responsibilities import Responsibilities as Responsibilities
 from pyro_vae.conditionals.simplex import Dirichlet as Dirichlet
 from pyro_vae.conditionals.simplex import LogisticNormal as LogisticNormal
 from pyro_vae.conditionals.simplex import approximate_dirichlet as approximate_dirichlet

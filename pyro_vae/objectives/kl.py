@@ -3,8 +3,9 @@
 import torch
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor
-from torch.distributions import Distribution, Independent, MultivariateNormal, Normal, kl_divergence
+from torch.distributions import Distribution, Independent, kl_divergence
 
+from pyro_vae.distributions.kl import closed_kl
 from pyro_vae.objectives.run import Run
 from pyro_vae.weights.weights import spread
 
@@ -41,8 +42,8 @@ def _find_kl_of(run: Run, name: str, in_order: bool) -> Tensor:
     q, p = run.latents[name]
     if in_order:
         try:
-            # not every closed form broadcasts, and replayed sites are not expanded to their plates
-            exact = _closed_kl(q["fn"].expand(run.shape), p["fn"].expand(run.shape))
+            # replayed sites are not expanded to their plates
+            exact = closed_kl(q["fn"].expand(run.shape), p["fn"])
             return run.scale_term(name, scale_and_mask(exact, mask=q["mask"]), q)
         except NotImplementedError:
             pass
@@ -109,18 +110,3 @@ def name_family(fn: Distribution) -> str:
     while isinstance(fn, Independent):
         fn = fn.base_dist
     return type(fn).__name__
-
-
-def _closed_kl(q: Distribution, p: Distribution) -> Tensor:
-    try:
-        return kl_divergence(q, p)
-    except NotImplementedError:
-        return kl_divergence(_join_normals(q), _join_normals(p))
-
-
-def _join_normals(fn: Distribution) -> Distribution:
-    """A vector of independent normals as the multivariate one."""
-    base = fn.base_dist if isinstance(fn, Independent) else None
-    if isinstance(base, Normal) and fn.reinterpreted_batch_ndims == 1:
-        return MultivariateNormal(base.loc, scale_tril=base.scale.diag_embed())
-    return fn
