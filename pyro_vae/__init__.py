@@ -93,6 +93,7 @@ from pyro_vae.pairs.sequence import SequenceVAE as SequenceVAE
 from pyro_vae.pairs.vae import VAE as VAE
 from pyro_vae.training.checkpoints import load_weights as load_weights
 from pyro_vae.training.checkpoints import save_weights as save_weights
+from pyro_vae.training.clusters import start_clusters as start_clusters
 from pyro_vae.training.fit import fit as fit
 from pyro_vae.training.history import History as History
 from pyro_vae.training.optim import FusedOptim as FusedOptim

@@ -18,6 +18,7 @@ SHORT = {
     "iwae": {"epochs": 1, "ks": (1, 5), "rows": 200, "tests": 20, "num_samples": 20},
     "conditional": {"epochs": 3, "num_samples": 5},
     "hierarchical": {"epochs": 2, "num_samples": 20},
+    "clusters": {"epochs": 6, "refining": 1, "num_samples": 5},
     "labelled": {"epochs": 3, "num_samples": 5},
     "sequence": {"epochs": 10, "n": 200, "num_samples": 10},
     "multimodal": {"epochs": 15, "num_samples": 20},
@@ -96,6 +97,13 @@ def test_hierarchical():
     found = run("hierarchical")
     assert list(found) == ["one level", "bottom-up", "top-down"]
     assert all(value.isfinite().all() for value in found.values())
+
+
+def test_clusters(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = run("clusters")
+    assert found["named start"] > 0.4 and found["named start"] > found["random start"]
+    assert (tmp_path / "clusters.png").stat().st_size > 10_000
 
 
 def test_labelled():

@@ -22,6 +22,14 @@ SHORT: dict[str, dict] = {
         "tests": 500,
     },
     "levels_mnist": {"epochs": 1, "rows": 200, "tests": 20, "num_samples": 10, "warm_up": 0.5},
+    "clusters_mnist": {
+        "seeds": (0,),
+        "rows": 300,
+        "tests": 100,
+        "epochs": 1,
+        "refining": 1,
+        "num_samples": 3,
+    },
     "sequences_jsb": {
         "minutes": 0.02,
         "warm_up": 1,
@@ -99,3 +107,11 @@ def test_levels_mnist(eager):
     found = run("levels_mnist")
     assert list(found) == ["one", "bottom-up", "top-down"]
     assert all(-700 < value.mean() < -100 for value in found.values())
+
+
+def test_clusters_mnist(tmp_path, monkeypatch):
+    needs("MNIST")
+    monkeypatch.chdir(tmp_path)
+    found = run("clusters_mnist")
+    assert len(found) == 7 and all(0 < a.accuracy.value < 1 for (a,) in found.values())
+    assert len((tmp_path / "runs" / "clusters_mnist.csv").read_text().splitlines()) == 1 + 7

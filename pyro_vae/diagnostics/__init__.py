@@ -10,6 +10,8 @@ from pyro_vae.diagnostics.bracket import Bracket as Bracket
 from pyro_vae.diagnostics.bracket import bracket as bracket
 from pyro_vae.diagnostics.calibration import Calibration as Calibration
 from pyro_vae.diagnostics.calibration import calibrate as calibrate
+from pyro_vae.diagnostics.clusters import Clusters as Clusters
+from pyro_vae.diagnostics.clusters import cluster as cluster
 from pyro_vae.diagnostics.coherence import Coherence as Coherence
 from pyro_vae.diagnostics.coherence import coherence as coherence
 from pyro_vae.diagnostics.cross_generation import CrossGenerated as CrossGenerated
