@@ -48,7 +48,7 @@ def main(epochs: int = 40, refining: int = 20, num_samples: int = 50) -> dict[st
         clusters = pv.diagnostics.cluster(pair, x_test, labels, num_samples=num_samples)
         found[name] = clusters.by_posterior.accuracy
         print(f"{name}\n{clusters}\n")
-    print(f"accuracy of the mixture on the codes of the start: {found['the mixture']}")
+    print(f"accuracy of the mixture on the codes of the start: {found['the mixture'].value:.4f}")
 
     y = torch.arange(K).repeat_interleave(10)
     drawn = pv.simulate(named, torch.zeros(len(y), *X), y, mean=True)["x"]
