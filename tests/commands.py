@@ -37,6 +37,9 @@ CONFIG = {
     "label_weight": None,
     "levels": None,
     "order": None,
+    "clusters": None,
+    "start_epochs": None,
+    "subsets": None,
     "num_samples": 20,
 }
 

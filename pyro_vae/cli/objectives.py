@@ -9,6 +9,8 @@ from torch import nn
 import pyro_vae as pv
 from pyro_vae.arguments import check_whole
 from pyro_vae.cli.parts import Config, find
+from pyro_vae.cli.stories import choose_story
+from pyro_vae.objectives.objective import Loss
 
 # k is --draws, n is the number of training data
 OBJECTIVES: dict[str, Callable[[int, int], Any]] = {
@@ -33,7 +35,7 @@ OBJECTIVES: dict[str, Callable[[int, int], Any]] = {
 }
 
 
-def build_objective(config: Config, pair: nn.Module, rows: int) -> nn.Module:
+def build_objective(config: Config, pair: nn.Module, rows: int) -> Loss:
     """The objective that a configuration names, of a pair and so many training data."""
     draws = check_whole("draws", config["draws"])
     make = find(OBJECTIVES, "objective", config["objective"])
@@ -43,9 +45,7 @@ def build_objective(config: Config, pair: nn.Module, rows: int) -> nn.Module:
         # every bound calls its draws num_samples, which is another option of the command line
         raise ValueError(str(error).replace("num_samples", "draws")) from error
 
-    objective = pv.Objective(pair, bound)
-    if config["label_weight"]:
-        objective = pv.Classification(objective, config["label_weight"])
+    objective = choose_story(config).weigh(config, pv.Objective(pair, bound))
     if config["beta"] == 1:
         return objective
     return pv.KLWeight(objective, config["beta"])

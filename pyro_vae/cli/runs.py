@@ -25,6 +25,9 @@ ADDED = {
     "label_weight": None,
     "levels": None,
     "order": None,
+    "clusters": None,
+    "start_epochs": None,
+    "subsets": None,
 }
 
 

@@ -7,9 +7,10 @@ from typing import NamedTuple
 import torch
 
 import pyro_vae as pv
+from pyro_vae.cli.objectives import OBJECTIVES
 from pyro_vae.cli.parts import Config
 from pyro_vae.cli.runs import Run, find_free
-from pyro_vae.cli.stories import OWN_OPTIONS, PAIRS, choose_story
+from pyro_vae.cli.stories import OWN_OPTIONS, STORIES, Story, choose_story
 
 CHANGEABLE = {"epochs", "device", "num_samples"}  # by a run that goes on
 
@@ -76,13 +77,25 @@ def check_device(name: str) -> None:
 
 def _with_defaults(options: Config) -> Config:
     """The options, where those that only some pairs have take the pair's own defaults."""
-    own = choose_story(options).options
+    story = choose_story(options)
+    _check_objective(story, options["objective"])
+    own = story.options
     given = {name for name in OWN_OPTIONS if options[name] is not None}
     wrong = sorted(given - own.keys())
     if wrong:
-        names = ", ".join(name for name, story in PAIRS.items() if wrong[0] in story.options)
-        raise ValueError(f"{wrong[0]}: it goes with --pair {names}, got --pair {options['pair']}")
+        others = ", ".join(other.how for other in STORIES if wrong[0] in other.options)
+        raise ValueError(f"{wrong[0]}: it goes with {others}, got {story.how}")
     return options | {name: own[name] for name in own.keys() - given}
+
+
+def _check_objective(story: Story, objective: str) -> None:
+    if objective not in story.refused:
+        return
+    others = [name for name in OBJECTIVES if name not in story.refused]
+    raise ValueError(
+        f"objective: {objective} does not go with {story.how}: {story.refused[objective]}. "
+        f"Take one of {', '.join(others)}."
+    )
 
 
 def _with_full_path(options: Config) -> Config:

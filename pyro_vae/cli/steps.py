@@ -69,25 +69,24 @@ def choose_effort(story: Story, name: str, num_samples: int | None) -> dict[str,
 
 def fit(job: Job, objective: nn.Module, resume: bool) -> pv.History:
     """Train the pair. Ctrl-C says how to go on, and a run that trained nothing leaves no trace."""
-    run, config, _, data, pair = job
-    transform = None if data.binarisation == NONE else torch.bernoulli
+    run, config, story, data, pair = job
+    names = ("batch_size", "learning_rate", "device", "compile", "precision", "seed")
+    options = {name: config[name] for name in names}
+    options["transform"] = None if data.binarisation == NONE else torch.bernoulli
     try:
+        # a run that goes on has its weights in its checkpoint
+        if not run.checkpoint.exists():
+            story.start(config, data, pair, options)
         return pv.fit(
             pair,
             *data.train,
             epochs=config["epochs"],
-            batch_size=config["batch_size"],
-            learning_rate=config["learning_rate"],
             objective=objective,
             validation=data.validation,
             patience=config["patience"],
-            transform=transform,
-            device=config["device"],
-            compile=config["compile"],
-            precision=config["precision"],
             checkpoint=run.checkpoint,
             resume=resume,
-            seed=config["seed"],
+            **options,
         )
     except KeyboardInterrupt as stop:
         where = str(stop).partition(";")[0] or "stopped"

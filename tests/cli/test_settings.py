@@ -6,7 +6,7 @@ import pytest
 from pyro_vae.cli import settings
 from pyro_vae.cli.stories import OWN_OPTIONS
 
-OPTIONS = {"pair": "vae", "data": "digits", "epochs": 3, "seed": 0}
+OPTIONS = {"pair": "vae", "objective": "elbo", "data": "digits", "epochs": 3, "seed": 0}
 OPTIONS |= dict.fromkeys(OWN_OPTIONS) | {"latent": 2}
 SETTLED = OPTIONS | {"prior": "standard-normal", "num_samples": 1000}
 
@@ -67,10 +67,29 @@ def test_a_pair_has_defaults_of_its_own(begun, options, expected):
 @pytest.mark.parametrize(
     "options, said",
     [
-        ({"labels": 7}, "labels: it goes with --pair labelled, multimodal, got --pair vae"),
+        (
+            {"labels": 7},
+            "labels: it goes with --pair labelled, --pair multimodal, .*, got --pair vae",
+        ),
         ({"levels": "4"}, "levels: it goes with --pair hierarchical, got --pair vae"),
-        ({"pair": "hierarchical"}, "latent: it goes with --pair vae, labelled, .*, got --pair hie"),
-        ({"pair": "multimodal", "condition": "labels"}, "condition: it goes with --pair vae, got"),
+        (
+            {"pair": "hierarchical"},
+            "latent: it goes with --pair vae, --pair labelled, .*, got --pair hie",
+        ),
+        (
+            {"pair": "multimodal", "condition": "labels"},
+            "condition: it goes with --pair vae, .*, got",
+        ),
+        (
+            {"pair": "labelled", "clusters": 5},
+            "clusters: it goes with --pair labelled --labels 0, g",
+        ),
+        ({"pair": "labelled", "labels": 0, "label_weight": 2.0}, "label_weight: .*--labels 0$"),
+        (
+            {"pair": "labelled", "objective": "mmd"},
+            "objective: mmd does not go with --pair labelled: y is summed over, .* Take one of "
+            "elbo, importance-weighted, renyi, miwae, ciwae",
+        ),
         ({"pair": "gan"}, "pair: unknown name 'gan'; known are vae, hierarchical"),
     ],
 )

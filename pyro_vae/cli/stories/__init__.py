@@ -1,7 +1,15 @@
 """The pairs of the command line by name."""
 
 from pyro_vae.cli.parts import Config, find
-from pyro_vae.cli.stories import conditional, hierarchical, labelled, multimodal, sequence, vae
+from pyro_vae.cli.stories import (
+    clusters,
+    conditional,
+    hierarchical,
+    labelled,
+    multimodal,
+    sequence,
+    vae,
+)
 from pyro_vae.cli.stories.story import Story as Story
 
 PAIRS: dict[str, Story] = {
@@ -11,8 +19,9 @@ PAIRS: dict[str, Story] = {
     "sequence": sequence.STORY,
     "multimodal": multimodal.STORY,
 }
+STORIES = [*PAIRS.values(), conditional.STORY, clusters.STORY]
 # the options that not every pair has
-OWN_OPTIONS = sorted({name for story in PAIRS.values() for name in story.options})
+OWN_OPTIONS = sorted({name for story in STORIES for name in story.options})
 
 
 def choose_story(config: Config) -> Story:
@@ -20,4 +29,6 @@ def choose_story(config: Config) -> Story:
     story = find(PAIRS, "pair", config["pair"])
     if story is vae.STORY and config["condition"] is not None:
         return conditional.STORY
+    if story is labelled.STORY and config["labels"] == 0:
+        return clusters.STORY
     return story

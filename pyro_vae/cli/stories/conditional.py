@@ -107,6 +107,7 @@ def measure(pair: pv.VAE, data: RunData, rows: Rows, picture: Picture) -> Findin
 
 
 STORY = Story(
+    how="--condition labels",
     options=vae.OPTIONS,
     arrange=arrange,
     build=build,

@@ -22,6 +22,7 @@ from pyro_vae.cli.stories.story import (
     refuse_given,
 )
 from pyro_vae.diagnostics import Picture
+from pyro_vae.diagnostics.latents import Level
 from pyro_vae.look import plots
 from pyro_vae.look.findings import Finding, Findings
 
@@ -132,23 +133,25 @@ def sample(pair: pv.HierarchicalVAE, data: RunData, request: Request) -> Drawn:
 
 
 def measure(pair: pv.HierarchicalVAE, data: RunData, rows: Rows, picture: Picture) -> Findings:
-    """What each level costs, what it says, and how many of its dimensions are active."""
+    """What each level says of x, beside what it costs, which the picture holds."""
     levels = picture.latents.levels if picture.latents is not None else None
     if levels is None:
         return {}
 
-    cost = "nats, what the level costs given what it depends on"
-    said = "nats, what it says of x beyond the levels that q draws before it"
     return {
-        f"Level {name}, {int(level.active.sum())} of {len(level.active)} dimensions active": [
-            Finding("log q/p", level.kl, cost),
-            Finding("information", level.information, said),
+        "What each level says of x, beyond the levels that q draws before it": [
+            Finding(f"I_q(x; {name})", level.information, f"nats, {_count_active(level)}")
+            for name, level in levels.items()
         ]
-        for name, level in levels.items()
     }
 
 
+def _count_active(level: Level) -> str:
+    return f"{int(level.active.sum())} of {len(level.active)} dimensions are active"
+
+
 STORY = Story(
+    how="--pair hierarchical",
     options={
         "prior": "standard-normal",
         "levels": "16,8",
@@ -160,5 +163,6 @@ STORY = Story(
     draw=draw,
     sample=sample,
     measure=measure,
+    refused={"total-correlation": "it is of one latent, and each level is one"},
     is_refitted=False,
 )

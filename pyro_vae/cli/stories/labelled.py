@@ -5,7 +5,7 @@ from functools import partial
 import torch
 
 import pyro_vae as pv
-from pyro_vae.arguments import check_whole
+from pyro_vae.arguments import check_whole, check_within
 from pyro_vae.cli import drawing
 from pyro_vae.cli.classes import hide, read_classes
 from pyro_vae.cli.data import Arranged, Rows, RunData
@@ -25,7 +25,25 @@ from pyro_vae.data import Dataset
 from pyro_vae.diagnostics import Picture
 from pyro_vae.look import plots
 from pyro_vae.look.findings import Finding, Findings
+from pyro_vae.objectives.objective import Loss
 
+# objectives that are for latents that are drawn
+SUMMED = dict.fromkeys(
+    [
+        "analytic-kl",
+        "sticking-the-landing",
+        "leave-one-out",
+        "doubly-reparametrised",
+        "piwae",
+        "vimco",
+        "reweighted-wake-sleep",
+        "free-bits",
+        "capacity",
+        "total-correlation",
+        "mmd",
+    ],
+    "y is summed over, and it is for latents that are drawn",
+)
 MOST = 100  # draws for each datum and class, when the class is asked for
 
 
@@ -104,7 +122,14 @@ def measure(pair: pv.LabelledVAE, data: RunData, rows: Rows, picture: Picture) -
     }
 
 
+def weigh(config: Config, objective: pv.Objective) -> Loss:
+    """The objective, with the term that trains q(y|x) on the labels that are known."""
+    weight = check_within("label_weight", config["label_weight"], 0.0)
+    return pv.Classification(objective, weight) if weight else objective
+
+
 STORY = Story(
+    how="--pair labelled",
     options={
         "prior": "standard-normal",
         "latent": 6,
@@ -117,5 +142,7 @@ STORY = Story(
     draw=draw,
     sample=sample,
     measure=measure,
+    weigh=weigh,
+    refused=SUMMED,
     is_refitted=False,
 )

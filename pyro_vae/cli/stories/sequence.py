@@ -111,11 +111,16 @@ def measure(pair: pv.SequenceVAE, data: RunData, rows: Rows, picture: Picture) -
 
 
 STORY = Story(
+    how="--pair sequence",
     options={"prior": "normal", "latent": 16, "num_samples": 100},
     arrange=arrange,
     build=build,
     draw=draw,
     sample=sample,
     measure=measure,
+    refused=dict.fromkeys(
+        ["free-bits", "total-correlation"],
+        "it is for a z of independent numbers, and z_t depends on z_t-1",
+    ),
     is_refitted=False,
 )

@@ -1,18 +1,20 @@
 """What the command line knows of a pair: how to build, show, measure and sample it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+import pyro_vae as pv
 from pyro_vae.cli.data import Arranged, Rows, RunData
 from pyro_vae.cli.parts import Config
 from pyro_vae.data import Dataset
 from pyro_vae.diagnostics import Picture
 from pyro_vae.look.findings import Findings
+from pyro_vae.objectives.objective import Loss
 
 Figures = dict[str, Figure]
 NUM_SAMPLES = 1000  # draws of q(z|x) for each datum after training, by default
@@ -67,26 +69,43 @@ def find_nothing(pair: nn.Module, data: RunData, rows: Rows, picture: Picture) -
     return {}
 
 
+def start_at_random(config: Config, data: RunData, pair: nn.Module, options: dict) -> None:
+    """Leave the pair as it was built."""
+
+
+def add_nothing(config: Config, objective: pv.Objective) -> Loss:
+    """The objective as it is."""
+    return objective
+
+
 @dataclass(frozen=True, kw_only=True)
 class Story:
     """A pair as the command line knows it.
 
     Attributes:
+        how: The options that ask for it.
         options: The options that not every pair has, with their defaults.
         arrange: Arranges a data set into what the pair is called with.
         build: Makes the pair of a configuration and of data that are arranged.
         draw: Draws the figures that are its own, by name.
         sample: Draws from p.
         measure: Measures what the picture does not hold, on the rows that it is of.
+        start: Brings the pair to where training begins well, with options of `fit`.
+        weigh: Adds the terms to an objective that are the pair's own.
+        refused: Why an objective does not go with the pair, by the name of the objective.
         is_refitted: Whether its q can be fitted to each x alone, which splits the gap.
     """
 
+    how: str
     options: Mapping[str, Any]
     arrange: Callable[[Config, Dataset], Arranged]
     build: Callable[[Config, RunData], nn.Module]
     draw: Callable[[Shown], Figures]
     sample: Callable[[Any, RunData, Request], Drawn]
     measure: Callable[[Any, RunData, Rows, Picture], Findings] = find_nothing
+    start: Callable[[Config, RunData, Any, dict[str, Any]], None] = start_at_random
+    weigh: Callable[[Config, pv.Objective], Loss] = add_nothing
+    refused: Mapping[str, str] = field(default_factory=dict)
     is_refitted: bool = True
 
 

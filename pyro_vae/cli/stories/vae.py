@@ -72,6 +72,7 @@ def sample(pair: pv.VAE, data: RunData, request: Request) -> Drawn:
 
 
 STORY = Story(
+    how="--pair vae",
     options=OPTIONS,
     arrange=arrange_plainly,
     build=build,
