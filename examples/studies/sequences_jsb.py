@@ -12,6 +12,7 @@ weights that are best on the validation data. Set PYRO_VAE_DATA to the folder th
 jsb-quarter.json.
 
     python examples/studies/sequences_jsb.py           # 10 minutes on one free core
+    python examples/studies/sequences_jsb.py 40        # 40 CPU minutes for each pair instead of 4
     python examples/studies/sequences_jsb.py --short   # seconds, on a few short sequences
 """
 
@@ -240,4 +241,7 @@ def compare(curves: dict[str, list[Point]], floor: float) -> None:
 
 
 if __name__ == "__main__":
-    main(**(SHORT if "--short" in sys.argv else {}))
+    if "--short" in sys.argv:
+        main(**SHORT)
+    else:
+        main(*map(float, sys.argv[1:2]))

@@ -15,6 +15,7 @@ from pyro_vae.pairs.parameters import OwnParameters
 from pyro_vae.weights.traces import unvalidated
 
 MANY = 8  # kinds of calls, beyond which compiling anew is worth a warning
+LARGE = 2000  # operations of a graph, beyond which compiling it takes many minutes
 
 
 class CompiledLoss:
@@ -112,7 +113,18 @@ class CompiledLoss:
         finally:
             self.root.args, self.root.kwargs = (), {}
 
+        _warn_of_size(len(graph.graph.nodes))
         return compile_graph(graph, rows, self.backend)
+
+
+def _warn_of_size(operations: int) -> None:
+    """Warn before many minutes pass. A loop over the steps of a sequence makes such a graph."""
+    if operations > LARGE:
+        warnings.warn(
+            f"the loss is a graph of {operations} operations, as loops over steps are unrolled. "
+            "Compiling it takes many minutes: leave compile=True away",
+            stacklevel=5,
+        )
 
 
 def cuda_devices(tensors: Iterable[Tensor]) -> list[torch.device]:

@@ -31,6 +31,9 @@ class SequenceVAE(ChecksData):
     the lengths with values within the support. The lengths follow x, whole numbers `[n]`. z_0 is
     learned, under p and q.
 
+    q draws in a loop over the steps, which a compiler unrolls. Ten steps took 105 seconds of CPU
+    time to compile, and more steps take longer. So leave `compile=True` away for sequences.
+
     Arguments:
         transition: p(z_t | z_{t-1}), over vectors of d numbers, given d.
         emission: p(x_t | z_t), given d.
@@ -118,6 +121,8 @@ class SequenceVAE(ChecksData):
         if x.shape[1] == 0:
             raise ValueError(f"x: expected at least one step, got shape {list(x.shape)}")
         check_lengths(lengths, x.shape[1])
+        if len(lengths) != len(x):
+            raise ValueError(f"lengths: expected as many rows as x, {len(x)}, got {len(lengths)}")
 
     def make_template(
         self, count: int, given: Tensor | int | Sequence[Tensor]

@@ -95,6 +95,19 @@ def test_many_kinds_of_calls_are_warned_of():
         run(torch.ones(3), 8.0)
 
 
+def test_a_long_loop_is_warned_of_before_it_is_compiled(x, monkeypatch):
+    def loss(x):
+        for _ in range(30):
+            x = x + 1
+        return x.sum()
+
+    monkeypatch.setattr("pyro_vae.compiling.loss.LARGE", 50)
+    CompiledLoss(loss, [], backend="eager")(x)
+    monkeypatch.setattr("pyro_vae.compiling.loss.LARGE", 20)
+    with pytest.warns(UserWarning, match=r"a graph of 3\d operations, .* leave compile=True away"):
+        CompiledLoss(loss, [], backend="eager")(x)
+
+
 def test_the_random_state_outside_is_that_of_the_eager_loss(x):
     states = []
     for run in (pv.Objective(vae()), exported(pv.Objective(vae(), as_exportable(Trace_ELBO())))):

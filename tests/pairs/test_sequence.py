@@ -204,6 +204,11 @@ def test_bad_sequences_are_refused_before_training(data, error, words):
         admit(pair, data)
     with pytest.raises(error, match=words):
         pv.diagnostics.elbo(pair, *data, **QUIET)
+    with pytest.raises(error, match=words):
+        pv.check(pair, *data)
+    if not data[0].isnan().any():  # the values of a template do not count
+        with pytest.raises(error, match=words):
+            pv.simulate(pair, *data)
 
 
 @pytest.mark.parametrize(
