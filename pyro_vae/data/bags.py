@@ -94,7 +94,7 @@ def _as_matrix(counts: Any, size: int | None) -> "csr_matrix":
     # it takes a third of a second to import
     from scipy.sparse import issparse
 
-    if issparse(counts):
+    if issparse(counts) and len(counts.shape) == 2:
         if size not in (None, counts.shape[1]):
             raise ValueError(f"size: the matrix has {counts.shape[1]} words, got size={size}")
         return counts.tocsr()

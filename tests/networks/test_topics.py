@@ -148,3 +148,18 @@ def test_known_topics_are_learned():
     assert sorted(sorted(row) for row in top.places.tolist()) == [
         list(range(4 * k, 4 * k + 4)) for k in range(K)
     ]
+
+
+def test_no_measurement_moves_the_statistics():
+    vae, x = build(dropout=0.5), documents(12)
+    pv.fit(vae, x, epochs=1, seed=0, progress=False)
+    before = {name: value.clone() for name, value in vae.state_dict().items()}
+    quiet = {"progress": False}
+    pv.diagnostics.picture(vae, x, num_samples=20, **quiet)
+    pv.diagnostics.annealed_log_evidence(vae, x, num_steps=2, num_chains=2, **quiet)
+    pv.diagnostics.inference_gaps(vae, x, num_steps=2, num_samples=10, **quiet)
+    pv.diagnostics.bracket(vae, x, num_steps=2, num_chains=2, **quiet)
+    pv.diagnostics.calibrate(vae, x, num_draws=4, **quiet)
+    pv.simulate(vae, x)
+    pv.reconstruct(vae, x)
+    assert all(torch.equal(before[name], value) for name, value in vae.state_dict().items())
