@@ -37,8 +37,8 @@ class HierarchicalVAE(nn.Module):
         name: The name under which the parameters are registered with Pyro.
 
     Raises:
-        ValueError: if there are no levels, as many priors as variationals are not given, or the
-            shapes or supports of the levels do not chain.
+        ValueError: if there are no levels, as many priors as variationals are not given, the shapes
+            or supports of the levels do not chain, or an encoder is given to a bottom-up order.
 
     Example:
         >>> HierarchicalVAE(
@@ -72,6 +72,11 @@ class HierarchicalVAE(nn.Module):
             raise ValueError(
                 "priors: expected at least one, and as many as variationals, got "
                 f"{len(priors)} and {len(variationals)}"
+            )
+        if encoder is not None and order == "bottom_up":
+            raise ValueError(
+                "encoder: the levels share it in the order 'top_down'; bottom-up only q(z1|x) is "
+                "given x, so make it part of that one's net"
             )
         self.priors = nn.ModuleList(priors)
         self.likelihood = likelihood
@@ -161,9 +166,10 @@ class HierarchicalVAE(nn.Module):
                     {"given": find_given(variational), "level below": event},
                 )
             return
+        source = {"x": x} if shares_x else {"first variational (given)": find_given(ordered[0])}
         for place, variational in enumerate(ordered):
-            shapes = {"x": x if shares_x else None, "variational (given)": find_given(variational)}
-            compare_shapes("x", shapes)
+            shapes = source | {"variational (given)": find_given(variational)}
+            compare_shapes("x" if shares_x else "what the encoder returns", shapes)
             if place:
                 above = find_event(ordered[place - 1])
                 compare_shapes(

@@ -180,6 +180,15 @@ def parts(**changed):
             },
             "shape of x",
         ),
+        ({"encoder": nn.Identity()}, "encoder: .*'top_down'.*part of that one's net"),
+        (
+            {
+                "order": "top_down",
+                "variationals": [pv.Normal(2, given=5), pv.Normal(3, given=[4, 2])],
+                "encoder": nn.Linear(4, 5),
+            },
+            "shape of what the encoder returns",
+        ),
     ],
 )
 def test_levels_that_do_not_chain(changed, words):
