@@ -1,7 +1,8 @@
 """Two levels of latents on the digits: z2 ~ p(z2), z1 ~ p(z1|z2), x ~ p(x|z1).
 
 Bottom-up q goes x, z1, z2 (Burda et al., 2016), top-down q goes x, z2, z1 (Sønderby et al., 2016).
-Both are compared with one level of the size of z1, by log p(x) on test data, paired.
+Both are compared with one level of the size of z1, by log p(x) on test data, paired. The weight of
+each level's KL rises in training, so that both come into use (Sønderby et al., 2016).
 """
 
 import torch
@@ -34,17 +35,25 @@ def build(name: str):
     )
 
 
-def main(epochs: int = 100, num_samples: int = 500) -> dict[str, torch.Tensor]:
+def fit(pair, x: torch.Tensor, epochs: int, warm_up: int) -> None:
+    latents = ["z"] if isinstance(pair, pv.VAE) else pair.levels
+    rising = {name: pv.linear(warm_up) for name in latents}
+    objective = pv.KLWeight(pv.Objective(pair), rising)
+    pv.fit(pair, x, epochs=epochs, objective=objective, transform=torch.bernoulli, seed=0)
+
+
+def main(epochs: int = 100, warm_up: int = 400, num_samples: int = 500) -> dict[str, torch.Tensor]:
     digits = pv.data.load("digits")
     x_test = pv.data.binarise(digits.test)
 
     found = {}
     for name in ("one level", "bottom-up", "top-down"):
         pair = build(name)
-        pv.fit(pair, digits.train, epochs=epochs, transform=torch.bernoulli, seed=0)
+        fit(pair, digits.train, epochs, warm_up)
         found[name] = pv.diagnostics.log_evidence(
             pair, x_test, num_samples=num_samples, progress=False
         ).value
+        print(f"{name}\n{pv.diagnostics.latents(pair, x_test, progress=False)}\n")
 
     print(f"{'log p(x), nats':20}{'mean':>9}{'against one level':>24}")
     for name, value in found.items():

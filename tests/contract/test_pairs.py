@@ -696,6 +696,15 @@ def test_picture_prints(case):
 
 
 @every_case
+def test_the_terms_of_sites_add_up(case):
+    pair, data = build(case)
+    found = pv.diagnostics.elbo(pair, *data, num_samples=4, per_site=True, progress=False)
+    terms = (found.reconstruction, found.observed), (found.kl, found.latent)
+    for whole, sites in terms:
+        torch.testing.assert_close(sum(site.value for site in sites.values()), whole.value)
+
+
+@every_case
 def test_repr_reads_like_the_story(case):
     first, *labels = case.story
     lines = repr(build(case)[0]).splitlines()
