@@ -16,8 +16,8 @@ SHORT: dict[str, dict] = {
     "labels_mnist": {
         "known": (100,),
         "rows": 500,
+        "coding": 1,
         "epochs": 1,
-        "hidden": 16,
         "steps": 100,
         "tests": 500,
     },
@@ -92,12 +92,14 @@ def test_bayes_rule_mnist():
 
 def test_labels_mnist(tmp_path):
     needs("MNIST")
-    file = str(tmp_path / "cells.json")
-    script, options = STUDIES / "labels_mnist.py", SHORT["labels_mnist"] | {"file": file}
-    cells = run_main(script, **options, methods=("alone",))
-    assert cells["alone 100 0"]["accuracy"] > 0.3
+    script, options = STUDIES / "labels_mnist.py", SHORT["labels_mnist"]
+    methods = ("alone", "term", "summed", "drawn")
+    on_pixels = run_main(script, **options, methods=methods[:2], pixels=True)
+    assert on_pixels["alone 100 0"]["accuracy"] > 0.3
+
+    cells = run_main(script, **options, methods=methods[:1], folder=tmp_path)
     # cells that were kept are not filled again
-    more = run_main(script, **options, methods=("alone", "drawn", "summed", "term"))
+    more = run_main(script, **options, methods=methods, folder=tmp_path)
     assert more["alone 100 0"] == cells["alone 100 0"] and len(more) == 4
     assert all(0 <= cell["accuracy"] <= 1 for cell in more.values())
 

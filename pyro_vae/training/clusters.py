@@ -69,7 +69,8 @@ def start_clusters(
         transform: Applied to x of each batch anew, see `fit`. The codes are of x transformed once.
         seed: Random seed. By default it is drawn from torch's generator.
         progress: Show progress bars, in a terminal or notebook.
-        options: Any other option of `fit`: `batch_size`, `learning_rate`, `compile`.
+        options: Other options of `fit`: `batch_size`, `learning_rate`, `schedule`, `device`,
+            `compile`.
 
     Returns:
         The scikit-learn `GaussianMixture`. Its `predict(codes)` gives the clusters of the start.
@@ -102,6 +103,8 @@ def start_clusters(
         )
     if seed is None:
         seed = int(torch.randint(2**31, ()))
+    if options.get("device") is not None:
+        pair.to(options["device"])
     options = {**options, "epochs": epochs, "seed": seed, "progress": progress}
 
     _fit_plain(pair, x, kl_weight, transform=transform, **options)
@@ -241,7 +244,8 @@ def _fit_classifier(pair: LabelledVAE, x: Tensor, **options: Any) -> None:
     others = [pair.labels, pair.prior, pair.likelihood, pair.variational]
     with _frozen(others):
         if any(p.requires_grad for p in pair.classifier.parameters()):
-            fit(pair, x, objective=_Lag(pair), **options)
+            # only a bound can be compiled
+            fit(pair, x, objective=_Lag(pair), **options | {"compile": False})
 
 
 @contextmanager

@@ -267,6 +267,28 @@ def _weigh_known(pair, row, y, z):
 LENGTHS = torch.tensor([3, 1, 2, 3, 2, 3, 3, 1, 2])
 
 
+def clusters():
+    labels, prior = pv.OneHotCategorical(3), pv.MultivariateNormal(2, given=3, net=net)
+    q = pv.Normal(2, given=4, net=net)
+    pair = pv.LabelledVAE(
+        labels=labels,
+        prior=prior,
+        likelihood=pv.Bernoulli(4, given=2, net=net),
+        classifier=pv.Responsibilities(labels, prior, q),
+        variational=q,
+    )
+    nn.init.normal_(pair.labels.raw)
+    return pair
+
+
+def weigh_clusters(pair, data, z):
+    """z is drawn and decoded once, and y is summed over in p(z)."""
+    (x,), z = data, z["z"]
+    each = [pair.labels().log_prob(label) + pair.prior(label).log_prob(z) for label in torch.eye(3)]
+    log_p = torch.stack(each).logsumexp(0) + pair.likelihood(z).log_prob(x)
+    return log_p - pair.variational(x).log_prob(z)
+
+
 def sequence():
     return pv.SequenceVAE(
         transition=pv.Normal(2, given=2, net=partial(pv.networks.gated, hidden=6)),
@@ -366,7 +388,7 @@ def weigh_topics(pair, data, z):
         p = theta @ (body.beta.exp() / body.beta.exp().sum(-1, keepdim=True))
     else:
         s = body.standardise
-        odds = ((theta @ body.beta - s.mean) / (s.variance + 1e-3).sqrt() + s.bias).exp()
+        odds = ((theta @ body.beta - s.mean) / (s.variance + 1e-5).sqrt() + s.bias).exp()
         p = odds / odds.sum(-1, keepdim=True)
     log_ways = torch.lgamma(x.sum(-1) + 1) - torch.lgamma(x + 1).sum(-1)
     log_likelihood = log_ways + (x * p.log()).sum(-1)
@@ -478,6 +500,13 @@ CASES = {
         lambda: (bits(4),),
         weigh_labelled,
         ["LabelledVAE(", "p(y)", "p(z)", "p(x|z,y)", "q(y|x)", "q(z|x)"],
+        lists=True,
+    ),
+    "clusters": Case(
+        clusters,
+        lambda: (bits(4),),
+        weigh_clusters,
+        ["LabelledVAE(", "p(y)", "p(z|y)", "p(x|z)", "q(y|x)", "q(z|x)"],
         lists=True,
     ),
     "sequence": Case(

@@ -26,7 +26,7 @@ def test_the_words_of_a_document_by_hand(mixture):
     else:
         body.standardise.mean.fill_(0.5)
         body.standardise.variance.fill_(4.0)
-        logits = (theta @ body.beta - 0.5) / 4.001**0.5 + body.standardise.bias
+        logits = (theta @ body.beta - 0.5) / 4.00001**0.5 + body.standardise.bias
         truth = logits.softmax(-1)
     assert torch.allclose(net(h).softmax(-1), truth, atol=1e-5)
 

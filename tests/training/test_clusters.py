@@ -94,7 +94,8 @@ def test_a_classifier_of_its_own_is_fitted_to_the_responsibilities():
     _take_mixture(pair, Given)
     best = pv.Responsibilities(pair.labels, pair.prior, pair.variational)(x).probs
     others = {n: p.clone() for n, p in pair.named_parameters() if "classifier" not in n}
-    _fit_classifier(pair, x, epochs=60, learning_rate=1e-2, seed=0, progress=False)
+    options = {"learning_rate": 1e-2, "compile": True, "progress": False}
+    _fit_classifier(pair, x, epochs=60, seed=0, **options)
     assert (pair.classifier(x).probs - best).abs().mean() < 0.03
     assert all(torch.equal(pair.get_parameter(name), value) for name, value in others.items())
     assert all(p.requires_grad for p in pair.parameters())
