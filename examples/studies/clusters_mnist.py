@@ -24,7 +24,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 import pyro_vae as pv
 
@@ -46,23 +45,6 @@ def build(seed: int) -> pv.LabelledVAE:
         classifier=pv.Responsibilities(labels, prior, q),
         variational=q,
     )
-
-
-def make_upright(x: Tensor) -> Tensor:
-    """Images sheared so that they do not lean, and centred, by their first and second moments."""
-    n, _, height, width = x.shape
-    v, u = torch.meshgrid(
-        torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij"
-    )
-    ink = x[:, 0] / x.sum((1, 2, 3)).view(n, 1, 1)
-
-    centre_u, centre_v = (ink * u).sum((1, 2)), (ink * v).sum((1, 2))
-    from_v = v - centre_v.view(n, 1, 1)
-    lean = (ink * u * from_v).sum((1, 2)) / (ink * from_v**2).sum((1, 2))
-    ones, zeros = torch.ones(n), torch.zeros(n)
-    rows = [torch.stack([ones, lean, centre_u], -1), torch.stack([zeros, ones, centre_v], -1)]
-    grid = functional.affine_grid(torch.stack(rows, 1), list(x.shape), align_corners=True)
-    return functional.grid_sample(x, grid, align_corners=True).clamp(0, 1)
 
 
 def fit(pair: pv.LabelledVAE, x: Tensor, epochs: int, learning_rate: float, seed: int) -> None:
@@ -110,7 +92,7 @@ def main(
     for seed in seeds:
         table.add(seed, "k-means on pixels", find_by_k_means(x, test, seed))
     if upright:
-        x, test = make_upright(x), make_upright(test)
+        x, test = pv.data.make_upright(x), pv.data.make_upright(test)
         for seed in seeds:
             table.add(seed, "k-means, upright", find_by_k_means(x, test, seed))
 
