@@ -1,6 +1,6 @@
 """Simulation-based calibration: whether q(z | x) is the posterior, as far as ranks can tell."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,7 +34,8 @@ class Calibration:
     """The ranks of z* among draws of q(z | x*), and what they say, for each dimension of z.
 
     Attributes:
-        ranks: How many of the draws lie below z*, `[n, d]`, whole numbers from 0 to num_draws.
+        ranks: How many of the draws lie below z*, `[n, d]`, whole numbers from 0 to num_draws, or
+            -1 where a mask hides the latent. Those are not judged.
         pvalue: Of a chi-squared test that they are uniform, `[d]`.
         slope: The z-score of their linear contrast, `[d]`. It is above 0 if q lies too low, below 0
             if it lies too high.
@@ -82,7 +83,7 @@ class Calibration:
         slope, curve = self.slope[j].item(), self.curve[j].item()
         bias = _describe_bias(slope, limit)
         if bias:
-            curve = score_spread(self.ranks[:, j], self.num_draws)
+            curve = score_spread(_take_there(self.ranks, j)[:, 0], self.num_draws)
         width = _describe_width(curve, limit)
 
         # what is further off comes first
@@ -101,7 +102,11 @@ class Calibration:
         if bins is None:
             bins = choose_bins(len(self.ranks), self.num_draws)
 
-        return count_ranks(self.ranks, self.num_draws, bins)
+        found = [
+            count_ranks(_take_there(self.ranks, j), self.num_draws, bins)
+            for j in range(self.ranks.shape[1])
+        ]
+        return torch.cat([counts for counts, _ in found], 1), found[0][1]
 
     def as_dict(self) -> dict:
         """Numbers for a JSON file."""
@@ -199,8 +204,8 @@ def calibrate(
 
     If q is the posterior, the ranks are uniform on 0, ..., num_draws. A slope means that q is
     biased, a U that it is over-confident, a hump that it is under-confident. Ties, of discrete
-    latents, are broken at random. So are all where a mask hides a latent. (Talts, Betancourt,
-    Simpson, Vehtari & Gelman, 2018)
+    latents, are broken at random. Where a mask hides a latent there is nothing to judge. (Talts,
+    Betancourt, Simpson, Vehtari & Gelman, 2018)
 
     There are things that it cannot see. Uniform ranks do not prove that q is the posterior: q =
     p(z) for every x has them too. The dimensions are judged one by one. And x* are the model's
@@ -262,13 +267,28 @@ def judge_ranks(
 
     return Calibration(
         ranks=ranks,
-        pvalue=find_pvalue(ranks, num_draws),
-        slope=score_slope(ranks, num_draws),
-        curve=score_curve(ranks, num_draws),
+        pvalue=_judge_each(find_pvalue, ranks, num_draws, 1.0),
+        slope=_judge_each(score_slope, ranks, num_draws, 0.0),
+        curve=_judge_each(score_curve, ranks, num_draws, 0.0),
         names=names,
         num_draws=num_draws,
         level=level,
     )
+
+
+def _judge_each(
+    judge: Callable[[Tensor, int], Tensor], ranks: Tensor, num_draws: int, otherwise: float
+) -> Tensor:
+    """What the ranks of each dimension say, `[d]`, or another number where there are none."""
+    nothing = torch.tensor([otherwise], dtype=torch.float64)
+    columns = [_take_there(ranks, j) for j in range(ranks.shape[1])]
+
+    return torch.cat([judge(ranks, num_draws) if len(ranks) else nothing for ranks in columns])
+
+
+def _take_there(ranks: Tensor, j: int) -> Tensor:
+    """The ranks of a dimension in the rows where it exists, `[rows, 1]`."""
+    return ranks[ranks[:, j] >= 0, j : j + 1]
 
 
 def _check_level(level: float) -> float:
@@ -302,18 +322,14 @@ def _rank_block(pair: nn.Module, templates: tuple, num_draws: int) -> Tensor:
 
 
 def _rank_site(truth: Tensor, site: dict) -> Tensor:
-    """The ranks of the true values of a latent, `[rows, d]`.
-
-    Where a mask hides it there is nothing to judge, and its ranks are drawn at random.
-    """
+    """The ranks of the true values of a latent, `[rows, d]`, or -1 where a mask hides it."""
     draws = site["value"]
-    if site["mask"] is not None:
-        event = (1,) * len(site["fn"].event_shape)
-        is_there = torch.as_tensor(site["mask"], device=draws.device)
-        is_there = is_there.reshape(*is_there.shape, *event)
-        draws = torch.where(is_there, draws, 0)
-        truth = torch.where(is_there.expand(draws.shape)[0], truth, 0)
-    return rank_among(truth, draws)
+    ranks = rank_among(truth, draws)
+    if site["mask"] is None:
+        return ranks
+
+    is_there = torch.as_tensor(site["mask"], device=draws.device).expand(draws.shape[:2])[0]
+    return torch.where(is_there[:, None], ranks, -1)
 
 
 def _name_dimensions(latents: dict[str, Tensor]) -> list[str]:

@@ -22,14 +22,15 @@ def ranks(found: Calibration) -> Figure:
         found: What `diagnostics.calibrate` returned.
     """
     counts, shares = found.histogram()
-    n, d = found.ranks.shape
+    d = found.ranks.shape[1]
     possible = found.num_draws + 1
     edges = np.append(0, np.cumsum(shares.numpy())) * possible - 0.5
-    low, high = (stats.binom.ppf(q, n, shares.numpy()) for q in (0.005, 0.995))
     figure, panels = _panels(d)
 
     for j, fault in enumerate(found.faults()):
         ax, colour = panels[j], FAULT if fault else FINE
+        n = counts[:, j].sum().item()
+        low, high = (stats.binom.ppf(q, n, shares.numpy()) for q in (0.005, 0.995))
         ax.stairs(counts[:, j].numpy(), edges, fill=True, color=colour, alpha=0.6)
         ax.stairs(high, edges, baseline=low, fill=True, color=BAND, alpha=0.35)
         pvalue = found.pvalue[j].item()

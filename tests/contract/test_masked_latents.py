@@ -28,6 +28,7 @@ from pyro_vae.diagnostics import (
     picture,
     posterior_gap,
 )
+from pyro_vae.look.calibration import ranks
 from pyro_vae.weights.traces import unvalidated
 from tests.compiling.pairs import exported, loss_and_gradients, same
 from tests.oracles import partly_there, within
@@ -138,7 +139,28 @@ def test_a_grid_is_of_the_rows_that_have_the_latent():
 @pytest.mark.parametrize(("stretch", "passes"), [(1.0, True), (0.5, False)])
 def test_calibration_judges_what_exists(stretch, passes):
     pair, data, _ = partly_there(900, stretch=stretch)
-    assert calibrate(pair, *data, **QUIET).passed is passes
+    found = calibrate(pair, *data, **QUIET)
+    hidden = found.ranks[:, found.names.index("b")] < 0
+
+    assert found.passed is passes
+    assert torch.equal(hidden, ~data[1]) and (found.ranks[:, found.names.index("a")] >= 0).all()
+    counts, _ = found.histogram()
+    assert sorted(counts.sum(0).tolist()) == [600.0, 900.0]
+    assert ranks(found)
+
+
+def test_few_rows_that_exist_are_judged_as_if_they_were_all():
+    """A fault of b that 60 rows show is not drowned in 1,740 rows that do not have b."""
+    pair, (x, _), _ = partly_there(1800, stretch=0.4)
+    is_there = torch.arange(1800) % 30 == 0
+    found = calibrate(pair, x, is_there, **QUIET)
+    assert found.pvalue[found.names.index("b")] < 1e-3
+
+
+def test_a_latent_that_exists_nowhere_has_no_fault():
+    pair, (x, is_there), _ = partly_there(300)
+    found = calibrate(pair, x, torch.zeros_like(is_there), **QUIET)
+    assert found.passed and found.pvalue[found.names.index("b")] == 1
 
 
 # trained
