@@ -73,13 +73,19 @@ START_EPOCHS = (
 CONDITION = "Make a vae conditional: labels gives the class of each datum to p(x|z,c) and q(z|x,c)."
 GIVEN = "Draw these classes alone, such as 3 or 3,5, from a pair that knows classes."
 COUNT = "Number of draws, for each class where there are classes. By default 100, or 10 a class."
-LIKELIHOOD = f"The likelihood p(x|z): {list_names(parts.LIKELIHOODS)}."
+LIKELIHOOD = (
+    f"The likelihood p(x|z): {list_names(parts.LIKELIHOODS)}. By default bernoulli, or multinomial "
+    "with --network topics."
+)
 VARIATIONAL = f"The variational q(z|x): {list_names(parts.VARIATIONALS)}."
 OBJECTIVE = (
     f"What training maximises: {list_names(OBJECTIVES)}. "
     "What is measured afterwards is always log p(x) and the ELBO."
 )
-NETWORK = f"The network of p(x|z) and of q(z|x): {list_names(parts.NETWORKS)}."
+NETWORK = (
+    f"The network of p(x|z) and of q(z|x): {list_names(parts.NETWORKS)}. "
+    "topics makes a topic model of bags of words."
+)
 BETA = "Weight of the KL term in training. The measured ELBO has weight 1."
 NUM_SAMPLES = "Draws of q(z|x) for each datum when measuring. By default 1000."
 ROWS = "Measure at most this many test data. By default 1000 with --quick, otherwise 100."
@@ -93,7 +99,7 @@ def train(
     data: Annotated[str, typer.Option(help=DATA)] = "digits",
     pair: Annotated[str, typer.Option(help=PAIR)] = "vae",
     prior: Annotated[str | None, typer.Option(help=PRIOR)] = None,
-    likelihood: Annotated[str, typer.Option(help=LIKELIHOOD)] = "bernoulli",
+    likelihood: Annotated[str | None, typer.Option(help=LIKELIHOOD)] = None,
     variational: Annotated[str, typer.Option(help=VARIATIONAL)] = "normal",
     objective: Annotated[str, typer.Option(help=OBJECTIVE)] = "elbo",
     draws: Annotated[

@@ -16,6 +16,7 @@ CAPTIONS = {
     "classes": "What the decoder expects for each class, a row for each.",
     "clusters": "The test data that belong to each cluster most surely, a row for each.",
     "levels": "What the decoder expects where the upper levels stay and the lower are drawn anew.",
+    "words": "The most probable words of each topic.",
     "cross": "Images that are drawn for a label alone, a row for each label.",
     "latents": "Where q(z|x) puts the test data.",
     "posterior": "The true posterior p(z|x) of single test data, and q(z|x).",

@@ -79,6 +79,7 @@ RELAXED: dict[str, Make] = {
 }
 PRIORS: dict[str, Callable[[Known], nn.Module]] = {
     "standard-normal": _of_size(pv.StandardNormal),
+    "approximate-dirichlet": _of_size(pv.approximate_dirichlet),
     "mixture": _mixture,
     "vamp": _vamp,
     "flow": _of_size(pv.Flow),
@@ -123,7 +124,11 @@ VARIATIONALS: dict[str, Make] = {
     **CONSTRAINED,
     **RELAXED,
 }
-NETWORKS: dict[str, Make] = {"mlp": pv.networks.mlp, "conv": pv.networks.conv}
+NETWORKS: dict[str, Make] = {
+    "mlp": pv.networks.mlp,
+    "conv": pv.networks.conv,
+    "topics": pv.networks.topics,
+}
 
 
 def list_names(table: Mapping[str, Any]) -> str:

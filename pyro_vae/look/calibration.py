@@ -13,22 +13,26 @@ from pyro_vae.diagnostics import Calibration
 FINE, FAULT, BAND = "C0", "C3", "0.4"  # colours
 
 
-def ranks(found: Calibration) -> Figure:
+def ranks(found: Calibration, *, most: int = 16) -> Figure:
     """Draw the rank histograms of simulation-based calibration.
 
     The grey band holds 99 % of the bars if q is the posterior.
 
     Arguments:
         found: What `diagnostics.calibrate` returned.
+        most: How many histograms at most. Those of the least p-values are drawn.
     """
     counts, shares = found.histogram()
     d = found.ranks.shape[1]
+    chosen = found.pvalue.argsort()[:most].sort().values.tolist()
+    faults = found.faults()
     possible = found.num_draws + 1
     edges = np.append(0, np.cumsum(shares.numpy())) * possible - 0.5
-    figure, panels = _panels(d)
+    figure, panels = _panels(len(chosen))
 
-    for j, fault in enumerate(found.faults()):
-        ax, colour = panels[j], FAULT if fault else FINE
+    for ax, j in zip(panels, chosen, strict=False):
+        fault = faults[j]
+        colour = FAULT if fault else FINE
         n = counts[:, j].sum().item()
         low, high = (stats.binom.ppf(q, n, shares.numpy()) for q in (0.005, 0.995))
         ax.stairs(counts[:, j].numpy(), edges, fill=True, color=colour, alpha=0.6)
@@ -37,7 +41,9 @@ def ranks(found: Calibration) -> Figure:
         title = f"{found.names[j]}: {_shorten(fault)}, p = {pvalue:.2g}"
         ax.set_title(title, fontsize="small")
         ax.set_xlim(edges[0], edges[-1])
-    figure.supxlabel(f"rank of z* among {found.num_draws} draws of q(z|x*)", fontsize="medium")
+    left_out = f"; {len(chosen)} of {d} dimensions, of the least p-values" if d > most else ""
+    label = f"rank of z* among {found.num_draws} draws of q(z|x*){left_out}"
+    figure.supxlabel(label, fontsize="medium")
     figure.supylabel("simulated data", fontsize="medium")
     _explain(figure)
     return figure

@@ -11,3 +11,4 @@ from pyro_vae.look.latents import latents as latents
 from pyro_vae.look.posteriors import posterior as posterior
 from pyro_vae.look.posteriors import posterior_draws as posterior_draws
 from pyro_vae.look.sequences import sequences as sequences
+from pyro_vae.look.topics import top_words as top_words

@@ -15,6 +15,7 @@ PAIRS = {
     "labelled": ("--pair", "labelled", "--labels", 9, "--latent", 2),
     "clusters": ("--pair", "labelled", "--labels", 0, "--latent", 2, "--start-epochs", 1),
     "sequence": ("--pair", "sequence", "--latent", 2),
+    "topics": ("--network", "topics", "--latent", 3, "--data", "bags.npy"),
     "multimodal": ("--pair", "multimodal", "--labels", 20, "--latent", 3),
 }
 # what the report says of each pair beside the picture
@@ -24,6 +25,7 @@ SAID = {
     "labelled": "accuracy of q(y|x)",
     "clusters": "ARI of p(y|x)",
     "sequence": "Nats per step",
+    "topics": "distinct words",
     "multimodal": "The label from the image alone",
 }
 
@@ -35,6 +37,7 @@ def train(call, tmp_path, monkeypatch):
     rng = np.random.RandomState(0)
     x = (rng.rand(ROWS, 1, 4, 4) < 0.5).astype(np.float32)
     np.savez(tmp_path / "images.npz", x=x, y=np.arange(ROWS) % 3)
+    np.save(tmp_path / "bags.npy", x.reshape(ROWS, 16).astype(int))
     np.savez(tmp_path / "sequences.npz", x=x[:, 0], lengths=np.arange(ROWS) % 4 + 1)
 
     def run(name, *arguments):
@@ -105,6 +108,13 @@ def test_a_run_goes_on_as_if_it_had_not_stopped(train, call, tmp_path, monkeypat
             ("--objective", "free-bits"),
             "--objective: free-bits does not go with --pair",
         ),
+        (
+            "topics",
+            ("--likelihood", "poisson"),
+            "--likelihood: expected 'multinomial', got 'poisson'",
+        ),
+        ("topics", ("--data", "images.npz"), "--network: topics are of bags of words, counts"),
+        ("topics", ("--latent", 1), "--latent: expected a whole number of at least 2, got 1"),
         ("multimodal", ("--variational", "nsf"), "--variational: expected 'normal', got 'nsf'"),
         (
             "multimodal",

@@ -11,7 +11,8 @@ TABLES = {
     "variational": parts.VARIATIONALS,
     "network": parts.NETWORKS,
 }
-NAMES = [(role, name) for role in TABLES for name in TABLES[role]]
+# a network of topics is of bags of words, and has a story of its own
+NAMES = [(role, name) for role in TABLES for name in TABLES[role] if name != "topics"]
 
 
 def partner(name):

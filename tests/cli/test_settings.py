@@ -6,9 +6,16 @@ import pytest
 from pyro_vae.cli import settings
 from pyro_vae.cli.stories import OWN_OPTIONS
 
-OPTIONS = {"pair": "vae", "objective": "elbo", "data": "digits", "epochs": 3, "seed": 0}
+OPTIONS = {
+    "pair": "vae",
+    "objective": "elbo",
+    "data": "digits",
+    "network": "mlp",
+    "epochs": 3,
+    "seed": 0,
+}
 OPTIONS |= dict.fromkeys(OWN_OPTIONS) | {"latent": 2}
-SETTLED = OPTIONS | {"prior": "standard-normal", "num_samples": 1000}
+SETTLED = OPTIONS | {"prior": "standard-normal", "likelihood": "bernoulli", "num_samples": 1000}
 
 
 @pytest.fixture

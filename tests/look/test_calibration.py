@@ -36,3 +36,12 @@ def test_bars_are_the_histogram_of_the_ranks(found):
     counts, _ = found.histogram()
     bars = figure.axes[0].patches[0].get_data()
     assert bars.values.tolist() == counts[:, 0].tolist() and bars.edges[0] == -0.5
+
+
+def test_of_many_dimensions_those_that_are_least_calibrated_are_drawn(found):
+    figure = plots.ranks(found, most=1)
+    drawn(figure)
+    titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
+
+    assert [title.split(":")[0] for title in titles] == ["z[1]"]
+    assert "1 of 2 dimensions, of the least p-values" in figure.get_supxlabel()

@@ -19,6 +19,8 @@ def test_every_figure_is_listed_once():
         "ranks",
         "reconstructions",
         "rows",
+        "sequences",
+        "top_words",
     ]
 
 

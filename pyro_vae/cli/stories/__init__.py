@@ -8,6 +8,7 @@ from pyro_vae.cli.stories import (
     labelled,
     multimodal,
     sequence,
+    topics,
     vae,
 )
 from pyro_vae.cli.stories.story import Story as Story
@@ -19,7 +20,7 @@ PAIRS: dict[str, Story] = {
     "sequence": sequence.STORY,
     "multimodal": multimodal.STORY,
 }
-STORIES = [*PAIRS.values(), conditional.STORY, clusters.STORY]
+STORIES = [*PAIRS.values(), conditional.STORY, clusters.STORY, topics.STORY]
 # the options that not every pair has
 OWN_OPTIONS = sorted({name for story in STORIES for name in story.options})
 
@@ -29,6 +30,8 @@ def choose_story(config: Config) -> Story:
     story = find(PAIRS, "pair", config["pair"])
     if story is vae.STORY and config["condition"] is not None:
         return conditional.STORY
+    if story is vae.STORY and config["network"] == "topics":
+        return topics.STORY
     if story is labelled.STORY and config["labels"] == 0:
         return clusters.STORY
     return story

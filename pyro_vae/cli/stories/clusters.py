@@ -128,6 +128,7 @@ STORY = Story(
     how="--pair labelled --labels 0",
     options={
         "prior": "full-normal",
+        "likelihood": "bernoulli",
         "latent": 6,
         "labels": 0,
         "clusters": None,

@@ -27,6 +27,7 @@ from pyro_vae.look import plots
 from pyro_vae.look.findings import Finding, Findings
 
 CONDITIONS = ("labels",)
+TITLE = "means of p(x|z,c): a row for each class, a column for each z"
 MOST = 100  # draws for each datum and class, when the class is asked for
 
 
@@ -71,7 +72,7 @@ def draw(shown: Shown) -> Figures:
 
 def sample(pair: pv.VAE, data: RunData, request: Request) -> Drawn:
     """For each class c, z ~ p(z) and x ~ p(x|z,c), with the same z for all."""
-    return draw_by_class(data.classes, request, partial(_draw_class, pair, data))
+    return draw_by_class(data.classes, request, partial(_draw_class, pair, data), TITLE)
 
 
 def _draw_class(pair: pv.VAE, data: RunData, label: int, count: int) -> ByClass:

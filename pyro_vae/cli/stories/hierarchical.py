@@ -154,6 +154,7 @@ STORY = Story(
     how="--pair hierarchical",
     options={
         "prior": "standard-normal",
+        "likelihood": "bernoulli",
         "levels": "16,8",
         "order": "bottom-up",
         "num_samples": NUM_SAMPLES,

@@ -132,6 +132,7 @@ STORY = Story(
     how="--pair labelled",
     options={
         "prior": "standard-normal",
+        "likelihood": "bernoulli",
         "latent": 6,
         "labels": None,
         "label_weight": 50.0,

@@ -132,6 +132,7 @@ STORY = Story(
     how="--pair multimodal",
     options={
         "prior": "standard-normal",
+        "likelihood": "bernoulli",
         "latent": 6,
         "labels": None,
         "label_weight": 10.0,  # at 1 an image of many pixels outweighs its label

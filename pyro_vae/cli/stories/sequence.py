@@ -112,7 +112,7 @@ def measure(pair: pv.SequenceVAE, data: RunData, rows: Rows, picture: Picture) -
 
 STORY = Story(
     how="--pair sequence",
-    options={"prior": "normal", "latent": 16, "num_samples": 100},
+    options={"prior": "normal", "likelihood": "bernoulli", "latent": 16, "num_samples": 100},
     arrange=arrange,
     build=build,
     draw=draw,

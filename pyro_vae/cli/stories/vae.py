@@ -24,6 +24,7 @@ from pyro_vae.look import plots
 
 OPTIONS: Mapping[str, Any] = {
     "prior": "standard-normal",
+    "likelihood": "bernoulli",
     "latent": 2,
     "condition": None,
     "num_samples": NUM_SAMPLES,

@@ -35,6 +35,7 @@ CASES = {
         {"pair": "labelled", "labels": 0, "latent": 2, "start_epochs": 1},
         {"reconstructions", "classes", "clusters", "latents-y", "latents"},
     ),
+    "topics": ({"network": "topics", "latent": 3}, {"words", "samples", "latents"}),
     "sequence": (
         {"pair": "sequence", "latent": 2},
         {"reconstructions", "samples", "latents"},
@@ -54,11 +55,14 @@ def settle(**options):
 
 
 def prepare(options):
-    config = settle(likelihood="bernoulli", **options)
+    config = settle(**{"likelihood": None, **options})
     torch.manual_seed(0)
     x = torch.bernoulli(torch.full((ROWS, 1, 4, 4), 0.5))
     lengths = torch.arange(ROWS) % 4 + 1
-    x = x.squeeze(1) if options.get("pair") == "sequence" else x
+    if config["pair"] == "sequence":
+        x = x.squeeze(1)
+    if config["network"] == "topics":
+        x = x.flatten(1)
     data = arrange(config, x, labels=torch.arange(ROWS) % 3, lengths=lengths)
     return config, data, build(config, data)
 
