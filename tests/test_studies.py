@@ -30,6 +30,15 @@ SHORT: dict[str, dict] = {
         "refining": 1,
         "num_samples": 3,
     },
+    "multimodal_mnist": {
+        "epochs": 1,
+        "rows": 300,
+        "tests": 40,
+        "num_samples": 10,
+        "latent": 8,
+        "width": 32,
+        "compile": False,
+    },
     "sequences_jsb": {
         "minutes": 0.02,
         "warm_up": 1,
@@ -117,3 +126,11 @@ def test_clusters_mnist(tmp_path, monkeypatch):
     found = run("clusters_mnist")
     assert len(found) == 7 and all(0 < a.accuracy.value < 1 for (a,) in found.values())
     assert len((tmp_path / "runs" / "clusters_mnist.csv").read_text().splitlines()) == 1 + 7
+    },
+def test_multimodal_mnist():
+    needs("MNIST")
+    found = run("multimodal_mnist")
+    assert list(found) == ["together", "subsets", "subsets, label x 10", "subsets, label x 50"]
+    for accuracy, coherence in found.values():
+        shares = [*accuracy.values(), coherence.joint, *coherence.posterior.values()]
+        assert all(0 <= share.value <= 1 and share.stderr > 0 for share in shares)
