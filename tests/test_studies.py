@@ -37,7 +37,6 @@ SHORT: dict[str, dict] = {
         "num_samples": 10,
         "latent": 8,
         "width": 32,
-        "compile": False,
     },
     "sequences_jsb": {
         "minutes": 0.02,
