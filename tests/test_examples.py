@@ -116,7 +116,9 @@ def test_sequence():
 
 
 def test_multimodal():
-    assert run("multimodal") > 0.2
+    found = run("multimodal")
+    assert list(found) == ["together", "subsets", "together, label x 10"]
+    assert max(found["subsets"].values()) > 0.2
 
 
 def test_topics():

@@ -125,7 +125,8 @@ def test_clusters_mnist(tmp_path, monkeypatch):
     found = run("clusters_mnist")
     assert len(found) == 7 and all(0 < a.accuracy.value < 1 for (a,) in found.values())
     assert len((tmp_path / "runs" / "clusters_mnist.csv").read_text().splitlines()) == 1 + 7
-    },
+
+
 def test_multimodal_mnist():
     needs("MNIST")
     found = run("multimodal_mnist")
