@@ -77,8 +77,9 @@ def coherence(
 ) -> Coherence:
     """How often modalities agree: drawn together from p, and drawn from each other.
 
-    If q(z | x) is the posterior and the data are from p, all of these shares are equal. A share by
-    q below that by weights is the fault of q. (Shi, Siddharth, Paige & Torr, 2019)
+    If q(z | x) is the posterior and the data are from p, those of two modalities are all equal.
+    Where shares by q and by weights differ, q is not the posterior. (Shi, Siddharth, Paige & Torr,
+    2019)
 
     Arguments:
         pair: A `MultimodalVAE`.
