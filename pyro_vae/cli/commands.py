@@ -38,7 +38,8 @@ DATA = (
 PAIR = f"The generative story: {list_names(PAIRS)}."
 PRIOR = (
     f"The prior p(z), over the same set as q(z|x): {list_names(parts.PRIORS)}. "
-    "By default standard-normal, or normal where it is given something."
+    "By default standard-normal; normal for a sequence, full-normal for clusters, "
+    "approximate-dirichlet for topics."
 )
 LATENT = "Number of dimensions of z. By default 2 for a vae, otherwise what suits the pair."
 LEVELS = (
