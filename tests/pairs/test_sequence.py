@@ -144,6 +144,28 @@ def test_the_reset_state_is_standard_normal_beyond_the_end():
     assert abs(z.var().item() - 1) < 5 * (2 / 20_000) ** 0.5
 
 
+@pytest.mark.parametrize(
+    ("transition", "variational"),
+    [
+        (pv.Normal(2, given=2, net=pv.networks.gated), pv.Normal(2, given=[2, 4])),
+        (pv.StudentT(2, given=2), pv.MultivariateNormal(2, given=[2, 4])),
+        (pv.Flow(2, given=2, transforms=1), pv.Laplace(2, given=[2, 4])),
+        (pv.Normal(2, given=2), pv.Flow(2, given=[2, 4], flow=pv.IAF, transforms=1)),
+    ],
+)
+def test_any_conditional_over_the_reals_is_a_transition_or_a_variational(transition, variational):
+    pair = pv.SequenceVAE(
+        transition=transition,
+        emission=pv.Normal(1, given=2, scale=1.0),
+        variational=variational,
+        encoder=pv.networks.Backward(1, 4),
+    )
+    x = torch.randn(5, 4, 1)
+    history = pv.fit(pair, x, LENGTHS, epochs=1, **QUIET)
+    found = pv.diagnostics.forecast(pair, x, LENGTHS, steps=2, num_samples=30, **QUIET)
+    assert torch.tensor(history.elbo).isfinite().all() and found.value.isfinite().all()
+
+
 def test_sequences_of_given_lengths_are_simulated():
     pair = linear()
     drawn = pv.simulate(pair, 3, given=torch.tensor([2, 5, 1]))
