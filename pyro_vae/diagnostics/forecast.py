@@ -160,9 +160,10 @@ def _forecast_block(
 
     means, _ = _run_on(pair, last, steps)
     wide = weights.reshape(weights.shape + (1,) * (means.dim() - 2))
-    _, futures = _run_on(pair, resample(weights, last, draws), steps)
+    # one future at the least, because not every distribution has an empty batch
+    _, futures = _run_on(pair, resample(weights, last, max(draws, 1)), steps)
 
-    return average_weighted(wide, means), weights.double(), futures
+    return average_weighted(wide, means), weights.double(), futures[:draws]
 
 
 def _take_last(z: Tensor, lengths: Tensor) -> Tensor:
