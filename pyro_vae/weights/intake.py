@@ -235,7 +235,8 @@ def _check_supports(pair: nn.Module, few: tuple, data: tuple) -> None:
             check_observed(name, site, few, data)
     except ValueError:
         # the support may be that of the rows at hand: a multinomial of their largest total
-        if _is_same_for_all(pair, sites, data):
+        is_masked = any(isinstance(site["mask"], Tensor) for site in sites.values())
+        if not is_masked and _is_same_for_all(pair, sites, data):
             raise
         _check_by_parts(pair, data)
 

@@ -38,8 +38,7 @@ def check_observed(name: str, site: dict, few: tuple, data: tuple) -> None:
 
     pairs = zip(data, few, strict=True)
     whole = next((values for values, part in pairs if observed is part), None)
-    if whole is None:
-        whole = _take_unmasked(observed, site["mask"])
+    whole = _take_unmasked(observed if whole is None else whole, site["mask"])
     if isinstance(fn, Missing):
         fn = fn.complete
     if not isinstance(fn, Product):

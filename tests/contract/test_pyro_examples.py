@@ -298,7 +298,7 @@ class Scanvi(nn.Module):
         theta = pyro.param("inverse_dispersion", ones, constraint=dist.constraints.positive)
         with pyro.plate("batch", len(x)), poutine.scale(scale=1 / F):
             z1 = pyro.sample("z1", dist.Normal(0, x.new_ones(D)).to_event(1))
-            y = pyro.sample("y", dist.OneHotCategorical(logits=x.new_zeros(K)), obs=y)
+            y = self.observe_label(dist.OneHotCategorical(logits=x.new_zeros(K)), y)
             z2 = pyro.sample("z2", normal_of(self.of_z2(join(z1, y))))
             library = pyro.sample("l", dist.LogNormal(1.0, x.new_ones(1)).to_event(1))
             gate, mean = self.of_x(z2).chunk(2, -1)
@@ -317,11 +317,17 @@ class Scanvi(nn.Module):
             q = dist.Normal(loc[..., :-1], log_scale[..., :-1].exp())
             z2 = pyro.sample("z2", q.to_event(1))
             q_y = dist.OneHotCategorical(logits=self.classifier(z2))
-            if y is None:
-                y = pyro.sample("y", q_y, infer={"enumerate": "parallel"})
-            else:
-                self.add_term(q_y.log_prob(y))
+            y = self.guess_label(q_y, y)
             pyro.sample("z1", normal_of(self.of_z1(join(z2, y))))
+
+    def observe_label(self, p_y, y):
+        return pyro.sample("y", p_y, obs=y)
+
+    def guess_label(self, q_y, y):
+        if y is None:
+            return pyro.sample("y", q_y, infer={"enumerate": "parallel"})
+        self.add_term(q_y.log_prob(y))
+        return y
 
     def add_term(self, log_q):
         """What trains q(y | z2) on labels: no part of a guide, and left to an objective here."""
@@ -332,6 +338,21 @@ class ScanviWithFactor(Scanvi):
 
     def add_term(self, log_q):
         pyro.factor("classification_loss", -0.1 * log_q, has_rsample=False)
+
+
+class PartlyLabelledScanvi(Scanvi):
+    """The same with labels of some rows only. Others are zero throughout."""
+
+    def observe_label(self, p_y, y):
+        is_known = y.sum(-1) > 0
+        filled = torch.where(is_known.unsqueeze(-1), y, torch.eye(K)[0])
+        return pyro.sample("y", p_y, obs=filled, obs_mask=is_known)
+
+    def guess_label(self, q_y, y):
+        is_known = y.sum(-1) > 0
+        with poutine.mask(mask=~is_known):
+            guess = pyro.sample("y_unobserved", q_y, infer={"enumerate": "parallel"})
+        return torch.where(is_known.unsqueeze(-1), y, guess)
 
 
 class Lda(nn.Module):
@@ -422,6 +443,10 @@ ADMITTED = {
     "cevae, as installed": (installed_cevae, lambda: (torch.randn(N, F), *causes())),
     "scanvi, unlabelled": (pair_of(Scanvi), lambda: (documents(),)),
     "scanvi, labelled": (pair_of(Scanvi), lambda: (documents(), labels())),
+    "scanvi, partly labelled": (
+        pair_of(PartlyLabelledScanvi),
+        lambda: (documents(), labels() * (torch.arange(N) < 5).unsqueeze(-1)),
+    ),
     "scanvi, with a factor": (pair_of(ScanviWithFactor), lambda: (documents(), labels())),
 }
 

@@ -5,6 +5,8 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro import poutine
+from torch import nn
 
 import pyro_vae as pv
 from pyro_vae.diagnostics import log_weights
@@ -226,3 +228,31 @@ def test_float32_data_stay_float32():
     assert {term.dtype for term in weigh(pair, data, 3)[:3]} == {torch.float32}
     error = log_weights(pair, x, num_samples=3) - world.log_evidence(x.double())
     assert 1e-9 < error.abs().max() < 1e-3
+
+
+class Masked(nn.Module):
+    """A pair whose y is known where a flag says so, and may be anything elsewhere."""
+
+    def __init__(self):
+        super().__init__()
+        self.loc = nn.Parameter(torch.zeros(()))
+
+    def model(self, x, y, is_known):
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+            with poutine.mask(mask=is_known):
+                pyro.sample("y", dist.Bernoulli(logits=z), obs=y)
+
+    def guide(self, x, y, is_known):
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("z", dist.Normal(self.loc, 1.0))
+
+
+def test_what_a_mask_hides_may_lie_outside_the_support():
+    x, is_known = torch.randn(6), torch.tensor([True, True, True, False, True, False])
+    y = torch.tensor([0.0, 1.0, 1.0, 7.0, 0.0, -1.0])
+    admit(Masked(), (x, y, is_known))
+    y[4] = 7.0
+    with pytest.raises(ValueError, match="y lies outside the support of Bernoulli"):
+        admit(Masked(), (x, y, is_known))

@@ -12,7 +12,7 @@ from pyro_vae.weights.support_checks import check_observed, has_bounds_per_row
 
 def check(fn, x):
     few = x[:2]
-    check_observed("x", {"fn": fn, "infer": {"obs": few}}, (few,), (x,))
+    check_observed("x", {"fn": fn, "infer": {"obs": few}, "mask": None}, (few,), (x,))
 
 
 def independent(make, *parameters, size=3):

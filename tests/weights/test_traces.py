@@ -8,6 +8,8 @@ from pyro import poutine
 
 import pyro_vae as pv
 from pyro_vae.weights.traces import (
+    hide_observed,
+    is_factor,
     latent_sites,
     latent_values,
     log_prob,
@@ -59,6 +61,18 @@ def test_a_mask_counts_and_a_scale_does_not():
     sites = sample_sites(trace(masked, (X,), latents={"z": z}))
     expected = dist.Normal(z, 1.0).log_prob(X) * (X > 2)
     assert torch.equal(log_prob(sites["x"]), expected)
+
+
+def test_a_guide_without_what_it_observes_keeps_its_draws_and_factors():
+    def guide(x):
+        with pyro.plate("data", x.shape[0]):
+            t = pyro.sample("t", dist.Normal(0.0, 1.0), obs=x)
+            pyro.factor("term", t, has_rsample=False)
+            pyro.sample("z", dist.Normal(t, 1.0))
+
+    run = trace(hide_observed(guide), (X,))
+    assert list(sample_sites(run)) == ["term", "z"]
+    assert is_factor(run.nodes["term"]) and not is_factor(run.nodes["z"])
 
 
 def test_quietly_switches_gradients_and_training_off_and_puts_everything_back():
