@@ -8,18 +8,20 @@ from torch import Tensor, nn
 
 from pyro_vae.diagnostics.estimate import Estimate, join_blocks
 from pyro_vae.diagnostics.log_weights import weigh_data
-from pyro_vae.diagnostics.pareto import pareto_khat
+from pyro_vae.diagnostics.pareto import pareto_khat, widen_error
 
 
 @dataclass(frozen=True)
 class Evidence(Estimate):
     """An estimate of log p(x) per datum, `[n]`, in nats. In expectation it is a lower bound.
 
-    Above `khat_threshold(k)` the value and its error are not to be trusted.
+    Above `khat_threshold(k)` the value and its error are not to be trusted. The value is then too
+    low, by more than the error says.
 
     Attributes:
         value: The estimate.
-        stderr: Its Monte Carlo standard error, by the delta method.
+        stderr: Its Monte Carlo standard error, by the delta method, and wider where the weights
+            are heavy, see `widen_error`.
         ess: The effective sample size, between 1 and k.
         khat: The Pareto shape of the largest weights.
     """
@@ -74,12 +76,13 @@ def estimate_evidence(log_weight: Tensor) -> Evidence:
     """The logarithm of the mean weight, `[n]`, from log w, `[k, n]`."""
     k = log_weight.shape[0]
     squares = log_weight.softmax(0).square().sum(0)
+    khat = pareto_khat(log_weight)
 
     return Evidence(
         value=log_weight.logsumexp(0) - math.log(k),
-        stderr=_relative_error(squares, k),
+        stderr=widen_error(_relative_error(squares, k), khat),
         ess=1 / squares,
-        khat=pareto_khat(log_weight),
+        khat=khat,
     )
 
 

@@ -20,6 +20,7 @@ from pyro_vae.diagnostics.estimate import (
 )
 from pyro_vae.diagnostics.evidence import Evidence, estimate_evidence
 from pyro_vae.diagnostics.log_weights import weigh_data
+from pyro_vae.diagnostics.pareto import widen_error
 from pyro_vae.diagnostics.refit import Search, weigh_draws
 from pyro_vae.progress import progress_bar
 from pyro_vae.weights.blocks import count_fitting, cut
@@ -84,9 +85,12 @@ def estimate_gap(log_weight: Tensor, elbo: Tensor | None = None) -> Estimate:
     elbo = log_weight if elbo is None else elbo
     k = log_weight.shape[0]
     influence = log_weight.softmax(0) * k - elbo
-    value = estimate_evidence(log_weight).value - elbo.mean(0)
+    evidence = estimate_evidence(log_weight)
 
-    return Estimate(value=value, stderr=standard_error(influence))
+    return Estimate(
+        value=evidence.value - elbo.mean(0),
+        stderr=widen_error(standard_error(influence), evidence.khat),
+    )
 
 
 @dataclass(frozen=True)
