@@ -12,7 +12,7 @@ import torch
 from pyro.infer import Trace_ELBO
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-SCRIPTS = {"step", "epoch", "evidence", "scaling", "startup", "beside"}
+SCRIPTS = {"step", "epoch", "evidence", "scaling", "startup", "beside", "honesty"}
 RIVALS = ("numpyro", "jax", "pythae")
 
 
@@ -37,6 +37,13 @@ def alone(monkeypatch):
 
 def test_each_benchmark_is_here():
     assert {path.stem for path in BENCHMARKS.glob("*.py")} == SCRIPTS | {"rivals", "timing"}
+
+
+def test_honesty(load, capsys):
+    tables = load("honesty").main(["khat", "coverage", "--short"])
+    assert {name: found for name, found, _ in tables["khat"]}["normal, 50 nats"] > 5
+    assert len(tables["coverage"]) == 8 and all(row[2] >= row[1] for row in tables["coverage"])
+    assert "| Pareto, k = 0.7 |" in capsys.readouterr().out
 
 
 def test_timing_examples(load):

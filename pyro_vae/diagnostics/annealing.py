@@ -51,6 +51,7 @@ class Annealed(Estimate):
             "fewer than 30 % of the trajectories were accepted": self.acceptance < 0.3,
             "more than 10 % of the trajectories diverged": self.divergent > 0.1,
             "the standard error is above a nat": self.stderr > 1,
+            "fewer than a third of the chains are effective": self.ess < len(self.log_weights) / 3,
         }
         return [
             f"{what} for {100 * _share(where):.3g} % of the data: take more steps, num_steps="

@@ -9,7 +9,9 @@ from torch import Tensor
 FEW = 10  # effective samples, below which an estimate by importance sampling is doubtful
 FLAT = 1e-9  # the largest weight less the cut-off, below which all weights count as equal
 LEAST_TAIL = 5  # weights, below which no shape is fitted
-LEAST = math.log(torch.finfo(torch.float64).tiny)  # of log w less its largest, above which a w counts
+LEAST = math.log(
+    torch.finfo(torch.float64).tiny
+)  # of log w less its largest, above which a w counts
 LIGHT = 0.4  # k̂ up to which the delta method's error is right
 PRIOR = 10  # pseudo-observations of the shape 1/2
 
@@ -48,10 +50,10 @@ def pareto_khat(log_weight: Tensor) -> Tensor:
         return torch.full_like(log_weight[0], math.nan)
 
     tail = _find_tail(log_weight.double(), count)
-    khat = (tail.count * _fit_shape(tail) + PRIOR / 2) / (tail.count + PRIOR)
-    khat = torch.where(tail.count < LEAST_TAIL, torch.inf, khat)
+    khat = (tail.sizes * _fit_shape(tail) + PRIOR / 2) / (tail.sizes + PRIOR)
+    khat = torch.where(tail.sizes < LEAST_TAIL, torch.inf, khat)
 
-    return torch.where(tail.count == 0, 0.0, khat).to(log_weight.dtype)
+    return torch.where(tail.sizes == 0, 0.0, khat).to(log_weight.dtype)
 
 
 def widen_error(stderr: Tensor, khat: Tensor) -> Tensor:
@@ -83,11 +85,11 @@ class _Tail(NamedTuple):
     Attributes:
         excess: How far they lie above the cut-off, `[count, n]`. The first of them, which are not
             in the tail, are 0.
-        count: How many lie above it, `[n]`.
+        sizes: How many lie above it, `[n]`.
     """
 
     excess: Tensor
-    count: Tensor
+    sizes: Tensor
 
 
 def _find_tail(log_weight: Tensor, count: int) -> _Tail:
@@ -99,7 +101,7 @@ def _find_tail(log_weight: Tensor, count: int) -> _Tail:
     is_above = (largest[1:] > cutoff) & ~is_flat
     excess = torch.where(is_above, largest[1:].exp() - cutoff.exp(), 0.0)
 
-    return _Tail(excess=excess, count=is_above.sum(0))
+    return _Tail(excess=excess, sizes=is_above.sum(0))
 
 
 def _fit_shape(tail: _Tail) -> Tensor:
@@ -107,7 +109,7 @@ def _fit_shape(tail: _Tail) -> Tensor:
 
     Its other parameter, b = -shape / scale, is averaged over a grid by its profile likelihood.
     """
-    m = tail.count
+    m = tail.sizes
     sizes = 30 + m.double().sqrt().long()
     i = torch.arange(1, int(sizes.max()) + 1, device=m.device)[:, None]
     largest, quartile = tail.excess[-1], _find_quartile(tail)
@@ -126,12 +128,12 @@ def _fit_shape(tail: _Tail) -> Tensor:
 
 def _find_quartile(tail: _Tail) -> Tensor:
     """The first quartile of each tail, `[n]`."""
-    below = len(tail.excess) - tail.count
-    place = (below + (tail.count / 4 + 0.5).long() - 1).clamp(0, len(tail.excess) - 1)
+    below = len(tail.excess) - tail.sizes
+    place = (below + (tail.sizes / 4 + 0.5).long() - 1).clamp(0, len(tail.excess) - 1)
 
     return tail.excess.gather(0, place[None])[0]
 
 
 def _average_log(b: Tensor, tail: _Tail) -> Tensor:
     """The mean of log(1 - b excess) over each tail, `[n]`. It is the shape that belongs to b."""
-    return torch.log1p(-b * tail.excess).sum(0) / tail.count
+    return torch.log1p(-b * tail.excess).sum(0) / tail.sizes

@@ -47,6 +47,17 @@ def find_pvalue(ranks: Tensor, num_draws: int) -> Tensor:
     return torch.special.gammaincc(freedom / 2, statistic / 2)
 
 
+def combine_tests(ranks: Tensor, num_draws: int) -> Tensor:
+    """The p-values of two tests of ranks `[n, d]` together, `[d]`: chi-squared, and of the slope.
+
+    The first finds any shape. The second finds a small bias that the first does not.
+    """
+    tail = torch.special.ndtr(-score_slope(ranks, num_draws).abs())
+    smaller = torch.minimum(find_pvalue(ranks, num_draws), 2 * tail)
+
+    return (2 * smaller).clamp(max=1)
+
+
 def score_slope(ranks: Tensor, num_draws: int) -> Tensor:
     """The z-score of the linear contrast of ranks `[n, d]`, `[d]`: above 0 if they are high."""
     root_n = len(ranks) ** 0.5

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from scipy import stats
 
 from pyro_vae.diagnostics import Calibration
+from pyro_vae.diagnostics.calibration import JOINT
 
 FINE, FAULT, BAND = "C0", "C3", "0.4"  # colours
 
@@ -23,9 +25,11 @@ def ranks(found: Calibration, *, most: int = 16) -> Figure:
         most: How many histograms at most. Those of the least p-values are drawn.
     """
     counts, shares = found.histogram()
-    d = found.ranks.shape[1]
-    chosen = found.pvalue.argsort()[:most].sort().values.tolist()
-    faults = found.faults()
+    names = [*found.names, *JOINT]
+    faults = [*found.faults(), *found.joint_faults()]
+    pvalues = torch.cat([found.pvalue, found.joint_pvalue])
+    d = len(pvalues)
+    chosen = pvalues.argsort()[:most].sort().values.tolist()
     possible = found.num_draws + 1
     edges = np.append(0, np.cumsum(shares.numpy())) * possible - 0.5
     figure, panels = _panels(len(chosen))
@@ -37,11 +41,10 @@ def ranks(found: Calibration, *, most: int = 16) -> Figure:
         low, high = (stats.binom.ppf(q, n, shares.numpy()) for q in (0.005, 0.995))
         ax.stairs(counts[:, j].numpy(), edges, fill=True, color=colour, alpha=0.6)
         ax.stairs(high, edges, baseline=low, fill=True, color=BAND, alpha=0.35)
-        pvalue = found.pvalue[j].item()
-        title = f"{found.names[j]}: {_shorten(fault)}, p = {pvalue:.2g}"
+        title = f"{names[j]}: {_shorten(fault)}, p = {pvalues[j].item():.2g}"
         ax.set_title(title, fontsize="small")
         ax.set_xlim(edges[0], edges[-1])
-    left_out = f"; {len(chosen)} of {d} dimensions, of the least p-values" if d > most else ""
+    left_out = f"; {len(chosen)} of {d}, of the least p-values" if d > most else ""
     label = f"rank of z* among {found.num_draws} draws of q(z|x*){left_out}"
     figure.supxlabel(label, fontsize="medium")
     figure.supylabel("simulated data", fontsize="medium")

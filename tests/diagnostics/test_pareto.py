@@ -6,6 +6,7 @@ import torch
 from pyro_vae.diagnostics.evidence import estimate_evidence
 from pyro_vae.diagnostics.pareto import khat_threshold, pareto_khat, widen_error
 
+
 @pytest.mark.parametrize("k", [-0.2, 0.3, 0.6, 1.0])
 def test_khat_finds_the_shape_of_pareto_weights(k):
     u = torch.rand(20_000, 30, dtype=torch.float64)
