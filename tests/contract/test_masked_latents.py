@@ -145,7 +145,7 @@ def test_calibration_judges_what_exists(stretch, passes):
     assert found.passed is passes
     assert torch.equal(hidden, ~data[1]) and (found.ranks[:, found.names.index("a")] >= 0).all()
     counts, _ = found.histogram()
-    assert sorted(counts.sum(0).tolist()) == [600.0, 900.0]
+    assert sorted(counts.sum(0).tolist()) == [600.0, 900.0, 900.0, 900.0]
     assert ranks(found)
 
 
