@@ -51,11 +51,11 @@ def write_accuracy(guesses: Tensor, labels: Tensor) -> str:
 
 
 def main(
-    epochs: int = 10,
+    epochs: int = 6,
     rows: int = 50_000,
     hidden: int = 256,
     tests: int = 1_000,
-    draws: int = 200,
+    draws: int = 100,
     seed: int = 0,
 ) -> float:
     mnist = pv.data.load("mnist")

@@ -209,7 +209,7 @@ def main(
     known: tuple[int, ...] = (100, 600, 1000, 3000),
     seeds: tuple[int, ...] = (0,),
     rows: int = 50_000,
-    coding: int = 9,
+    coding: int = 7,
     epochs: int = 10,
     hidden: int = 100,
     latent: int = 10,
