@@ -15,7 +15,7 @@ SHORT: dict[str, dict] = {
     },
     "labels_mnist": {
         "known": (100,),
-        "rows": 500,
+        "coded": 500,
         "coding": 1,
         "epochs": 1,
         "steps": 100,

@@ -10,7 +10,7 @@ It prints what differs from the tutorial. Codes and cells are kept in a folder, 
 was stopped goes on. Set PYRO_VAE_DATA to the folder that has MNIST.
 
     python examples/studies/labels_mnist.py
-    python examples/studies/labels_mnist.py --methods term,alone --known 100 --seeds 0,1,2
+    python examples/studies/labels_mnist.py --known 100 --seeds 0,1,2 --rows 25000 --epochs 24
     python examples/studies/labels_mnist.py --short
 """
 
@@ -209,6 +209,7 @@ def main(
     known: tuple[int, ...] = (100, 600, 1000, 3000),
     seeds: tuple[int, ...] = (0,),
     rows: int = 50_000,
+    coded: int = 50_000,
     coding: int = 7,
     epochs: int = 10,
     hidden: int = 100,
@@ -229,10 +230,11 @@ def main(
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
     mnist = pv.data.load("mnist")
-    images = mnist.train[:rows], mnist.test[:tests]
+    images = mnist.train[:coded], mnist.test[:tests]
     if upright:
         images = tuple(map(pv.data.make_upright, images))
     views = view_pixels(*images) if pixels else view_codes(*images, coding, folder)
+    views = views._replace(train=views.train[:rows])
 
     cells = {}
     for seed in seeds:
@@ -249,7 +251,9 @@ def main(
                     file.write_text(json.dumps(cells[name]))
 
     write_table(cells, options)
-    seen = "images binarised anew" if pixels else f"codes drawn anew, M1 of {coding} epochs"
+    seen = (
+        "images binarised anew" if pixels else f"codes drawn anew, M1 of {coding} epochs on {coded}"
+    )
     print(
         f"{len(views.train)} training images {'upright' if upright else 'as they are'}, {seen}, "
         f"{epochs} epochs in batches of {batch}, a hidden layer of {hidden} with ReLU, z of "
@@ -266,7 +270,14 @@ def main(
     return cells
 
 
-SHORT = {"known": (100,), "rows": 1_000, "coding": 1, "epochs": 1, "steps": 50, "tests": 500}
+SHORT = {
+    "known": (100,),
+    "coded": 1_000,
+    "coding": 1,
+    "epochs": 1,
+    "steps": 50,
+    "tests": 500,
+}
 
 
 def read_list(kind):
@@ -282,6 +293,7 @@ if __name__ == "__main__":
     parser.add_argument("--methods", type=read_list(str), help="of alone,term,summed,drawn")
     parser.add_argument("--known", type=read_list(int), help="how many labels, a column each")
     parser.add_argument("--seeds", type=read_list(int))
+    parser.add_argument("--rows", type=int, help="images that M2 is trained on")
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--folder", help="where codes and cells are kept")
     given = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
