@@ -41,6 +41,9 @@ PHRASES = {
     r"take another gradient": "take another objective",
     r"pv\.EvidenceLowerBound\(\)": "--objective elbo",
     r"pv\.AnalyticKL\(\)": "--objective analytic-kl",
+    r"weights on likelihoods go with the ELBO, pv\.Objective\(pair\), got \w+": (
+        "a weight on p(label|z) goes with the ELBO; take --objective elbo, or --label-weight 1"
+    ),
     r"under the KL weight": "with --beta",
     # training
     r"expected None or 'bf16'": "expected 'bf16'",

@@ -18,6 +18,7 @@ CAPTIONS = {
     "levels": "What the decoder expects where the upper levels stay and the lower are drawn anew.",
     "words": "The most probable words of each topic.",
     "cross": "Images that are drawn for a label alone, a row for each label.",
+    "cluster_latents": "Where q(z|x) puts the test data, coloured by cluster.",
     "latents": "Where q(z|x) puts the test data.",
     "posterior": "The true posterior p(z|x) of single test data, and q(z|x).",
     "decoded_grid": "What the decoder expects over z.",

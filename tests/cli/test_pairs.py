@@ -115,6 +115,12 @@ def test_a_run_goes_on_as_if_it_had_not_stopped(train, call, tmp_path, monkeypat
         ),
         ("topics", ("--data", "images.npz"), "--network: topics are of bags of words, counts"),
         ("topics", ("--latent", 1), "--latent: expected a whole number of at least 2, got 1"),
+        ("multimodal", ("--labels", 0), "--labels: expected a positive whole number, got 0"),
+        (
+            "multimodal",
+            ("--objective", "renyi"),
+            "--objective: a weight on p.label.z. goes with the ELBO; take --objective elbo, or",
+        ),
         ("multimodal", ("--variational", "nsf"), "--variational: expected 'normal', got 'nsf'"),
         (
             "multimodal",

@@ -91,7 +91,7 @@ def draw(shown: Shown) -> Figures:
         "clusters": plots.classes(
             x[order], clusters[order], title="the test data that belong to each cluster most surely"
         ),
-        "latents-y": plots.latents(
+        "cluster_latents": plots.latents(
             reconstructed["z"], clusters, title="draws of q(z|x), coloured by cluster"
         ),
         "latents": plots.latents(reconstructed["z"], shown.labels),

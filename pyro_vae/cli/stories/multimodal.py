@@ -34,6 +34,8 @@ MOST = 200  # draws of q(z|image) for each datum, when the label is asked for
 
 def arrange(config: Config, dataset: Dataset) -> Arranged:
     """x, and its label as a one-hot vector, which is NaN where it is not known."""
+    if config["labels"] is not None:
+        check_whole("labels", config["labels"])
     classes = read_classes("pair", config["data"], dataset)
     train, validation, test = classes.vectors
     known = hide(classes.splits[0], config["labels"], config["seed"]) >= 0

@@ -33,7 +33,7 @@ CASES = {
     ),
     "clusters": (
         {"pair": "labelled", "labels": 0, "latent": 2, "start_epochs": 1},
-        {"reconstructions", "classes", "clusters", "latents-y", "latents"},
+        {"reconstructions", "classes", "clusters", "cluster_latents", "latents"},
     ),
     "topics": ({"network": "topics", "latent": 3}, {"words", "samples", "latents"}),
     "sequence": (
