@@ -10,7 +10,7 @@ are smaller, 256-256 and not 500-500-2000. q(y|x) is the best one in closed form
 epochs of 20,000 images and not 300 of 70,000, and the agreement is measured on the 10,000 test
 digits. Set PYRO_VAE_DATA to the folder that has MNIST.
 
-    python examples/studies/clusters_mnist.py            # 3 seeds, 10 minutes on a free core
+    python examples/studies/clusters_mnist.py            # 3 seeds, 39 minutes on a busy machine
     python examples/studies/clusters_mnist.py --as-is    # the digits as they are
     python examples/studies/clusters_mnist.py --short    # seconds, on a few digits
 """
