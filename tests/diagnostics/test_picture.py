@@ -182,3 +182,17 @@ def test_levels_have_rows_and_counts_of_their_own():
     assert abs(parts - rows["KL(q(z|x) ‖ p(z))"][0]) < 1e-9
     assert (seen.evidence.value - seen.elbo.value - seen.gap.value).abs().max() < 1e-9
     assert "of 5 dimensions of z are active: z1 " in str(seen)
+
+
+def test_the_picture_has_the_draws_of_the_elbo_alone():
+    vae = pv.VAE(
+        prior=pv.StandardNormal(2),
+        likelihood=pv.Bernoulli(3, given=2),
+        variational=pv.Normal(2, given=3),
+    )
+    x = torch.ones(5, 3)
+    torch.manual_seed(0)
+    alone = pv.diagnostics.elbo(vae, x, num_samples=7, progress=False)
+    torch.manual_seed(0)
+    seen = pv.diagnostics.picture(vae, x, num_samples=7, progress=False)
+    assert torch.equal(alone.value, seen.elbo.value)
