@@ -86,9 +86,11 @@ def _draw(pair: pv.VAE, data: RunData, count: int) -> Drawn:
 def measure(pair: pv.VAE, data: RunData, rows: Rows, picture: Picture) -> Findings:
     """How the words of topics keep together, how distinct they are, and perplexity."""
     (x,) = rows
+    # few documents hold few pairs of words, so NPMI takes all of the test data
+    documents = data.dataset.test
     top = find_top_words(pair, data)
     findings = {
-        "NPMI": (pv.diagnostics.topic_coherence(top, x), "how top words keep together, at most 1"),
+        "NPMI": (pv.diagnostics.topic_coherence(top, documents), "of top words, in all test data"),
         "distinct words": (pv.diagnostics.topic_diversity(top), "the share among all top words"),
         "perplexity": (pv.diagnostics.perplexity(picture.elbo, x), "by the ELBO, at most"),
     }
