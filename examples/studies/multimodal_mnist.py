@@ -10,7 +10,7 @@ the default of their code). What differs here: 4 epochs of 20,000 images, the KL
 of them, images binarised anew at each step, z of 16, smaller nets, and test images taken evenly
 spaced. Set PYRO_VAE_DATA to the folder that has MNIST.
 
-    python examples/studies/multimodal_mnist.py           # some minutes
+    python examples/studies/multimodal_mnist.py           # 11 minutes on two crowded cores
     python examples/studies/multimodal_mnist.py --short   # seconds, on a few images
 """
 
