@@ -3,7 +3,7 @@
 Each part repeats a measurement whose truth is known.
 
     python benchmarks/honesty.py                    # all
-    python benchmarks/honesty.py coverage           # one part: khat, coverage, calibration
+    python benchmarks/honesty.py coverage           # one part: khat, coverage, grid, calibration
     python benchmarks/honesty.py --short            # few repetitions
 """
 
@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 import pyro_vae as pv
-from pyro_vae.diagnostics import calibrate
+from pyro_vae.diagnostics import calibrate, grid_posterior, log_evidence
 from pyro_vae.diagnostics.evidence import estimate_evidence
-from pyro_vae.diagnostics.pareto import khat_threshold, pareto_khat
+from pyro_vae.diagnostics.pareto import khat_threshold, pareto_khat, widen_error
 
 DRAWS = 1000
 
@@ -90,6 +90,38 @@ def measure_coverage(repeats: int) -> list[tuple[str, float, float, float]]:
     return rows
 
 
+def measure_grid(epochs: int) -> list[tuple[str, float]]:
+    """log p(x) of 300 test digits under a VAE of two latents, and its ±, against a grid."""
+    digits = pv.data.load("digits")
+    vae = pv.VAE(
+        prior=pv.StandardNormal(2),
+        likelihood=pv.Bernoulli((1, 8, 8), given=2),
+        variational=pv.Normal(2, given=(1, 8, 8)),
+    )
+    pv.fit(vae, digits.train, epochs=epochs, transform=torch.bernoulli, seed=0, progress=False)
+    x = pv.data.binarise(digits.test)
+    torch.manual_seed(0)
+    found = log_evidence(vae, x, num_samples=DRAWS, progress=False)
+    exact = grid_posterior(vae, x, size=300).log_evidence
+
+    miss = found.value - exact
+    plain = found.stderr / widen_error(torch.ones_like(found.stderr), found.khat)
+    return [
+        ("mean of the estimates less the exact mean", miss.mean().item()),
+        ("± of the mean by the delta method", plain.square().sum().sqrt().item() / len(miss)),
+        ("± of the mean as reported", found.stderr.square().sum().sqrt().item() / len(miss)),
+        (
+            "± 2 of a datum by the delta method hold",
+            (miss.abs() <= 2 * plain).double().mean().item(),
+        ),
+        (
+            "± 2 of a datum as reported hold",
+            (miss.abs() <= 2 * found.stderr).double().mean().item(),
+        ),
+        ("k̂ is above its threshold", (found.khat > khat_threshold(DRAWS)).double().mean().item()),
+    ]
+
+
 def measure_calibration(repeats: int) -> list[tuple[str, float, float]]:
     """How often calibration finds a planted fault: by single dimensions, and altogether.
 
@@ -155,6 +187,7 @@ PARTS = {
         ("log w", "delta method", "± as reported", "where k̂ passes"),
         (2000, 50),
     ),
+    "grid": (measure_grid, ("digits", "value"), (300, 2)),
     "calibration": (
         measure_calibration,
         ("q(z|x)", "found by dimension", "found"),
@@ -176,7 +209,8 @@ def main(argv: list[str] | None = None) -> dict[str, list[tuple]]:
         repeats = short if options.short else long
         torch.manual_seed(0)
         tables[part] = measure(repeats)
-        print(f"\n{part}, {repeats} repetitions of {DRAWS} draws or 500 data, seed 0\n")
+        what = "epochs" if part == "grid" else "repetitions"
+        print(f"\n{part}, {repeats} {what}, seed 0\n")
         print(f"| {' | '.join(head)} |\n|{' --- |' * len(head)}")
         for name, *numbers in tables[part]:
             print(f"| {name} | {' | '.join(f'{number:.3g}' for number in numbers)} |")
