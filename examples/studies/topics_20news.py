@@ -3,8 +3,8 @@
 As in the code published with the paper: 50 topics, a prior at α = 1, softplus layers of 100 and
 100, standardised outputs, Adam at 2e-3 with beta1 0.99, and batches of 200. What differs: the
 2,000 commonest of the 3,072 words at hand are taken (1,995 there), every tenth training document
-is left out, there are 60 epochs (100 to 200 there), dropout is on topics alone and less (0.6 there,
-and on the last layer of q), and the likelihood is standardised by running statistics instead of
+is left out, there are 60 epochs (100 to 200 there), dropout is less (0.6 there) and on both layers
+of q (the last there), and the likelihood is standardised by running statistics instead of
 those of the batch.
 
 NPMI is that of the ten top words of each topic, by their co-occurrence in test documents. Its error
@@ -31,7 +31,10 @@ Row = dict[str, pv.diagnostics.Estimate]
 
 
 def build(words: int, topics: int, alpha: float, dropout: float) -> pv.VAE:
-    encoder = partial(pv.networks.mlp, hidden=(100, 100), activation=nn.Softplus)
+    def activation() -> nn.Module:
+        return nn.Sequential(nn.Softplus(), nn.Dropout(dropout))
+
+    encoder = partial(pv.networks.mlp, hidden=(100, 100), activation=activation)
     decoder = partial(pv.networks.topics, dropout=dropout)
     return pv.VAE(
         prior=pv.approximate_dirichlet(topics, alpha),

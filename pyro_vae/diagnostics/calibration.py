@@ -34,12 +34,12 @@ from pyro_vae.weights.weights import score_joint, sum_latent
 # what is ranked of all dimensions together, and what it means if z* ranks too low or too high
 JOINT = {
     "log q(z|x)": (
-        "q is too narrow or of the wrong shape: z* lies where it is thin",
-        "q is too wide: z* lies where it is dense",
+        "too narrow or misshapen: z* lies where q is thin",
+        "too wide: z* lies where q is dense",
     ),
     "log p(x,z)": (
-        "q is too narrow: its draws explain x* better than z* does",
-        "q is off: z* explains x* better than its draws do",
+        "too narrow: draws of q explain x* better than z* does",
+        "off: z* explains x* better than draws of q do",
     ),
 }
 

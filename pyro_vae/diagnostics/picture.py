@@ -97,7 +97,11 @@ class Picture:
         if self.calibration is not None:
             faults = zip(self.calibration.names, self.calibration.faults(), strict=True)
             said += [f"calibration of {name}: {fault}" for name, fault in faults if fault]
-            said += [f"calibration: {fault}" for fault in self.calibration.joint_faults() if fault]
+            said += [
+                f"calibration as a whole: {fault}"
+                for fault in self.calibration.joint_faults()
+                if fault
+            ]
         return said
 
     def _doubt_evidence(self) -> list[str]:

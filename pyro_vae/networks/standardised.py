@@ -7,7 +7,7 @@ from pyro_vae.arguments import check_choice, check_within
 from pyro_vae.networks.mlp import mlp
 from pyro_vae.networks.network import Builder, Network, Shape, build
 
-EPSILON = 1e-5  # added to a variance; a larger one lets latents shrink until they are unused
+EPSILON = 1e-3  # added to a variance
 ROWS = 8  # see `_hold`
 
 

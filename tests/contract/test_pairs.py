@@ -15,6 +15,7 @@ from torch.distributions import NegativeBinomial, Normal
 
 import pyro_vae as pv
 from pyro_vae.compiling.loss import CompiledLoss
+from pyro_vae.networks.standardised import EPSILON
 from pyro_vae.weights.intake import admit
 from pyro_vae.weights.traces import latent_values, quietly, trace
 from pyro_vae.weights.weights import weigh
@@ -388,7 +389,7 @@ def weigh_topics(pair, data, z):
         p = theta @ (body.beta.exp() / body.beta.exp().sum(-1, keepdim=True))
     else:
         s = body.standardise
-        odds = ((theta @ body.beta - s.mean) / (s.variance + 1e-5).sqrt() + s.bias).exp()
+        odds = ((theta @ body.beta - s.mean) / (s.variance + EPSILON).sqrt() + s.bias).exp()
         p = odds / odds.sum(-1, keepdim=True)
     log_ways = torch.lgamma(x.sum(-1) + 1) - torch.lgamma(x + 1).sum(-1)
     log_likelihood = log_ways + (x * p.log()).sum(-1)
