@@ -44,7 +44,7 @@ def ranks(found: Calibration, *, most: int = 16) -> Figure:
         title = f"{names[j]}: {_shorten(fault)}, p = {pvalues[j].item():.2g}"
         ax.set_title(title, fontsize="small")
         ax.set_xlim(edges[0], edges[-1])
-    left_out = f"; {len(chosen)} of {d}, of the least p-values" if d > most else ""
+    left_out = f"; {len(chosen)} of {d} histograms, of the least p-values" if d > most else ""
     label = f"rank of z* among {found.num_draws} draws of q(z|x*){left_out}"
     figure.supxlabel(label, fontsize="medium")
     figure.supylabel("simulated data", fontsize="medium")

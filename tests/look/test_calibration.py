@@ -44,4 +44,4 @@ def test_of_many_dimensions_those_that_are_least_calibrated_are_drawn(found):
     titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
 
     assert [title.split(":")[0] for title in titles] == ["z[1]"]
-    assert "1 of 2 dimensions, of the least p-values" in figure.get_supxlabel()
+    assert "1 of 2 histograms, of the least p-values" in figure.get_supxlabel()
