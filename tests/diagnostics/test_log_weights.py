@@ -47,13 +47,10 @@ def test_dropout_is_off():
 def test_a_mask_counts_and_a_scale_does_not():
     def model(x, scale=1.0, masked=False):
         mask = x > 0 if masked else True
-        with (
-            pyro.plate("data", x.shape[0]),
-            pyro.poutine.scale(scale=scale),
-            pyro.poutine.mask(mask=mask),
-        ):
+        with pyro.plate("data", x.shape[0]), pyro.poutine.scale(scale=scale):
             z = pyro.sample("z", dist.Normal(0.0, 1.0))
-            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+            with pyro.poutine.mask(mask=mask):
+                pyro.sample("x", dist.Normal(z, 1.0), obs=x)
 
     def guide(x):
         with pyro.plate("data", x.shape[0]):

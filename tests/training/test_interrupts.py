@@ -66,9 +66,9 @@ def test_ctrl_c_is_a_flag_until_the_step_is_done():
 def test_a_second_ctrl_c_stops_at_once():
     keeper = Notes()
     with Interrupts(keeper):
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
     assert keeper.told == 0
 
 
