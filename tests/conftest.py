@@ -11,7 +11,8 @@ import pyro_vae as pv
 
 @pytest.fixture(autouse=True)
 def fresh():
-    """Each test starts from one seed and an empty parameter store."""
+    """Each test starts from one seed, an empty parameter store, and torch's validation."""
+    torch.distributions.Distribution.set_default_validate_args(True)
     pyro.clear_param_store()
     torch.manual_seed(0)
     yield
