@@ -167,23 +167,29 @@ class Calibration:
 
     def as_dict(self) -> dict:
         """Numbers for a JSON file."""
-        columns = {
-            "pvalue": self.pvalue.tolist(),
-            "adjusted_pvalue": self.adjusted.tolist(),
-            "slope": self.slope.tolist(),
-            "curve": self.curve.tolist(),
-            "fault": self.faults(),
-        }
-        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        rows = self._list_rows()
+        d = len(self.names)
 
         return {
             "simulated": len(self.ranks),
             "num_draws": self.num_draws,
             "level": self.level,
             "passed": self.passed,
-            "dimensions": dict(zip(self.names, rows, strict=True)),
-            "joint": dict(zip(JOINT, self.joint_faults(), strict=False)),
+            "dimensions": dict(zip(self.names, rows[:d], strict=True)),
+            "joint": dict(zip(JOINT, rows[d:], strict=False)),
         }
+
+    def _list_rows(self) -> list[dict]:
+        """What is said of each dimension, and of the joint ranks last."""
+        ranks = self._join_ranks()
+        columns = {
+            "pvalue": _judge_each(find_pvalue, ranks, self.num_draws, 1.0).tolist(),
+            "adjusted_pvalue": self._adjust().tolist(),
+            "slope": _judge_each(score_slope, ranks, self.num_draws, 0.0).tolist(),
+            "curve": _judge_each(score_curve, ranks, self.num_draws, 0.0).tolist(),
+            "fault": [*self.faults(), *self.joint_faults()],
+        }
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
     def __str__(self) -> str:
         return "\n".join([*self._write_head(), *self._write_rows(), "", self._write_verdict()])
@@ -200,7 +206,7 @@ class Calibration:
 
     def _write_rows(self) -> list[str]:
         lines = []
-        for name, row in self.as_dict()["dimensions"].items():
+        for name, row in zip([*self.names, *JOINT], self._list_rows(), strict=False):
             cells = [
                 f"{name:<{self._width}}",
                 f"{row['pvalue']:8.2g}",
@@ -210,25 +216,7 @@ class Calibration:
                 row["fault"],
             ]
             lines.append("  ".join(cells).rstrip())
-        return lines + self._write_joint()
-
-    def _write_joint(self) -> list[str]:
-        if self.joint is None:
-            return []
-
-        rows = zip(
-            JOINT,
-            self.joint_pvalue.tolist(),
-            self.joint_adjusted.tolist(),
-            score_slope(self.joint, self.num_draws).tolist(),
-            score_curve(self.joint, self.num_draws).tolist(),
-            self.joint_faults(),
-            strict=True,
-        )
-        return [
-            f"{name:<{self._width}}  {p:8.2g}  {holm:8.2g}  {slope:7.1f}  {curve:7.1f}  {fault}"
-            for name, p, holm, slope, curve, fault in rows
-        ]
+        return lines
 
     def _write_verdict(self) -> str:
         if not any(self.faults()) and any(self.joint_faults()):
@@ -289,9 +277,9 @@ def calibrate(
     Betancourt, Simpson, Vehtari & Gelman, 2018)
 
     Dimensions that are right one by one can be wrong together. So log q(z* | x*) and log p(x*, z*)
-    are ranked as well, among those of the draws. The first finds a wrong correlation. The second
-    finds q = p(z) for every x, which all other ranks pass. (Modrák, Moon, Kim, Bürkner, Huurre,
-    Faltejsková, Gelman & Vehtari, 2023)
+    are ranked as well, among those of the draws. They find a wrong correlation, and q = p(z) for
+    every x, which the other ranks pass. (Modrák, Moon, Kim, Bürkner, Huurre, Faltejsková, Gelman &
+    Vehtari, 2023)
 
     The verdict takes the smaller p-value of a chi-squared test and of the slope, and counts all of
     them. Uniform ranks do not prove that q is the posterior. And x* are the model's data, not those
@@ -338,8 +326,9 @@ def calibrate(
     with progress_bar(n, "simulating", show=progress, unit="datum") as bar:
         for block in _cut_templates(data, latents, num_draws):
             simulated = simulate_data(pair, block)
-            ranks.append(_rank_dimensions(pair, simulated, num_draws))
-            joint.append(_rank_densities(pair, simulated, num_draws))
+            drawn = _draw_latents(pair, simulated.data, num_draws)
+            ranks.append(_rank_dimensions(simulated, drawn))
+            joint.append(_rank_densities(pair, simulated, drawn))
             bar.update(block[0].shape[0])
 
     return judge_ranks(
@@ -410,28 +399,31 @@ def _cut_templates(
     return (block for _, block in cut(data, rows))
 
 
-def _rank_dimensions(pair: nn.Module, simulated: Simulated, num_draws: int) -> Tensor:
-    """The ranks of each number of z* among draws of q(z | x*), `[rows, d]`."""
+def _draw_latents(pair: nn.Module, data: tuple, num_draws: int) -> dict[str, dict]:
+    """The latent sites of so many draws of q(z | x*), by name."""
     with quietly(pair):
-        sites = latent_sites(trace(pair.guide, simulated.data, draws=num_draws))
-    ranks = [_rank_site(simulated.latents[name], site) for name, site in sites.items()]
+        return latent_sites(trace(pair.guide, data, draws=num_draws))
+
+
+def _rank_dimensions(simulated: Simulated, drawn: dict[str, dict]) -> Tensor:
+    """The ranks of each number of z* among draws of q(z | x*), `[rows, d]`."""
+    ranks = [_rank_site(simulated.latents[name], site) for name, site in drawn.items()]
     return torch.cat(ranks, -1).cpu()
 
 
-def _rank_densities(pair: nn.Module, simulated: Simulated, num_draws: int) -> Tensor:
+def _rank_densities(pair: nn.Module, simulated: Simulated, drawn: dict[str, dict]) -> Tensor:
     """The ranks of log q(z* | x*) and log p(x*, z*) among those of draws of q, `[rows, 2]`.
 
     z* is scored beside the draws, in one run, so that rounding is the same for all.
     """
     data = simulated.data
-    shape = (num_draws + 1, data[0].shape[0])
+    z = {name: _join_truth(simulated.latents[name], site["value"]) for name, site in drawn.items()}
+    count = len(next(iter(z.values())))
+    shape = (count, data[0].shape[0])
 
     with quietly(pair):
-        drawn = latent_values(trace(pair.guide, data, draws=num_draws))
-        all_z = {name: _join_truth(simulated.latents[name], z) for name, z in drawn.items()}
-        guide_trace = trace(pair.guide, data, draws=num_draws + 1, latents=all_z)
-        log_q = sum_latent(guide_trace, shape, data[0])
-        log_likelihood, log_prior = score_joint(pair, data, num_draws + 1, all_z)
+        log_q = sum_latent(trace(pair.guide, data, draws=count, latents=z), shape, data[0])
+        log_likelihood, log_prior = score_joint(pair, data, count, z)
 
     scores = torch.stack([log_q, log_likelihood + log_prior], -1)
     return rank_among(scores[0], scores[1:]).cpu()

@@ -62,8 +62,8 @@ def widen_error(stderr: Tensor, khat: Tensor) -> Tensor:
     .. math:: \mathrm{stderr} \, (1 + 12 \max(0, \hat k - 0.4))
 
     The largest weights of heavy tails are rarely drawn, so that the spread of those that were drawn
-    says too little. The factor is set so that two errors cover the truth in about 95 % of
-    repetitions, for Pareto, log-normal and Gaussian weights with k of 0 to 0.7. It grows no further
+    says too little. With the factor, two errors hold the truth in 92 % of repetitions and more, for
+    Pareto weights with k of 0 to 0.7 and for log-normal ones, at 1,000 draws. It grows no further
     above k̂ = 1, where no error is enough. See docs/honesty.md.
 
     Arguments:

@@ -189,8 +189,8 @@ def test_a_conditional_prior_is_calibrated_given_its_covariate():
 def test_chunks(monkeypatch):
     monkeypatch.setattr(blocks, "KEPT", 10_000)
     pair = linear_gaussian().pair()
-    assert faults(pair, 1010).passed
     torch.manual_seed(1)
+    assert faults(pair, 1010).passed
     assert calibrate(pair, torch.zeros(500, 6).double()).passed
 
 
