@@ -7,19 +7,19 @@ import pytest
 import pyro_vae as pv
 from pyro_vae import cli
 from pyro_vae.cli.data import NONE, RunData
+from pyro_vae.cli.runs import ADDED
 from pyro_vae.cli.stories import choose_story
 
 # the settings of a short run, as a run folder keeps them
 CONFIG = {
+    **ADDED,
     "prior": "standard-normal",
     "likelihood": "normal",
     "variational": "normal",
-    "objective": "elbo",
     "network": "mlp",
     "latent": 2,
     "components": 3,
     "scale": None,
-    "draws": 5,
     "beta": 1.0,
     "epochs": 1,
     "batch_size": 10,
@@ -27,19 +27,8 @@ CONFIG = {
     "patience": None,
     "seed": 0,
     "device": "cpu",
-    "compile": False,
-    "precision": None,
     "data": "own",
     "binarisation": NONE,
-    "pair": "vae",
-    "condition": None,
-    "labels": None,
-    "label_weight": None,
-    "levels": None,
-    "order": None,
-    "clusters": None,
-    "start_epochs": None,
-    "subsets": None,
     "num_samples": 20,
 }
 

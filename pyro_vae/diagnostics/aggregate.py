@@ -11,6 +11,7 @@ from torch.distributions import Distribution, Independent
 from pyro_vae.progress import progress_bar
 from pyro_vae.weights import blocks
 from pyro_vae.weights.blocks import count_fitting, count_numbers, cut
+from pyro_vae.weights.draws import find_mean
 from pyro_vae.weights.intake import admit
 from pyro_vae.weights.traces import (
     is_hidden,
@@ -360,12 +361,7 @@ def _unwrap(p: Distribution) -> Distribution:
 def _find_mean(site: dict, draws: int) -> Tensor:
     """E_q[z | x] given the draws of the other latents, or the draws themselves, `[draws, n, d]`."""
     value = site["value"]
-    try:
-        mean = site["fn"].mean
-        value = mean.expand_as(value) if mean.isfinite().all() else value
-    except NotImplementedError:
-        pass
-    return value.reshape(draws, value.shape[1], -1)
+    return find_mean(site).expand_as(value).reshape(draws, value.shape[1], -1)
 
 
 def _decode(pair: nn.Module, block: tuple, z: dict[str, Tensor], num_samples: int) -> Tensor:

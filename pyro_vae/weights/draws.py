@@ -153,11 +153,11 @@ def _collect_values(run: Trace, mean: bool) -> dict[str, Tensor]:
     values = {}
     for name, site in valued_sites(run).items():
         was_observed = site["infer"].get("was_observed", False)
-        values[name] = _find_mean(site) if mean and was_observed else site["value"]
+        values[name] = find_mean(site) if mean and was_observed else site["value"]
     return values
 
 
-def _find_mean(site: dict) -> Tensor:
+def find_mean(site: dict) -> Tensor:
     """The mean of a site's distribution, or its value where there is no finite mean."""
     try:
         mean = site["fn"].mean
