@@ -273,3 +273,12 @@ def partly_there(n: int = 12, stretch: float = 1.0) -> PartlyThere:
 def kl_of_tables(a: Tensor, b: Tensor) -> float:
     """KL(a ‖ b) of tables of probabilities."""
     return torch.where(a > 0, a * (a / b).log(), 0.0).sum().item()
+
+
+def plain() -> pv.VAE:
+    """A VAE with no labels and one modality, for what needs more to refuse."""
+    return pv.VAE(
+        prior=pv.StandardNormal(2),
+        likelihood=pv.Bernoulli(4, given=2),
+        variational=pv.Normal(2, given=4),
+    )

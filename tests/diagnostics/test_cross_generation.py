@@ -8,7 +8,7 @@ import torch
 import pyro_vae as pv
 from pyro_vae.diagnostics import cross_generate
 from pyro_vae.weights import blocks
-from tests.oracles import linear_modalities, near, within
+from tests.oracles import linear_modalities, near, plain, within
 
 QUIET = {"progress": False}
 
@@ -92,14 +92,6 @@ def test_blocks_of_data_are_joined(monkeypatch):
     found = cross_generate(linear.pair(), *data, num_samples=2000, draws=3, **QUIET)
     assert near(found.posterior["text"], truth)
     assert found.draws["text"].shape == (3, 4, 3)
-
-
-def plain():
-    return pv.VAE(
-        prior=pv.StandardNormal(2),
-        likelihood=pv.Bernoulli(4, given=2),
-        variational=pv.Normal(2, given=4),
-    )
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import torch
 
 import pyro_vae as pv
 from pyro_vae.compiling.loss import CompiledLoss
+from tests.oracles import plain
 
 K = 3
 net = partial(pv.networks.mlp, hidden=(5,))
@@ -130,14 +131,6 @@ def test_a_batch_without_a_known_label_is_trained_on():
     history = pv.fit(pair, x, y, epochs=20, progress=False, **options)
     assert torch.tensor(history.loss).isfinite().all()
     assert pair.classifier(x[2]).probs[2] > 0.9
-
-
-def plain():
-    return pv.VAE(
-        prior=pv.StandardNormal(2),
-        likelihood=pv.Bernoulli(4, given=2),
-        variational=pv.Normal(2, given=4),
-    )
 
 
 @pytest.mark.parametrize(

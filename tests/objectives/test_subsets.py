@@ -8,7 +8,7 @@ import torch
 import pyro_vae as pv
 from pyro_vae.compiling.loss import CompiledLoss
 from pyro_vae.objectives.subsets import hide
-from tests.oracles import linear_modalities, with_gaps, within
+from tests.oracles import linear_modalities, plain, with_gaps, within
 from tests.runs import equal
 
 NAN = torch.nan
@@ -137,14 +137,6 @@ def test_training_goes_on_where_it_was_interrupted(tmp_path):
     whole = fit(make(), 4)
     fit(make(), 2, checkpoint=path)
     assert equal(fit(make(), 4, checkpoint=path, resume=True), whole)
-
-
-def plain():
-    return pv.VAE(
-        prior=pv.StandardNormal(2),
-        likelihood=pv.Bernoulli(4, given=2),
-        variational=pv.Normal(2, given=4),
-    )
 
 
 @pytest.mark.parametrize(
