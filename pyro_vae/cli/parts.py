@@ -55,6 +55,7 @@ REAL: dict[str, Make] = {
     "low-rank-normal": partial(pv.LowRankNormal, rank=2),
     "full-normal": pv.MultivariateNormal,
     "laplace": pv.Laplace,
+    "logistic": pv.Logistic,
     "student-t": pv.StudentT,
     "nsf": partial(pv.Flow, flow=zuko.flows.NSF),
     "maf": partial(pv.Flow, flow=zuko.flows.MAF),

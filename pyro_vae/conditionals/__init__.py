@@ -39,6 +39,7 @@ from pyro_vae.conditionals.missing import missing as missing
 from pyro_vae.conditionals.mixture import Mixture as Mixture
 from pyro_vae.conditionals.positive import Gamma as Gamma
 from pyro_vae.conditionals.real import Laplace as Laplace
+from pyro_vae.conditionals.real import Logistic as Logistic
 from pyro_vae.conditionals.real import LowRankNormal as LowRankNormal
 from pyro_vae.conditionals.real import MultivariateNormal as MultivariateNormal
 from pyro_vae.conditionals.real import Normal as Normal

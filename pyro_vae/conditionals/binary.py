@@ -29,7 +29,9 @@ class RelaxedBernoulli(Relaxed):
     .. math:: a = \sigma((\ell + u) / \tau), \qquad u \sim \mathrm{Logistic}(0, 1)
 
     Its prior is of the same family, `RelaxedBernoulli(D, logits=0.0, temperature=...)`. See
-    `RelaxedCategorical`. (Maddison, Mnih & Teh, 2017)
+    `RelaxedCategorical`. Draws stop at a distance of 2^-20 from 0 and 1, and these two values have
+    a probability instead of a density. `Logistic` is the same on the scale of logits, without the
+    stop. (Maddison, Mnih & Teh, 2017)
 
     Use:
         prior: for a relaxed q, at the same temperature.

@@ -122,11 +122,11 @@ def family(
         TypeError: if an option is missing or unknown, or `cls` is no such class.
 
     Example:
-        >>> Logistic = family(dist.Logistic, "loc", "scale")
-        >>> Logistic(3, given=20)
-        Logistic((3,) | (20,))
-        >>> Logistic((1, 28, 28), given=20, scale="shared")
-        Logistic((1, 28, 28) | (20,), scale=shared)
+        >>> Cauchy = family(dist.Cauchy, "loc", "scale")
+        >>> Cauchy(3, given=20)
+        Cauchy((3,) | (20,))
+        >>> Cauchy((1, 28, 28), given=20, scale="shared")
+        Cauchy((1, 28, 28) | (20,), scale=shared)
         >>> import torch
         >>> Labels = family(dist.Categorical, logits=lambda event, classes: (*event, classes))
         >>> p = Labels((2, 3), given=[20, (4, 5)], classes=10)

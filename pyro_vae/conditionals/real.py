@@ -47,6 +47,24 @@ Laplace = family(
     """,
 )
 
+Logistic = family(
+    dist.Logistic,
+    "loc",
+    "scale",
+    doc=r"""
+    .. math:: p(a) = \frac{e^{-(a - m) / s}}{s \, (1 + e^{-(a - m) / s})^2}
+
+    A `RelaxedBernoulli` of temperature τ and logit ℓ is the sigmoid of a logistic with m = ℓ / τ
+    and s = 1 / τ. On this scale no draw is lost to rounding, however sure it is. The decoder may
+    take the sigmoid itself. (Maddison, Mnih & Teh, 2017)
+
+    Use:
+        prior: for a logistic q.
+        variational: relaxed binary latents on the scale of their logits, with `scale=2.0` for a
+            temperature of 0.5.
+    """,
+)
+
 StudentT = family(
     dist.StudentT,
     "df",

@@ -96,6 +96,7 @@ FAMILIES = {
     "MultivariateNormal": (pv.MultivariateNormal, REAL),
     "LowRankNormal": (partial(pv.LowRankNormal, rank=2), REAL),
     "Laplace": (pv.Laplace, REAL),
+    "Logistic": (pv.Logistic, REAL),
     "StudentT": (pv.StudentT, REAL),
     "Bernoulli": (pv.Bernoulli, 2),
     "ContinuousBernoulli": (pv.ContinuousBernoulli, UNIT),
