@@ -8,6 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "pyro_vae"
 ORDER = [
     "arguments",
+    "files",
     "progress",
     "supports",
     "distributions",

@@ -20,6 +20,7 @@ from pyro_vae.cli.runs import Run, writing
 from pyro_vae.cli.steps import Job, Measured
 from pyro_vae.cli.stories import PAIRS, choose_story
 from pyro_vae.cli.stories.story import Figures, Request
+from pyro_vae.files import replacing
 from pyro_vae.look.report import report
 from pyro_vae.objectives.objective import Loss
 
@@ -225,8 +226,11 @@ def sample(
     values, figure = job.story.sample(job.pair, job.data, request)
     arrays: dict[str, Any] = {name: value.cpu().numpy() for name, value in values.items()}
     with writing(path.parent):
-        np.savez(path, **arrays)
-        figure.savefig(image, dpi=150)
+        # numpy adds .npz to a name without it, but not to an open file
+        with replacing(path) as half, open(half, "wb") as file:
+            np.savez(file, **arrays)
+        with replacing(image) as half:
+            figure.savefig(half, dpi=150)
     rows = len(next(iter(arrays.values())))
     print(f"{rows} draws in {path}, and {image}")
 

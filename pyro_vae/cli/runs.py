@@ -12,6 +12,7 @@ from torch import nn
 
 import pyro_vae as pv
 from pyro_vae.cli.parts import Config
+from pyro_vae.files import replacing
 
 # options that runs of an earlier version do not have, as those runs were
 ADDED = {
@@ -35,6 +36,7 @@ ADDED = {
 class Run:
     """The folder of a run: config.json, weights, metrics, figures, the picture and the report.
 
+    A file in it is whole or not there.
     Each method that reads or writes raises a ValueError with the folder where that fails.
     """
 
@@ -119,7 +121,11 @@ class Run:
     def write_history(self, history: pv.History) -> None:
         """Write the metrics, a row for each epoch."""
         epochs = zip(*history, strict=True)
-        with writing(self.folder), open(self.metrics, "w", newline="") as file:
+        with (
+            writing(self.folder),
+            replacing(self.metrics) as half,
+            open(half, "w", newline="") as file,
+        ):
             writer = csv.writer(file)
             writer.writerow(["epoch", *history._fields])
             writer.writerows([epoch, *row] for epoch, row in enumerate(epochs, start=1))
@@ -134,12 +140,13 @@ class Run:
         with writing(self.folder):
             self.figures.mkdir(exist_ok=True)
             for name, figure in figures.items():
-                figure.savefig(self.figures / f"{name}.png", dpi=130)
+                with replacing(self.figures / f"{name}.png") as half:
+                    figure.savefig(half, dpi=130)
 
     def write_report(self, page: str) -> None:
         """Write the report."""
-        with writing(self.folder):
-            self.report.write_text(page, encoding="utf-8")
+        with writing(self.folder), replacing(self.report) as half:
+            half.write_text(page, encoding="utf-8")
 
 
 def find_free(data: str) -> Run:
@@ -164,4 +171,5 @@ def writing(folder: Path) -> Iterator[None]:
 
 
 def _write_json(path: Path, content: Mapping) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n")
+    with replacing(path) as half:
+        half.write_text(json.dumps(content, indent=2) + "\n")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from pyro_vae.files import replacing
 from pyro_vae.training.kept import join, split
 
 NOTES = "pyro_vae"  # the metadata of a file under which its notes lie
+CHECKSUM = "checksum"  # and under which the checksum of all else lies, from version 0.2.0 on
 PAIR = "pair."  # begins the names of a pair's tensors in the checkpoint of a run
 OBJECTIVE = "objective."  # begins the names of those that the objective has beside the pair
 
@@ -52,13 +55,44 @@ def _describe_shape(tensor: Tensor | None) -> str:
 
 
 def write_file(path: Path, tensors: dict[str, Tensor], notes: Any) -> None:
-    """Write tensors and notes to one file, which is there whole or not at all."""
-    half = path.with_name(path.name + ".part")
+    """Write tensors and notes to one file, which is there whole or not at all.
+
+    Raises:
+        OSError: if it cannot be written. What was there before stays, whole.
+    """
     # copies, for safetensors refuses tensors that share memory
     copies = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in tensors.items()}
+    text = json.dumps(notes)
+    metadata = {NOTES: text, CHECKSUM: sum_up(copies, text)}
 
-    save_file(copies, half, metadata={NOTES: json.dumps(notes)})
-    os.replace(half, path)
+    try:
+        with replacing(path) as half:
+            save_file(copies, half, metadata=metadata)
+    except (SafetensorError, OSError) as error:
+        kept = (
+            "the file that was there is still whole" if path.exists() else "no file is left there"
+        )
+        raise OSError(
+            f"cannot write {path} ({error}); {kept}. Make room or get permission, or choose "
+            "another path"
+        ) from error
+
+
+def sum_up(tensors: dict[str, Tensor], notes: str) -> str:
+    """A checksum of notes, and of tensors with their names, types and shapes.
+
+    It finds damage, not forgery: whoever writes other tensors can write their checksum as well.
+
+    Example:
+        >>> sum_up({"a": torch.zeros(2)}, "") == sum_up({"a": torch.zeros(1, 2)}, "")
+        False
+    """
+    total = zlib.crc32(notes.encode())
+    for name, tensor in sorted(tensors.items()):
+        head = f"{name} {tensor.dtype} {tuple(tensor.shape)}"
+        total = zlib.crc32(head.encode(), total)
+        total = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, total)
+    return f"{total:08x}"
 
 
 def read_file(path: str | os.PathLike) -> tuple[dict[str, Tensor], Any]:
@@ -71,15 +105,25 @@ def read_file(path: str | os.PathLike) -> tuple[dict[str, Tensor], Any]:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             metadata = file.metadata() or {}
+        _check_sum(tensors, metadata)
         notes = json.loads(metadata.get(NOTES, "{}"))
     except (FileNotFoundError, IsADirectoryError) as error:
         raise ValueError(f"checkpoint: there is no file {path}") from error
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise ValueError(
             f"checkpoint: {path} is not a whole safetensors file ({error}); it is truncated, "
-            "corrupted or of another kind (pickles are never opened)"
+            "corrupted or of another kind (pickles are never opened). Take a copy of it, or start "
+            "anew"
         ) from error
     return tensors, notes
+
+
+def _check_sum(tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Refuse what is not as it was written. Files of others and of version 0.1.0 have no sum."""
+    if CHECKSUM not in metadata and metadata.keys() - {NOTES} and NOTES in metadata:
+        raise ValueError("its checksum is missing")
+    if CHECKSUM in metadata and metadata[CHECKSUM] != sum_up(tensors, metadata.get(NOTES, "")):
+        raise ValueError("its checksum is of other content")
 
 
 def write_tree(path: Path, tree: dict) -> None:
@@ -95,15 +139,28 @@ def read_tree(path: str | os.PathLike) -> dict:
         ValueError: if the file is missing, truncated, corrupted or of another kind.
     """
     tensors, notes = read_file(path)
-    return join(notes, tensors)
+    return _join(notes, tensors, path)
+
+
+def _join(notes: Any, tensors: dict[str, Tensor], path: str | os.PathLike) -> dict:
+    try:
+        tree = join(notes, tensors)
+        if not isinstance(tree, dict):
+            raise ValueError("its notes are no tree")
+    except ValueError as error:
+        raise ValueError(f"checkpoint: {path} is not a file of this library: {error}") from None
+    return tree
 
 
 def save_weights(pair: nn.Module, path: str | os.PathLike) -> None:
-    """Write the weights of a pair to a safetensors file.
+    """Write the weights of a pair to a safetensors file, which is there whole or not at all.
 
     Arguments:
         pair: The pair, or a part of it, such as the encoder alone.
         path: The file.
+
+    Raises:
+        OSError: if it cannot be written. What was there before stays, whole.
     """
     write_file(Path(path), list_tensors(pair), {})
 
@@ -119,10 +176,16 @@ def load_weights(pair: nn.Module, path: str | os.PathLike) -> None:
     """
     tensors, notes = read_file(path)
     if notes:
-        state = join(notes, tensors)
-        weights = state["best"]["weights"] or state["weights"]
-        tensors = {
-            name.removeprefix(PAIR): t for name, t in weights.items() if name.startswith(PAIR)
-        }
+        tensors = _choose_weights(_join(notes, tensors, path), path)
 
     copy_into(list_tensors(pair), tensors, str(path))
+
+
+def _choose_weights(state: dict, path: str | os.PathLike) -> dict[str, Tensor]:
+    """The best weights of the pair in the state of a run, or else the last."""
+    try:
+        weights = state["best"]["weights"] or state["weights"]
+        named = [(name, t) for name, t in weights.items() if isinstance(t, Tensor)]
+    except (AttributeError, KeyError, TypeError):
+        raise ValueError(f"checkpoint: {path} is not a file of this library: no weights") from None
+    return {name.removeprefix(PAIR): t for name, t in named if name.startswith(PAIR)}

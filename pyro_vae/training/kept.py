@@ -51,6 +51,9 @@ def split(tree: Any, name: str = "") -> tuple[Any, dict[str, Tensor]]:
 def join(notes: Any, tensors: dict[str, Tensor]) -> Any:
     """Put tensors back where `split` took them out.
 
+    Raises:
+        ValueError: if one of them is not there.
+
     Example:
         >>> join({"a": 1, "b": {"$tensor": "b"}}, {"b": torch.ones(2)})
         {'a': 1, 'b': tensor([1., 1.])}
@@ -60,8 +63,14 @@ def join(notes: Any, tensors: dict[str, Tensor]) -> Any:
     if not isinstance(notes, dict):
         return notes
     if list(notes) == [TENSOR]:
-        return tensors[notes[TENSOR]]
+        return _find(notes[TENSOR], tensors)
     return {key: join(branch, tensors) for key, branch in notes.items()}
+
+
+def _find(name: Any, tensors: dict[str, Tensor]) -> Tensor:
+    if not isinstance(name, str) or name not in tensors:
+        raise ValueError(f"its notes name a tensor {name!r}, which it does not hold")
+    return tensors[name]
 
 
 def match(saved: Any, now: Any) -> Any:

@@ -1,15 +1,23 @@
 """Files of weights and states."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
 import pyro_vae as pv
-from pyro_vae.training.checkpoints import load_weights, save_weights
+from pyro_vae.training.checkpoints import (
+    list_tensors,
+    load_weights,
+    read_tree,
+    save_weights,
+    sum_up,
+)
 from tests.runs import RUN, X, equal, handwritten, make, vamp, weights
 
 
@@ -61,6 +69,85 @@ def test_damaged_checkpoint(damage, words, tmp_path):
     assert equal(pair, before)
 
 
+@pytest.mark.parametrize("read", [read_tree, lambda path: load_weights(make(), path)])
+def test_every_flipped_bit_is_noticed(read, tmp_path):
+    path = tmp_path / "run"
+    pv.fit(make(), X, **(RUN | {"epochs": 1}), checkpoint=path)
+    whole, generator = path.read_bytes(), np.random.default_rng(0)
+    header = 8 + int.from_bytes(whole[:8], "little")
+    places = [*generator.integers(0, 8 * header, 50), *generator.integers(0, 8 * len(whole), 50)]
+    for place in places:
+        flipped = bytearray(whole)
+        flipped[place // 8] ^= 1 << place % 8
+        path.write_bytes(flipped)
+        with pytest.raises(ValueError, match=f"^checkpoint: {path} is not a whole"):
+            read(path)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64, torch.int8, torch.bool])
+def test_a_sum_sees_every_type(dtype):
+    a, b = torch.zeros(3, 0, dtype=dtype), torch.ones((), dtype=dtype)
+    assert sum_up({"a": a, "b": b}, "") != sum_up({"a": a, "b": torch.zeros_like(b)}, "")
+    assert sum_up({"b": b, "a": a}, "") == sum_up({"a": a, "b": b}, "")
+
+
+def test_a_file_without_a_checksum_is_read(tmp_path):
+    pair, read, path = make(seed=0), make(seed=1), tmp_path / "weights"
+    save_file(list_tensors(pair), path, metadata={"pyro_vae": "{}"})
+    load_weights(read, path)
+    assert equal(pair, read)
+
+
+NESTED = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("notes", "words"),
+    [
+        ('{"weights": {"$tensor": "none"}}', "name a tensor 'none', which it does not hold"),
+        ('{"weights": {"$tensor": [1]}}', r"name a tensor \[1\], which it does not hold"),
+        ("[1]", "its notes are no tree"),
+        ('{"weights": 3}', "no weights"),
+        ('{"best": {"weights": 3}}', "no weights"),
+        (NESTED, "not a whole safetensors file"),
+    ],
+)
+def test_crafted_notes(notes, words, tmp_path):
+    save_file({"a": torch.ones(3)}, tmp_path / "crafted", metadata={"pyro_vae": notes})
+    with pytest.raises(ValueError, match=words):
+        load_weights(make(), tmp_path / "crafted")
+
+
+def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
+    pair, path = make(seed=0), tmp_path / "weights"
+
+    def fill_up(tensors, half, metadata):
+        Path(half).write_bytes(b"half")
+        raise SafetensorError("No space left on device (os error 28)")
+
+    monkeypatch.setattr("pyro_vae.training.checkpoints.save_file", fill_up)
+    with pytest.raises(OSError, match=r"cannot write .*No space left.*no file is left there"):
+        save_weights(pair, path)
+    assert not list(tmp_path.iterdir())
+
+    monkeypatch.undo()
+    save_weights(pair, path)
+    monkeypatch.setattr("pyro_vae.training.checkpoints.save_file", fill_up)
+    with pytest.raises(OSError, match=r"the file that was there is still whole.*Make room"):
+        save_weights(make(seed=1), path)
+    monkeypatch.undo()
+    read = make(seed=2)
+    load_weights(read, path)
+    assert equal(pair, read) and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", ["", "none/weights"])
+def test_weights_are_not_saved_where_no_file_can_be(name, tmp_path):
+    with pytest.raises(OSError, match="cannot write"):
+        save_weights(make(), tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
 def test_pickle_in_place_of_a_checkpoint_does_not_run(tmp_path):
     path, marker = tmp_path / "run", tmp_path / "it ran"
     torch.save(Payload(marker), path)
@@ -85,7 +172,7 @@ def test_weights_are_saved_and_loaded(build, tmp_path):
     load_weights(read, tmp_path / "weights")
 
     assert equal(pair, read)
-    assert not list(tmp_path.glob("*.part"))
+    assert [path.name for path in tmp_path.iterdir()] == ["weights"]
     if build is vamp:
         assert read.prior.variational is read.variational
 

@@ -1,0 +1,82 @@
+"""Files that are whole or not there, and that one run at a time writes."""
+
+import glob
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a new file to be written, which takes the place of a path once it is whole.
+
+    The new file lies in the same folder, under a name that nobody else has. If writing fails, it
+    is removed, and what was under the path stays as it was.
+
+    Arguments:
+        path: The file that is to be there, whole.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "numbers.txt"
+        >>> with replacing(path) as half:
+        ...     _ = half.write_text("1 2 3")
+        >>> path.read_text()
+        '1 2 3'
+    """
+    half = path.with_name(f".{secrets.token_hex(4)}.part.{path.name}")
+    try:
+        yield half
+        _flush(half)
+        os.replace(half, path)
+    finally:
+        with suppress(OSError):
+            half.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file is on the disk, so that a loss of power cannot leave an empty one."""
+    # Windows flushes only what was opened for writing
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
+def remove_halves(path: Path) -> None:
+    """Remove what killed processes left when they wrote a file. Call it under the file's lock."""
+    name = glob.escape(path.name)
+    for half in path.parent.glob(f".????????.part.{name}"):
+        with suppress(OSError):
+            half.unlink()
+
+
+@contextmanager
+def locked(path: Path, refusal: str) -> Iterator[None]:
+    """Inside this context nobody else holds the lock of a path.
+
+    The lock is a file beside it. It is free again when the process that holds it ends, however it
+    ends, and the file is removed when the context ends.
+
+    Arguments:
+        path: What is to be locked. It need not exist, but its folder must.
+        refusal: The error's message.
+
+    Raises:
+        ValueError: if another run holds the lock, in this process or another.
+    """
+    file = path.with_name(path.name + ".lock")
+    lock = FileLock(file, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ValueError(refusal) from None
+    try:
+        yield
+    finally:
+        # first removed, then released: who has it open finds that it has no name any more
+        with suppress(OSError):
+            file.unlink()
+        lock.release()
