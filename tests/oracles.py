@@ -282,3 +282,25 @@ def plain() -> pv.VAE:
         likelihood=pv.Bernoulli(4, given=2),
         variational=pv.Normal(2, given=4),
     )
+
+
+def draw_kl(q, p, count=200_000):
+    """KL(q ‖ p) by draws, and its standard error."""
+    torch.manual_seed(0)
+    a = q.sample((count,))
+    log_ratio = (q.log_prob(a) - p.log_prob(a)).double()
+    return log_ratio.mean(), log_ratio.std() / count**0.5
+
+
+def integrate_relaxed_kl(logit, temperature, edge):
+    """KL of two relaxed Bernoullis, the second of logit 0, by the ends and what is between."""
+    grid = torch.linspace(-edge, edge, 400_001, dtype=torch.float64)
+    laws = [
+        dist.Logistic(torch.tensor(loc / temperature).double(), 1 / temperature)
+        for loc in (logit, 0.0)
+    ]
+    log_q, log_p = (law.log_prob(grid) for law in laws)
+    between = torch.trapezoid(log_q.exp() * (log_q - log_p), grid)
+
+    ends = [[law.cdf(-grid[-1]), 1 - law.cdf(grid[-1])] for law in laws]
+    return between + sum(a * (a / b).log() for a, b in zip(*ends, strict=True))

@@ -67,8 +67,8 @@ class RelaxedCategorical(Relaxed):
     \sim \mathrm{Gumbel}
 
     It is also known as Gumbel-softmax or concrete. As the temperature τ falls to 0 the draws become
-    one-hot. `q.temperature = 0.5` changes it, between epochs for example. Below about 0.1 float32
-    can no longer tell the corners apart.
+    one-hot. `q.temperature = 0.5` changes it, between epochs for example. A share stops at 2^-120,
+    which has the probability of all that is smaller, so that the densities of cold draws are true.
 
     A density on the simplex needs one for a prior: the same family,
     `RelaxedCategorical(K, logits=0.0, temperature=...)`. With a `OneHotCategorical` the objective
