@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
+from typer.core import TyperGroup
 
 import pyro_vae as pv
 from pyro_vae.arguments import check_whole
@@ -24,7 +25,20 @@ from pyro_vae.files import replacing
 from pyro_vae.look.report import report
 from pyro_vae.objectives.objective import Loss
 
+
+class Commands(TyperGroup):
+    """The commands. Each says a line where Ctrl-C stops it."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            steps.tell(f"stopped before {ctx.invoked_subcommand} was done")
+            raise typer.Exit(steps.find_status(stop)) from None
+
+
 app = typer.Typer(
+    cls=Commands,
     help="Train variational autoencoders and measure the inference they do.",
     add_completion=False,
     no_args_is_help=True,
@@ -236,14 +250,12 @@ def sample(
 
 
 def main() -> None:
-    """Run the command line. An error is one line, and Ctrl-C stops without a traceback."""
+    """Run the command line. An error is one line, and so is Ctrl-C."""
     try:
         app(prog_name="pyro-vae")
     except (TypeError, ValueError, FloatingPointError) as error:
         print(f"error: {translate(str(error), _options())}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 def _options() -> set[str]:

@@ -1,6 +1,8 @@
 """The steps of a run that take time: train, and measure."""
 
+import signal
 import sys
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +17,7 @@ from pyro_vae.cli.stories import Story
 from pyro_vae.cli.stories.story import NUM_SAMPLES
 from pyro_vae.diagnostics import Picture
 from pyro_vae.look.findings import Findings, list_numbers, write_findings
+from pyro_vae.training.interrupts import Stopped
 
 EFFORTS: dict[str, dict[str, int]] = {
     "quick": {"num_samples": 1000, "simulations": 500},
@@ -68,7 +71,7 @@ def choose_effort(story: Story, name: str, num_samples: int | None) -> dict[str,
 
 
 def fit(job: Job, objective: nn.Module, resume: bool) -> pv.History:
-    """Train the pair. Ctrl-C says how to go on, and a run that trained nothing leaves no trace."""
+    """Train the pair. Who stops it is told how to go on, and what trained nothing leaves no trace."""
     run, config, story, data, pair = job
     names = ("batch_size", "learning_rate", "device", "compile", "precision", "seed")
     options = {name: config[name] for name in names}
@@ -90,14 +93,26 @@ def fit(job: Job, objective: nn.Module, resume: bool) -> pv.History:
         )
     except KeyboardInterrupt as stop:
         where = str(stop).partition(";")[0] or "stopped"
-        print(f"\n{where}; go on with: pyro-vae train --resume --out {run.folder}", file=sys.stderr)
-        raise typer.Exit(130) from None
+        tell(f"{where}; go on with: pyro-vae train --resume --out {run.folder}")
+        raise typer.Exit(find_status(stop)) from None
     except (TypeError, ValueError, RuntimeError) as error:
         if not resume:
             run.set_free()
         if config["compile"] and isinstance(error, RuntimeError):
             raise ValueError(f"compile: {error}") from error
         raise
+
+
+def tell(line: str) -> None:
+    """Write a line on standard error, if there is still someone who reads it."""
+    with suppress(OSError):
+        print(f"\n{line}", file=sys.stderr, flush=True)
+
+
+def find_status(stop: KeyboardInterrupt) -> int:
+    """The exit status of a process that a signal stopped, as shells have it."""
+    number = stop.number if isinstance(stop, Stopped) else signal.SIGINT
+    return 128 + number
 
 
 def measure(job: Job, rows: int, effort: dict[str, Any]) -> Measured:

@@ -99,7 +99,10 @@ def fit(
         RuntimeError: if the pair cannot be compiled, with the line at fault.
         FloatingPointError: if the loss or a weight becomes NaN or infinite, with the epoch, the
             step, the site or parameter at fault, and the last good checkpoint.
-        KeyboardInterrupt: on Ctrl-C, after the step under way, with the checkpoint written.
+        KeyboardInterrupt: on Ctrl-C, SIGTERM or SIGHUP, after the step under way, with the
+            checkpoint written. A signal that is ignored stays ignored. If you have a handler for a
+            signal, the checkpoint is written and your handler is called, and unless it raises the
+            run goes on.
 
     Example:
         >>> import pyro_vae as pv

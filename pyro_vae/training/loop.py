@@ -109,7 +109,7 @@ class Loop:
 
 
 class Observer(AbstractContextManager):
-    """Looks on at a run. It is a context while the epochs run, and ends with them."""
+    """Looks on at a run. It is a context around the epochs and their end."""
 
     def __exit__(self, *error: object) -> None:
         return None
@@ -131,9 +131,8 @@ def run(loop: Loop, state: State, observers: Sequence[Observer]) -> None:
         for observer in observers:
             stack.enter_context(observer)
         _iterate(loop, state, observers)
-
-    for observer in observers:
-        observer.at_end(state)
+        for observer in observers:
+            observer.at_end(state)
     loop.finish(state)
 
 

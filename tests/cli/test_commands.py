@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 import pyro_vae as pv
 from pyro_vae.cli import parts
 from pyro_vae.cli.objectives import OBJECTIVES
+from pyro_vae.cli.runs import Run
 from pyro_vae.cli.stories import PAIRS
 from tests.commands import QUICK
 
@@ -237,7 +238,8 @@ runpy.run_module("pyro_vae.cli", run_name="__main__")
 """
 
 
-def test_ctrl_c_stops_cleanly_and_says_how_to_resume(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_stops_cleanly_and_says_how_to_resume(number, tmp_path):
     command = [sys.executable, "-c", ANNOUNCED, "train", "--epochs", "100000", "--out", "run"]
     path = os.pathsep.join(
         [os.path.dirname(os.path.dirname(pv.__file__)), os.environ.get("PYTHONPATH", "")]
@@ -253,16 +255,26 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_resume(tmp_path):
     for line in process.stdout:
         if line == "an epoch is done\n":
             break
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
+    assert process.returncode == 128 + number, err
     assert (
-        "stopped in epoch" in err
+        "in epoch" in err
         and "pyro-vae train --resume --out run" in err
         and "Traceback" not in err
     )
     tensors = load_file(tmp_path / "run" / "checkpoint.safetensors")
     assert all(t.isfinite().all() for name, t in tensors.items() if name.startswith("weights/"))
+
+
+@pytest.mark.parametrize("command", ["train", "measure", "plot", "sample"])
+def test_every_command_says_a_line_where_ctrl_c_stops_it(call, monkeypatch, command):
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "read_config", stop)
+    arguments = ["--resume", "--out", "run"] if command == "train" else ["run"]
+    assert call(command, *arguments) == (130, "", f"\nstopped before {command} was done\n")
 
 
 def test_help_lists_the_names(call):

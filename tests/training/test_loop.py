@@ -89,7 +89,7 @@ def test_observers_are_told_in_their_order():
     assert lines == [
         *("a enters", "b enters"),
         *("a step 1", "b step 1", "a step 2", "b step 2", "a epoch 1", "b epoch 1"),
-        *("b leaves", "a leaves", "a end", "b end"),
+        *("a end", "b end", "b leaves", "a leaves"),
     ]
 
 
@@ -100,7 +100,7 @@ def test_who_stops_a_run_is_the_last_to_be_told():
 
     assert [line for line in lines if "epoch" in line] == ["a epoch 1", "b epoch 1"]
     assert state.record.epochs == 1
-    assert lines[-3:] == ["a end", "b end", "c end"]
+    assert lines[-6:-3] == ["a end", "b end", "c end"]
 
 
 def test_observers_leave_when_a_run_fails():
