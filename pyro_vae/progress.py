@@ -1,8 +1,10 @@
-"""Progress of long work: a bar in a terminal or notebook, silence elsewhere."""
+"""Progress of long work: a bar in a terminal or notebook, silence elsewhere. Of several processes the first shows it."""
 
 import sys
 
 from tqdm.auto import tqdm
+
+from pyro_vae.processes import is_first
 
 
 def progress_bar(total: int, description: str, *, show: bool = True, unit: str = "step") -> tqdm:
@@ -12,7 +14,7 @@ def progress_bar(total: int, description: str, *, show: bool = True, unit: str =
         total=total,
         desc=description,
         unit=unit,
-        disable=not (show and seen),
+        disable=not (show and seen and is_first()),
         dynamic_ncols=True,
         leave=False,
     )

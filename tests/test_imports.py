@@ -9,6 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "pyro_vae"
 ORDER = [
     "arguments",
     "files",
+    "processes",
     "progress",
     "supports",
     "distributions",

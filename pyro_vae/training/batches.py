@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
+from torch.utils.data.distributed import DistributedSampler
 
 from pyro_vae.pairs.multimodal import MultimodalVAE
 from pyro_vae.pairs.pair import find_arguments
 from pyro_vae.pairs.vae import VAE
+from pyro_vae.processes import count_processes, gather, take_share
+from pyro_vae.training.randomness import OwnDraws
 from pyro_vae.weights.intake import admit, as_tensors
 
 WATCHED = 1000  # rows of the training data that are measured where there are no validation data
@@ -26,11 +29,13 @@ class Batches(ABC):
 
     Attributes:
         device: Where the tensors are.
+        draws: The random draws of this process alone, where there are several.
         generator: The generator that draws the order, where that is not torch's own.
         whole: All of the data, before `transform`, where they are in memory.
     """
 
     device: torch.device
+    draws: OwnDraws
     generator: torch.Generator | None = None
     whole: tuple[Tensor, ...] | None = None
 
@@ -68,6 +73,7 @@ class InMemory(Batches):
         self.device = device
         self.transform = transform
         self.batch_size = int(batch_size)
+        self.draws = OwnDraws(device)
         admit(pair, transform_first(self.whole, transform))
 
     @property
@@ -80,9 +86,15 @@ class InMemory(Batches):
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         order = torch.randperm(self.rows).to(self.device)
+        self.draws.start_epoch()
+        return self._gather(order)
+
+    def _gather(self, order: Tensor) -> Iterator[tuple[Tensor, ...]]:
         for index in order.split(self.batch_size):
-            batch = tuple(d[index] for d in self.whole)
-            yield transform_first(batch, self.transform)
+            mine = index[take_share(len(index))]
+            with self.draws.of_batch():
+                batch = transform_first(tuple(d[mine] for d in self.whole), self.transform)
+            yield batch
 
     def take_first(self) -> tuple[Tensor, ...]:
         first = tuple(d[:WATCHED] for d in self.whole)
@@ -103,8 +115,10 @@ class FromLoader(Batches):
         self.device = device
         self.transform = transform
         self.generator = loader.generator
+        self.draws = OwnDraws(device)
         self.count = count_arguments(pair)
 
+        refuse_unshared(loader)
         first = next(iter(self), None)
         if first is None:
             raise ValueError("data is empty: the loader gave no batch")
@@ -117,17 +131,55 @@ class FromLoader(Batches):
             return 0
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        for given in self.loader:
-            parts = given if isinstance(given, list | tuple) else [given]
-            taken = tuple(parts)[: self.count]
-            batch = tuple(d.to(self.device) for d in as_tensors(self.pair, taken))
-            yield transform_first(batch, self.transform)
+        self.draws.start_epoch()
+        if isinstance(self.loader.sampler, DistributedSampler):
+            self.loader.sampler.set_epoch(self.draws.base)
+        return self._read()
+
+    def _read(self) -> Iterator[tuple[Tensor, ...]]:
+        batches = iter(self.loader)
+        while True:
+            with self.draws.of_batch():
+                given = next(batches, None)
+                if given is None:
+                    return
+                batch = self._take(given)
+            yield batch
+
+    def _take(self, given: object) -> tuple[Tensor, ...]:
+        parts = given if isinstance(given, list | tuple) else [given]
+        taken = tuple(parts)[: self.count]
+        batch = tuple(d.to(self.device) for d in as_tensors(self.pair, taken))
+        return transform_first(batch, self.transform)
 
     def take_first(self) -> tuple[Tensor, ...]:
         return tuple(d[:WATCHED] for d in self.first)
 
     def describe(self) -> dict[str, int | None]:
         return {"batches": len(self), "batch_size": self.loader.batch_size}
+
+
+def refuse_unshared(loader: DataLoader) -> None:
+    """Raise a ValueError if each of several processes would read all that a loader gives."""
+    count = count_processes()
+    if count == 1:
+        return
+    if type(loader.sampler) in (RandomSampler, SequentialSampler):
+        raise ValueError(
+            f"data: each of the {count} processes would read all of the loader's data; give it a "
+            "share, DataLoader(..., sampler=DistributedSampler(dataset))"
+        )
+    try:
+        lengths = gather(len(loader))
+    except TypeError:
+        raise ValueError(
+            f"data: the loader does not say how many batches it has, so {count} processes cannot "
+            "end an epoch together; give its data set a length"
+        ) from None
+    if len(set(lengths)) > 1:
+        raise ValueError(
+            f"data: expected loaders of as many batches in each process, got {lengths}"
+        )
 
 
 def make_batches(

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from pyro_vae.objectives.objective import Loss, Objective
 from pyro_vae.pairs.admission import ChecksData
+from pyro_vae.processes import ask_first, count_processes
 from pyro_vae.training.batches import Batches, admit_validation, make_batches
 from pyro_vae.training.checkpoints import read_tree
 from pyro_vae.training.faults import Watch
@@ -21,6 +23,7 @@ from pyro_vae.training.loop import Loop, Observer, run
 from pyro_vae.training.observers import Bar, Callback, Checkpoint, NoCheckpoint
 from pyro_vae.training.randomness import fork
 from pyro_vae.training.settings import Settings
+from pyro_vae.training.shares import SharedStep
 from pyro_vae.training.state import State
 from pyro_vae.training.steps import CapturedStep, Step, compile_inside, make_adam
 from pyro_vae.weights.intake import find_device
@@ -141,7 +144,7 @@ def fit(
 def _fit(pair: nn.Module, data: tuple, settings: Settings) -> History:
     objective = _choose_objective(pair, settings)
     device = _place(pair, settings.device)
-    seed = _choose_seed(settings)
+    seed = ask_first(partial(_choose_seed, settings))
 
     with fork(device):
         torch.manual_seed(seed)
@@ -161,7 +164,7 @@ def _fit(pair: nn.Module, data: tuple, settings: Settings) -> History:
         loop = Loop(
             objective=objective,
             batches=batches,
-            take_step=_make_step(objective, optimizer, watch, settings, device),
+            take_step=_make_step(objective, optimizer, watch, settings, batches),
             held_out=HeldOut(pair, held_out, seed + 1),
             watch=watch,
             epochs=settings.epochs,
@@ -231,7 +234,8 @@ def _make_optimizer(
 
 def _is_captured(settings: Settings, device: torch.device) -> bool:
     """Whether a whole step is one CUDA graph."""
-    return settings.compile and device.type == "cuda" and settings.optimizer is None
+    is_alone = count_processes() == 1
+    return settings.compile and device.type == "cuda" and settings.optimizer is None and is_alone
 
 
 def _make_schedule(optimizer: torch.optim.Optimizer, settings: Settings) -> Any:
@@ -245,10 +249,14 @@ def _make_step(
     optimizer: torch.optim.Optimizer,
     watch: Watch,
     settings: Settings,
-    device: torch.device,
+    batches: Batches,
 ) -> Step | CapturedStep:
+    if count_processes() > 1:
+        return SharedStep(
+            objective, optimizer, settings.precision, watch.check_loss, batches.draws
+        )
     step = Step(objective, optimizer, settings.precision, watch.check_loss)
-    if _is_captured(settings, device):
+    if _is_captured(settings, batches.device):
         return CapturedStep(step)
     return step
 

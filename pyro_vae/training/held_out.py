@@ -5,7 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pyro_vae.training.randomness import fork
+from pyro_vae.processes import add_up, find_rank, is_first, take_share
+from pyro_vae.training.randomness import fork, mix_seeds
 from pyro_vae.weights.blocks import weigh_in_blocks
 
 
@@ -20,6 +21,8 @@ class Measurement(NamedTuple):
 class HeldOut:
     """Data for which the ELBO is measured, always with the same draws.
 
+    Of several processes each measures its share.
+
     Arguments:
         pair: The pair.
         data: The data, x first, `[n, *event]`.
@@ -33,13 +36,15 @@ class HeldOut:
 
     def measure(self) -> Measurement:
         """The ELBO as it is now, with one draw of z for each datum."""
+        share = take_share(self.data[0].shape[0])
+        mine = tuple(d[share] for d in self.data)
         with fork(self.data[0].device):
-            torch.manual_seed(self.seed)
-            blocks = [weights for _, weights in weigh_in_blocks(self.pair, self.data, 1)]
+            torch.manual_seed(self.seed if is_first() else mix_seeds(self.seed, find_rank()))
+            blocks = [weights for _, weights in weigh_in_blocks(self.pair, mine, 1)]
 
-        log_likelihood = torch.cat([w.log_likelihood[0] for w in blocks])
-        log_ratio = torch.cat([(w.log_variational - w.log_prior)[0] for w in blocks])
-        reconstruction = log_likelihood.double().mean().item()
-        kl = log_ratio.double().mean().item()
+        terms = [(w.log_likelihood[0], (w.log_variational - w.log_prior)[0]) for w in blocks]
+        sums = [torch.cat(term).double().sum().item() for term in zip(*terms, strict=True)]
+        reconstruction, kl, rows = add_up(*(sums or (0.0, 0.0)), mine[0].shape[0])
+        reconstruction, kl = reconstruction / rows, kl / rows
 
         return Measurement(reconstruction - kl, reconstruction, kl)

@@ -13,6 +13,7 @@ from pyro_vae.training.faults import Watch
 from pyro_vae.training.held_out import HeldOut
 from pyro_vae.training.randomness import fork
 from pyro_vae.training.state import State
+from pyro_vae.training.steps import Taken
 
 
 class Loop:
@@ -21,7 +22,7 @@ class Loop:
     Arguments:
         objective: The objective.
         batches: What an epoch consists of.
-        take_step: Takes a step on a batch and returns the loss before it.
+        take_step: Takes a step on a batch.
         held_out: The data that are measured after each epoch.
         watch: Stops a run that is not finite.
         epochs: How many epochs there are in all.
@@ -32,7 +33,7 @@ class Loop:
         self,
         objective: nn.Module,
         batches: Batches,
-        take_step: Callable[[tuple[Tensor, ...]], Tensor],
+        take_step: Callable[[tuple[Tensor, ...]], Taken],
         held_out: HeldOut,
         watch: Watch,
         epochs: int,
@@ -50,13 +51,13 @@ class Loop:
         """Start an epoch, or go on within one. It returns the batches that are still to come."""
         self.objective.train()
         self.began = time.monotonic() - state.position.seconds
-        batches = iter(self.batches)
 
         if state.position.batches == 0:
             state.epoch_start.mark()
-            return batches
+            return iter(self.batches)
         with fork(self.batches.device):
             state.epoch_start.recall()
+            batches = iter(self.batches)
             for _ in range(state.position.batches):
                 next(batches)
         return batches
@@ -65,10 +66,10 @@ class Loop:
         """Take one step."""
         position = state.position
 
-        loss = self.take_step(batch)
+        loss, rows = self.take_step(batch)
         if position.batches == 0:
             position.is_bound = is_bound(self.objective)
-        position.add(loss, batch[0].shape[0])
+        position.add(loss, rows)
         position.seconds = time.monotonic() - self.began
         self.watch.check_losses()
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from pyro_vae.processes import ask_first, is_first
 from pyro_vae.progress import progress_bar
 from pyro_vae.training.checkpoints import read_tree, write_tree
 from pyro_vae.training.faults import Watch
@@ -18,6 +19,8 @@ from pyro_vae.training.state import State
 
 class Checkpoint(Observer):
     """Writes the state of a run to a file, from which the run can go on.
+
+    Of several processes the first writes and reads it. Their state is the same.
 
     Arguments:
         path: The file.
@@ -54,17 +57,24 @@ class Checkpoint(Observer):
         Raises:
             ValueError: if the file is not whole, or holds the state of another run, or none.
         """
+        saved = ask_first(self._read)
+        if saved is not None:
+            state.unpack(saved, str(self.path))
+
+    def _read(self) -> dict[str, Any] | None:
         if not self.path.exists():
-            return
+            return None
         saved = read_tree(self.path)
         self._check_origin(saved)
-        state.unpack(saved, str(self.path))
+        return saved
 
     def _write_if_due(self, state: State) -> None:
         if time.monotonic() - self.written_at >= self.every:
             self._write(state)
 
     def _write(self, state: State) -> None:
+        if not is_first():
+            return
         self.watch.check_state()
         write_tree(self.path, self.origin | state.pack())
         self.written_at = time.monotonic()
@@ -140,7 +150,8 @@ class Callback(Observer):
     """Calls a function of the user after each epoch. Its random draws do not change the run.
 
     Arguments:
-        function: Called with the history. The run stops if it returns True, and nothing else.
+        function: Called with the history, by the first of several processes. The run stops if it
+            returns True, and nothing else.
         device: The device that trains.
     """
 
@@ -150,4 +161,4 @@ class Callback(Observer):
 
     def after_epoch(self, state: State) -> bool:
         with fork(self.device):
-            return self.function(state.record.history) is True
+            return ask_first(lambda: self.function(state.record.history) is True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,13 @@ from pyro_vae.training.checkpoints import list_tensors
 WARM_UP = 3  # steps before a capture, in which libraries set themselves up
 
 Check = Callable[[Tensor, tuple, Tensor], None]
+
+
+class Taken(NamedTuple):
+    """A step that was taken: the mean loss before it, and of how many rows."""
+
+    loss: Tensor
+    rows: int
 
 
 class Step:
@@ -37,19 +45,22 @@ class Step:
         self.check = check
         self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=is_bf16)
 
-    def __call__(self, batch: tuple[Tensor, ...]) -> Tensor:
-        """Take the step, and return the loss before it."""
+    def __call__(self, batch: tuple[Tensor, ...]) -> Taken:
+        """Take the step."""
         random_state = torch.get_rng_state()
 
         with self.autocast:
             loss = self.objective(*batch)
         if not loss.is_cuda:
             self.check(loss, batch, random_state)
+        self._descend(loss)
+
+        return Taken(loss.detach(), batch[0].shape[0])
+
+    def _descend(self, loss: Tensor) -> None:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
-
-        return loss.detach()
 
 
 class CapturedStep:
@@ -65,8 +76,8 @@ class CapturedStep:
         self.step = step
         self.graph: torch.cuda.CUDAGraph | None = None
 
-    def __call__(self, batch: tuple[Tensor, ...]) -> Tensor:
-        """Take the step, and return the loss before it."""
+    def __call__(self, batch: tuple[Tensor, ...]) -> Taken:
+        """Take the step."""
         graph = self.graph or self._capture(batch)
         if not self._fits(batch):
             return self.step(batch)
@@ -76,7 +87,7 @@ class CapturedStep:
         for mine, given in zip(self.batch, batch, strict=True):
             mine.copy_(given)
         graph.replay()
-        return self.loss.clone()
+        return Taken(self.loss.clone(), batch[0].shape[0])
 
     def _fits(self, batch: tuple[Tensor, ...]) -> bool:
         pairs = zip(self.batch, batch, strict=True)
@@ -90,7 +101,7 @@ class CapturedStep:
 
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph):
-            self.loss = self.step(self.batch)
+            self.loss = self.step(self.batch).loss
         return self.graph
 
     def _warm_up(self) -> None:

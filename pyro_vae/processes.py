@@ -1,0 +1,116 @@
+"""The processes that work together, or the only one. Work is shared out by rows of data."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import distributed
+
+Result = TypeVar("Result")
+
+
+def count_processes() -> int:
+    """How many processes work together: those of torch's process group, or this one alone."""
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_world_size()
+    return 1
+
+
+def find_rank() -> int:
+    """The number of this process, from 0."""
+    return distributed.get_rank() if count_processes() > 1 else 0
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes files and shows progress."""
+    return find_rank() == 0
+
+
+def take_share(rows: int) -> slice:
+    """The rows that are this process's share: next to each other, and as many as any other's.
+
+    The first processes have one more where it does not come out even. The others may have none.
+
+    Example:
+        >>> take_share(5)
+        slice(0, 5, None)
+    """
+    return cut_share(rows, find_rank(), count_processes())
+
+
+def cut_share(rows: int, rank: int, count: int) -> slice:
+    """The share of one process of so many.
+
+    Example:
+        >>> [cut_share(5, rank, 2) for rank in range(2)]
+        [slice(0, 3, None), slice(3, 5, None)]
+    """
+    each, more = divmod(rows, count)
+    start = rank * each + min(rank, more)
+    return slice(start, start + each + (rank < more))
+
+
+def add_up(*numbers: float) -> list[float]:
+    """Each number, summed over the processes. All get the same sums, to the last bit.
+
+    Example:
+        >>> add_up(1.0, 2.0)
+        [1.0, 2.0]
+    """
+    if count_processes() == 1:
+        return list(numbers)
+    device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
+    sums = torch.tensor(numbers, dtype=torch.float64, device=device)
+    distributed.all_reduce(sums)
+    return sums.tolist()
+
+
+def ask_first(function: Callable[[], Result]) -> Result:
+    """What a function returns in the first process. The others do not call it.
+
+    Raises:
+        Exception: what the function raises, in all processes.
+
+    Example:
+        >>> ask_first(lambda: 3)
+        3
+    """
+    if count_processes() == 1:
+        return function()
+
+    answer: list = [None, None]
+    error: Exception | None = None
+    if is_first():
+        try:
+            answer[0] = function()
+        except Exception as caught:
+            error = caught
+            answer[1] = _describe_error(caught)
+    distributed.broadcast_object_list(answer)
+    if error is not None:
+        raise error
+    if answer[1] is not None:
+        kind, message = answer[1]
+        raise kind(message)
+    return answer[0]
+
+
+def _describe_error(error: Exception) -> tuple[type[Exception], str]:
+    """An error of a kind that every process can make again."""
+    kinds = (TypeError, ValueError, FloatingPointError)
+    kind = next((k for k in kinds if isinstance(error, k)), RuntimeError)
+    return kind, str(error)
+
+
+def gather(value: Result) -> list[Result]:
+    """What each process gives, in their order.
+
+    Example:
+        >>> gather(3)
+        [3]
+    """
+    if count_processes() == 1:
+        return [value]
+    values: list = [None] * count_processes()
+    distributed.all_gather_object(values, value)
+    return values
