@@ -1,4 +1,7 @@
-"""Progress of long work: a bar in a terminal or notebook, silence elsewhere. Of several processes the first shows it."""
+"""Progress of long work: a bar in a terminal or notebook, silence elsewhere.
+
+Of several processes the first shows it.
+"""
 
 import sys
 

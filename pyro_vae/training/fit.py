@@ -59,12 +59,15 @@ def fit(
     validation, the parameter store. Integers in x (counts, classes) are kept for the likelihood,
     and cast to floats for the encoder.
 
+    In a process group of torch all processes train one pair. Each calls `fit` with the same
+    arguments, and takes its share of the rows of every batch, see docs/scale.md.
+
     Arguments:
         pair: Any module with methods `model` and `guide`.
         data: x, `[n, *event]`, and what else the model takes. Or one `DataLoader`, for data that do
             not fit in memory. Its batches are a tensor, or begin with what the model takes.
         epochs: How many times to go through the data. When resuming, the number in all.
-        batch_size: Rows per step. A `DataLoader` has its own.
+        batch_size: Rows per step, of all processes together. A `DataLoader` has its own, in each.
         learning_rate: The rate of Adam. It is not used when `optimizer` is given.
         optimizer: Makes a torch optimiser from the parameters, for example
             `partial(torch.optim.RMSprop, lr=1e-3)`.
@@ -252,9 +255,7 @@ def _make_step(
     batches: Batches,
 ) -> Step | CapturedStep:
     if count_processes() > 1:
-        return SharedStep(
-            objective, optimizer, settings.precision, watch.check_loss, batches.draws
-        )
+        return SharedStep(objective, optimizer, settings.precision, watch.check_loss, batches.draws)
     step = Step(objective, optimizer, settings.precision, watch.check_loss)
     if _is_captured(settings, batches.device):
         return CapturedStep(step)

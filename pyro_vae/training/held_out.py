@@ -36,15 +36,21 @@ class HeldOut:
 
     def measure(self) -> Measurement:
         """The ELBO as it is now, with one draw of z for each datum."""
-        share = take_share(self.data[0].shape[0])
-        mine = tuple(d[share] for d in self.data)
-        with fork(self.data[0].device):
-            torch.manual_seed(self.seed if is_first() else mix_seeds(self.seed, find_rank()))
-            blocks = [weights for _, weights in weigh_in_blocks(self.pair, mine, 1)]
-
-        terms = [(w.log_likelihood[0], (w.log_variational - w.log_prior)[0]) for w in blocks]
-        sums = [torch.cat(term).double().sum().item() for term in zip(*terms, strict=True)]
-        reconstruction, kl, rows = add_up(*(sums or (0.0, 0.0)), mine[0].shape[0])
-        reconstruction, kl = reconstruction / rows, kl / rows
+        rows = self.data[0].shape[0]
+        share = take_share(rows)
+        terms = self._sum_terms(tuple(d[share] for d in self.data))
+        reconstruction, kl = (term / rows for term in add_up(*terms))
 
         return Measurement(reconstruction - kl, reconstruction, kl)
+
+    def _sum_terms(self, data: tuple[Tensor, ...]) -> tuple[float, float]:
+        """The two terms, summed over data of which there may be none."""
+        if not data[0].shape[0]:
+            return 0.0, 0.0
+        with fork(data[0].device):
+            torch.manual_seed(self.seed if is_first() else mix_seeds(self.seed, find_rank()))
+            blocks = [weights for _, weights in weigh_in_blocks(self.pair, data, 1)]
+
+        log_likelihood = torch.cat([w.log_likelihood[0] for w in blocks])
+        log_ratio = torch.cat([(w.log_variational - w.log_prior)[0] for w in blocks])
+        return log_likelihood.double().sum().item(), log_ratio.double().sum().item()
