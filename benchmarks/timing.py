@@ -245,6 +245,12 @@ def require(package: str) -> None:
         raise ImportError(f"No module named {package!r}", name=package)
 
 
+def release_memory() -> None:
+    """Give memory that was freed back to the system. Otherwise it would count as held."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 class Peak:
     """The peak memory of a block beyond what was held before it, in MB.
 
@@ -261,9 +267,7 @@ class Peak:
         self.device = device
 
     def __enter__(self) -> "Peak":
-        # memory that was freed but not given back would count as held
-        with contextlib.suppress(AttributeError, OSError):
-            ctypes.CDLL(None).malloc_trim(0)
+        release_memory()
         self.forget()
         self.before = (
             torch.cuda.memory_allocated() / 2**20 if self.device == "cuda" else _resident()

@@ -12,7 +12,7 @@ import torch
 from pyro.infer import Trace_ELBO
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-SCRIPTS = {"step", "epoch", "evidence", "scaling", "startup", "beside", "honesty"}
+SCRIPTS = {"step", "epoch", "evidence", "scaling", "startup", "beside", "honesty", "memory"}
 RIVALS = ("numpyro", "jax", "pythae")
 
 
@@ -44,6 +44,12 @@ def test_honesty(load, capsys):
     assert {name: found for name, found, _ in tables["khat"]}["normal, 50 nats"] > 5
     assert len(tables["coverage"]) == 8 and all(row[2] >= row[1] for row in tables["coverage"])
     assert "| Pareto, k = 0.7 |" in capsys.readouterr().out
+
+
+def test_memory(load, here, capsys):
+    found = here(load("memory")).main(["--short", "--only", "load .npy of uint8"])
+    assert found["load .npy of uint8"]["seconds"] > 0
+    assert "s / GB" in capsys.readouterr().out
 
 
 def test_timing_examples(load):

@@ -7,18 +7,22 @@ import torch
 from torch import Tensor
 
 from pyro_vae.data.dataset import Dataset
+from pyro_vae.data.limits import check_fits, check_regular
 from pyro_vae.data.splits import split
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 # the value of white in each mode of Pillow; other modes are converted to RGB
-WHITE = {"1": 1, "L": 255, "LA": 255, "RGB": 255, "RGBA": 255, "I;16": 65535, "I": 65535}
+WHITE = {"1": 1, "L": 255, "LA": 255, "RGB": 255, "RGBA": 255}
+WHITE |= {"I;16": 65535, "I;16B": 65535, "I": 65535}
+WHITE |= {"F": 1}  # fractions stay as they are
 
 
 def read_folder(folder: Path) -> Dataset:
     """Read the images of a folder and its subfolders. Several subfolders are labels.
 
     Raises:
-        ValueError: if there is no image, one cannot be read, or their shapes differ.
+        ValueError: if there is no image, one cannot be read, their shapes differ, or they do not
+            fit into memory.
     """
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not files:
@@ -32,23 +36,26 @@ def read_folder(folder: Path) -> Dataset:
 
 
 def _stack(files: list[Path]) -> Tensor:
-    images: list[Tensor] = []
-    for file in files:
+    first = _read(files[0])
+    check_fits(files[0].parent, len(files) * first.nbytes)
+    images = first.new_empty(len(files), *first.shape)
+    for row, file in zip(images, files, strict=True):
         image = _read(file)
-        images.append(image)
-        if image.shape != images[0].shape:
+        if image.shape != first.shape:
             raise ValueError(
                 f"data: {file} has shape {tuple(image.shape)}, "
-                f"{files[0]} has {tuple(images[0].shape)}; "
+                f"{files[0]} has {tuple(first.shape)}; "
                 "all images must be of one size and number of channels"
             )
-    return torch.stack(images)
+        row.copy_(image)
+    return images
 
 
 def _read(file: Path) -> Tensor:
-    """One image, `[channels, height, width]`, in [0, 1]."""
+    """One image, `[channels, height, width]`, in [0, 1], or the fractions that it holds."""
     from PIL import Image
 
+    check_regular(file)
     try:
         with Image.open(file) as opened:
             image = opened if opened.mode in WHITE else opened.convert("RGB")
@@ -57,7 +64,14 @@ def _read(file: Path) -> Tensor:
         kind = type(error).__name__
         raise ValueError(f"data: cannot read the image {file} ({kind}: {error})") from error
 
-    pixels = torch.from_numpy(values) / WHITE[image.mode]
+    white = WHITE[image.mode]
+    if image.mode == "I" and not 0 <= values.min() <= values.max() <= white:
+        raise ValueError(
+            f"data: {file} has whole numbers from {values.min():g} to {values.max():g}, expected "
+            f"0 to {white}. What is white among them is not known: save it with 8 or 16 bits, or "
+            "as fractions."
+        )
+    pixels = torch.from_numpy(values) / white
     return pixels[None] if pixels.dim() == 2 else pixels.movedim(-1, 0)
 
 

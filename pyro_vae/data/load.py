@@ -6,6 +6,7 @@ from pathlib import Path
 from pyro_vae.data.dataset import Dataset
 from pyro_vae.data.files import read_file
 from pyro_vae.data.images import read_folder
+from pyro_vae.data.limits import check_regular
 from pyro_vae.data.named import NAMES
 
 
@@ -31,12 +32,17 @@ def load(name: str | os.PathLike) -> Dataset:
     permutation too. Its labels are types of cells, and its covariate is the library size, the
     counts of all genes of a cell. (Zheng et al., 2017)
 
-    Any other name is a path: a `.npy`, `.npz`, `.csv` (with or without a header) or `.pt` file (a
-    tensor, or a dict of tensors), or a folder of images, where subfolders are labels. Arrays named
-    `train`, `validation` (or `valid`) and `test` are the splits. Otherwise `x`, or the only array,
-    is split 80 / 10 / 10 by a fixed permutation, `y` has its labels, and `lengths` the steps of
-    sequences (`train_lengths` and so on with splits of its own). Bytes are scaled to [0, 1]
-    (unless all are 0 or 1). Nothing that is loaded can run code.
+    Any other name is a path: a `.npy`, `.npz`, `.csv` or `.pt` file (a tensor, or a dict of
+    tensors), or a folder of images, where subfolders are labels. Arrays named `train`,
+    `validation` (or `valid`) and `test` are the splits. Otherwise `x`, or the only array, is split
+    80 / 10 / 10 by a fixed permutation, `y` has its labels, and `lengths` the steps of sequences
+    (`train_lengths` and so on with splits of its own). Bytes are scaled to [0, 1] in all splits
+    alike (unless all are 0 or 1). Images are scaled by their white, and those of fractions stay as
+    they are. Nothing that is loaded can run code.
+
+    The first row of a `.csv` is a header if it has words and no numbers. It is one as well, with a
+    warning, if it numbers the columns, 0, 1, 2 and so on, as pandas does. Any other first row is
+    data. An empty cell is a missing value, NaN.
 
     Named data sets are read from the folder that the environment variable `PYRO_VAE_DATA` names,
     by default a folder in the user's cache. The sets of torchvision are downloaded to it if they
@@ -49,9 +55,9 @@ def load(name: str | os.PathLike) -> Dataset:
         A `Dataset`.
 
     Raises:
-        ValueError: if the name is unknown, or a file is missing, unreadable or of an unusable
-            shape. If a data set is missing and cannot be downloaded, the error says what to put
-            where.
+        ValueError: if the name is unknown, or a file is missing, unreadable, a pipe or a device,
+            larger than the memory that there is, or of an unusable shape. If a data set is missing
+            and cannot be downloaded, the error says what to put where.
 
     Example:
         >>> load("digits").train.shape
@@ -66,4 +72,5 @@ def load(name: str | os.PathLike) -> Dataset:
         raise ValueError(f"data: {str(name)!r} is neither a file or folder nor one of {known}")
     if path.is_dir():
         return read_folder(path)
+    check_regular(path)
     return read_file(path)

@@ -99,6 +99,60 @@ def test_integers_of_a_file_can_be_trained_on(tmp_path):
     assert np.isfinite(pv.fit(pair, d.train, epochs=1, validation=d.validation, seed=0).elbo).all()
 
 
+# a first row, and what is read of it and of the row "4,5,6" under it
+FIRST_ROWS = {
+    "a row": ("1,2,3", [[1, 2, 3], [4, 5, 6]]),
+    "a row with a gap": ("7,,3", [[7, np.nan, 3], [4, 5, 6]]),
+    "a row with a gap in front": (",2,3", [[np.nan, 2, 3], [4, 5, 6]]),
+    "names": ("length,,height", [[4, 5, 6]]),
+    "a comment": ("# 1,2,3", [[4, 5, 6]]),
+    "numbers that start at 1": ("1.0,2.0,3.0", [[1, 2, 3], [4, 5, 6]]),
+}
+
+
+def read_rows(path, text):
+    path.write_text(text)
+    return everything(load(path))
+
+
+@pytest.mark.parametrize("case", FIRST_ROWS)
+def test_first_row_of_a_csv(case, tmp_path):
+    first, expected = FIRST_ROWS[case]
+    x = read_rows(tmp_path / "x.csv", first + 4 * "\n4,5,6")
+    assert len(x) == 3 + len(expected)
+    found = x[[i for i in range(len(x)) if x[i].tolist() != [4, 5, 6]]]
+    np.testing.assert_array_equal(found, np.reshape(expected[:-1], (-1, 3)))
+
+
+def test_a_first_row_that_numbers_the_columns_is_a_header_and_said_to_be_one(tmp_path):
+    with pytest.warns(UserWarning, match=r"the first row of x\.csv, 0,1,2\.\.\., numbers the col"):
+        x = read_rows(tmp_path / "x.csv", "0,1,2" + 4 * "\n4,5,6")
+    assert x.tolist() == 4 * [[4, 5, 6]]
+
+
+@pytest.mark.filterwarnings("ignore:data. the first row")
+def test_an_index_is_not_taken_for_data(tmp_path):
+    rows = "".join(f"\n{i},4,5" for i in range(4))
+    for first in (",0,1", ",length,width"):
+        with pytest.raises(ValueError, match=r"numbers the rows, as pandas does; .*index=False"):
+            read_rows(tmp_path / "x.csv", first + rows)
+    assert read_rows(tmp_path / "x.csv", ",length,width" + rows + "\n9,4,5").shape == (5, 3)
+
+
+def test_splits_of_bytes_are_scaled_alike(tmp_path):
+    x = np.array([[0, 255]] * 3, np.uint8)
+    np.savez(tmp_path / "x.npz", train=x, valid=x // 255, test=x)
+    d = load(tmp_path / "x.npz")
+    assert d.train[0].tolist() == [0, 1]
+    assert d.validation[0].tolist() == pytest.approx([0, 1 / 255])
+
+
+def test_a_file_is_not_changed_by_what_is_done_to_its_data(tmp_path):
+    np.save(tmp_path / "x.npy", X)
+    load(tmp_path / "x.npy").train.zero_()
+    assert np.array_equal(np.load(tmp_path / "x.npy"), X)
+
+
 def truncated(write, name):
     def make(path):
         write(path / name)
@@ -126,6 +180,15 @@ REFUSED = {
     "ragged csv": (written("x.csv", b"1,2\n3\n4,5\n"), "cannot read"),
     "words in csv": (written("x.csv", b"1,2\n3,red\n4,5\n"), "cannot read"),
     "empty npy": (written("x.npy"), "cannot read"),
+    "no rows": (saved("x.npz", x=X[:0]), "has 0 rows"),
+    "mixed first row": (
+        written("x.csv", b"7,NA,3\n1,2,3\n4,5,6\n"),
+        r"first row has numbers and words, 7,NA,3\.\.\.; write a header of words alone",
+    ),
+    "splits of two types": (
+        saved("x.npz", train=X.astype(np.uint8), valid=X, test=X),
+        "have types train uint8, valid float32, test float32. Bytes are scaled",
+    ),
 }
 
 

@@ -45,6 +45,17 @@ def test_images_are_scaled_by_their_own_white(suffix, dtype, size, channels, tmp
     assert sorted(everything(d).flatten(1).mean(1).tolist()) == pytest.approx([0, 1, 1], abs=0.01)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_fractions_stay_as_they_are_and_large_integers_are_refused(dtype, tmp_path):
+    values = np.array([-3.5, 0.25, 70_000]).astype(dtype)
+    images(tmp_path / "flat", values, dtype, "tif")
+    if dtype == np.float32:
+        assert sorted(everything(load(tmp_path / "flat"))[:, 0, 0, 0].tolist()) == values.tolist()
+        return
+    with pytest.raises(ValueError, match=r"whole numbers from -3 to -3, expected 0 to 65535"):
+        load(tmp_path / "flat")
+
+
 def folder(*calls):
     def make(path):
         for values, options in calls:
