@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from pyro_vae.processes import add_up, count_processes
 from pyro_vae.training.loop import Observer
 from pyro_vae.training.state import State
 
@@ -12,6 +13,7 @@ from pyro_vae.training.state import State
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 SIGNALS = [signal.Signals[name] for name in NAMES if name in signal.Signals.__members__]
 DEFAULTS = (signal.SIG_DFL, signal.default_int_handler)
+EVERY = 10  # steps after which several processes tell each other what they were asked
 LEFT_ALONE = (signal.SIG_IGN, None)  # ignored, as under nohup, or handled outside Python
 
 Handler = Callable | int | None
@@ -42,7 +44,8 @@ class Interrupts(Observer):
     A second Ctrl-C stops at once. A signal that is ignored stays ignored. A signal for which the
     user has a handler does not stop the run: the state is kept, and then the handler is called.
 
-    Outside the main thread, where no signals arrive, it does nothing.
+    Outside the main thread, where no signals arrive, it does nothing. Of several processes, all
+    stop after the same step when one is asked.
 
     Arguments:
         keeper: Told of an interruption before the run stops.
@@ -68,7 +71,8 @@ class Interrupts(Observer):
         self._restore(self.previous)
 
     def after_step(self, state: State) -> None:
-        self._answer(state)
+        if count_processes() == 1 or state.position.batches % EVERY == 0:
+            self._answer(state)
 
     def after_epoch(self, state: State) -> bool:
         self._answer(state)
@@ -93,16 +97,25 @@ class Interrupts(Observer):
                 signal.signal(number, self.previous[number])
 
     def _answer(self, state: State) -> None:
-        if not self.asked:
+        stops = any(self._find_handler(number) is None for number in self.asked)
+        asked_anywhere, stopped_anywhere = add_up(len(self.asked), stops)
+        if not asked_anywhere:
             return
 
         place = state.describe_place()
         advice = self.keeper.on_interruption(state)
         asked, self.asked = self.asked, []
         for number in asked:
-            handler = self.previous[number]
-            if handler in DEFAULTS or not callable(handler):
+            handler = self._find_handler(number)
+            if handler is None:
                 by = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
                 raise Stopped(f"stopped{by} in {place}; {advice}", number)
             handler(number, None)
+        if stopped_anywhere:
+            raise Stopped(f"stopped by another process in {place}; {advice}", signal.SIGTERM)
         self._listen()
+
+    def _find_handler(self, number: int) -> Callable | None:
+        """The user's handler of a signal. Without one the signal stops the run."""
+        handler = self.previous[number]
+        return handler if callable(handler) and handler not in DEFAULTS else None

@@ -1,5 +1,7 @@
 """Steps that several processes take together, each on its share of a batch."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -43,12 +45,15 @@ class SharedStep(Step):
                 loss = self.shared(*batch)
 
         total, all_rows = add_up(loss.item() * rows, rows)
-        mean = loss.new_tensor(total / all_rows)
-        self.check(mean, batch, random_state)
+        self.check(loss, batch, random_state)
+        if not math.isfinite(total):
+            raise FloatingPointError(
+                "the loss of another process is not finite; that process says where and why"
+            )
         # the processes' gradients are averaged, each with this weight
         self._descend(loss * (rows * count_processes() / all_rows))
 
-        return Taken(mean, int(all_rows))
+        return Taken(loss.new_tensor(total / all_rows), int(all_rows))
 
 
 class _Share(nn.Module):

@@ -259,9 +259,7 @@ def test_a_signal_stops_cleanly_and_says_how_to_resume(number, tmp_path):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + number, err
     assert (
-        "in epoch" in err
-        and "pyro-vae train --resume --out run" in err
-        and "Traceback" not in err
+        "in epoch" in err and "pyro-vae train --resume --out run" in err and "Traceback" not in err
     )
     tensors = load_file(tmp_path / "run" / "checkpoint.safetensors")
     assert all(t.isfinite().all() for name, t in tensors.items() if name.startswith("weights/"))

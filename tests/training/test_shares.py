@@ -1,3 +1,7 @@
+import os
+import signal
+from functools import partial
+
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -5,7 +9,9 @@ import torch
 from torch import nn
 
 import pyro_vae as pv
-from tests.runs import X, weights
+from pyro_vae.processes import find_rank
+from pyro_vae.training.interrupts import Stopped
+from tests.runs import RUN, X, equal, make, noisy, ruin, weights
 from tests.together import run_together
 
 NOISE = torch.randn(50, 2, generator=torch.Generator().manual_seed(1))
@@ -58,3 +64,79 @@ def test_two_processes_end_where_one_ends():
         assert all(torch.equal(w, second[rows]["weights"][n]) for n, w in found["weights"].items())
         assert found["history"].loss == pytest.approx(alone["history"].loss, rel=1e-5)
         assert found["history"].elbo == pytest.approx(alone["history"].elbo, rel=1e-5)
+
+
+def train(pair=None, **options):
+    pair = make() if pair is None else pair
+    history = pv.fit(pair, X, **(RUN | options))
+    return {"weights": weights(pair), "history": history}
+
+
+def interrupt(path, rank, at):
+    """Train until one process gets a signal, and then to the end."""
+    calls = []
+
+    def noise(x):
+        calls.append(1)
+        if find_rank() == rank and len(calls) == at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return noisy(x)
+
+    with pytest.raises(Stopped) as stop:
+        train(transform=noise, checkpoint=path)
+    return str(stop.value), train(transform=noisy, checkpoint=path, resume=True)
+
+
+def fail_in_second():
+    def ruin(x):
+        return x * float("nan") if find_rank() and len(x) == 6 else x
+
+    objective = pv.Objective(pair := make())
+    objective.register_forward_pre_hook(lambda module, args: (ruin(args[0]),))
+    with pytest.raises(FloatingPointError) as fault:
+        train(pair, objective=objective)
+    return str(fault.value)
+
+
+def behave(folder):
+    asked = []
+    return {
+        "whole": train(transform=noisy),
+        "interrupted": interrupt(folder / "a", rank=1, at=7),
+        "fault": fail_in_second(),
+        "patience": train(epochs=9, validation=X[:9], patience=1, schedule=partial(ruin, after=2)),
+        "callback": train(callback=lambda h: asked.append(find_rank()) or len(h.loss) == 2),
+        "asked": asked,
+        "random": torch.rand(()),
+    }
+
+
+def test_what_two_processes_decide_they_decide_together(tmp_path):
+    first, second = run_together(behave, tmp_path)
+
+    for found in (first, second):
+        stopped, resumed = found["interrupted"]
+        assert equal(resumed["weights"], found["whole"]["weights"])
+        assert resumed["history"].loss == pytest.approx(found["whole"]["history"].loss, rel=1e-9)
+        assert "resume=True" in stopped
+    assert "by another process" in first["interrupted"][0]
+    assert "by SIGTERM" in second["interrupted"][0]
+
+    assert "another process" in first["fault"] and "site" in second["fault"]
+    assert len(first["callback"]["history"].loss) == 2
+    assert (first["asked"], second["asked"]) == ([0, 0], [])
+    for name in ("whole", "patience", "callback"):
+        assert equal(first[name]["weights"], second[name]["weights"])
+        assert first[name]["history"].elbo == second[name]["history"].elbo
+    assert 2 < len(first["patience"]["history"].loss) < 9
+
+
+def compile_and_round():
+    return train(compile=True, epochs=2), train(precision="bf16", epochs=2), train(epochs=2)
+
+
+def test_compiled_and_rounded_steps_are_shared():
+    for compiled, rounded, plain in run_together(compile_and_round):
+        assert_close(compiled["weights"], plain["weights"])
+        assert not equal(rounded["weights"], plain["weights"])
+        assert rounded["history"].loss == pytest.approx(plain["history"].loss, rel=0.05)
