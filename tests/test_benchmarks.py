@@ -12,7 +12,8 @@ import torch
 from pyro.infer import Trace_ELBO
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-SCRIPTS = {"step", "epoch", "evidence", "scaling", "startup", "beside", "honesty", "memory"}
+SCRIPTS = {"step", "epoch", "evidence", "scaling", "startup", "beside"}
+SCRIPTS |= {"honesty", "memory", "bad_inputs"}
 RIVALS = ("numpyro", "jax", "pythae")
 
 
@@ -50,6 +51,13 @@ def test_memory(load, here, capsys):
     found = here(load("memory")).main(["--short", "--only", "load .npy of uint8"])
     assert found["load .npy of uint8"]["seconds"] > 0
     assert "s / GB" in capsys.readouterr().out
+
+
+def test_bad_inputs(load, capsys):
+    bad_inputs = load("bad_inputs")
+    found = bad_inputs.main(["fit", "--short"])
+    assert len(found) > 20
+    assert "bad inputs" in capsys.readouterr().out
 
 
 def test_timing_examples(load):

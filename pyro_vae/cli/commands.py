@@ -24,6 +24,7 @@ from pyro_vae.cli.stories.story import Figures, Request
 from pyro_vae.files import replacing
 from pyro_vae.look.report import report
 from pyro_vae.objectives.objective import Loss
+from pyro_vae.training.settings import check_device
 
 
 class Commands(TyperGroup):
@@ -276,7 +277,7 @@ def _plan(ctx: typer.Context, out: Path | None, resume: bool) -> settings.Plan:
     else:
         given = {name: options[name] for name in options if _is_given(ctx, name)}
         plan = settings.go_on(given, out)
-    settings.check_device(plan.config["device"])
+    check_device(plan.config["device"])
     return plan
 
 

@@ -4,8 +4,6 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
 import pyro_vae as pv
 from pyro_vae.cli.objectives import OBJECTIVES
 from pyro_vae.cli.parts import Config
@@ -64,15 +62,6 @@ def go_on(options: Config, out: Path | None) -> Plan:
                 "leave it out to resume"
             )
     return Plan(run, config | options)
-
-
-def check_device(name: str) -> None:
-    """Check that torch can compute on a device."""
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"device: cannot use {name!r}: {reason}") from error
 
 
 def _with_defaults(options: Config) -> Config:

@@ -5,6 +5,7 @@ from functools import partial
 from pyro.infer import ELBO, Trace_ELBO
 from torch import Tensor, nn
 
+from pyro_vae.arguments import check_methods, check_pair
 from pyro_vae.compiling.loss import CompiledLoss
 from pyro_vae.objectives.bound import Bound
 from pyro_vae.objectives.compiled import Compiled, as_exportable
@@ -69,16 +70,12 @@ class Objective(Loss):
     def __init__(self, pair: nn.Module, elbo: ELBO | None = None):
         super().__init__()
 
-        for method in ("model", "guide"):
-            if not callable(getattr(pair, method, None)):
-                kind = type(pair).__name__
-                raise TypeError(f"pair: expected a module with methods model and guide, got {kind}")
+        check_pair(pair)
         if elbo is None:
             elbo = EvidenceLowerBound() if lists_latents(pair) else TensorTraceELBO()
         elif type(elbo) is Trace_ELBO:
             elbo = take_options(elbo)
-        if not callable(getattr(elbo, "differentiable_loss", None)):
-            raise TypeError(f"elbo: expected an object such as Trace_ELBO(), got {elbo!r}")
+        check_methods("elbo", elbo, ["differentiable_loss"], "an object such as Trace_ELBO()")
 
         self.pair = pair
         self.elbo = elbo

@@ -7,9 +7,12 @@ from functools import partial
 from typing import Any
 
 import torch
+from pyro.infer import ELBO
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
+from pyro_vae.arguments import check_pair, check_type
 from pyro_vae.objectives.objective import Loss, Objective
 from pyro_vae.pairs.admission import ChecksData
 from pyro_vae.processes import ask_first, count_processes
@@ -20,6 +23,7 @@ from pyro_vae.training.held_out import HeldOut
 from pyro_vae.training.history import History
 from pyro_vae.training.interrupts import Interrupts
 from pyro_vae.training.loop import Loop, Observer, run
+from pyro_vae.training.makers import make_optimizer, make_schedule
 from pyro_vae.training.observers import Bar, Callback, Checkpoint, NoCheckpoint
 from pyro_vae.training.randomness import fork
 from pyro_vae.training.settings import Settings
@@ -38,7 +42,7 @@ def fit(
     learning_rate: float = 1e-3,
     optimizer: Callable[..., torch.optim.Optimizer] | None = None,
     schedule: Callable[[torch.optim.Optimizer], Any] | None = None,
-    objective: nn.Module | None = None,
+    objective: nn.Module | ELBO | None = None,
     validation: Tensor | Sequence[Tensor] | None = None,
     patience: int | None = None,
     transform: Callable[[Tensor], Tensor] | None = None,
@@ -73,7 +77,8 @@ def fit(
             `partial(torch.optim.RMSprop, lr=1e-3)`.
         schedule: Makes a learning-rate schedule from the optimiser. It steps after each epoch.
             `ReduceLROnPlateau` is given minus the ELBO.
-        objective: A module made of the same pair whose `forward(*batch)` is the loss. By default
+        objective: A module made of the same pair whose `forward(*batch)` is the loss. Or a bound,
+            `ImportanceWeighted(5)` for `Objective(pair, ImportanceWeighted(5))`. By default
             `Objective(pair)`.
         validation: x, or a sequence that begins with x. It is measured after each epoch.
         patience: Stop after so many epochs without a better validation ELBO, and keep the best
@@ -145,7 +150,8 @@ def fit(
 
 
 def _fit(pair: nn.Module, data: tuple, settings: Settings) -> History:
-    objective = _choose_objective(pair, settings)
+    check_pair(pair)
+    objective = _choose_objective(pair, settings.objective)
     device = _place(pair, settings.device)
     seed = ask_first(partial(_choose_seed, settings))
 
@@ -154,8 +160,8 @@ def _fit(pair: nn.Module, data: tuple, settings: Settings) -> History:
         batches = make_batches(pair, data, device, settings.transform, settings.batch_size)
         _check_training(pair, objective, batches)
         held_out = _choose_held_out(pair, batches, settings)
-        optimizer = _make_optimizer(pair, objective.to(device), settings, device)
-        schedule = _make_schedule(optimizer, settings)
+        optimizer = _choose_optimizer(objective.to(device), settings, device)
+        schedule = _choose_schedule(optimizer, settings)
 
         # whatever was drawn until here, training draws from its seed
         torch.manual_seed(seed)
@@ -180,10 +186,20 @@ def _fit(pair: nn.Module, data: tuple, settings: Settings) -> History:
     return state.record.history
 
 
-def _choose_objective(pair: nn.Module, settings: Settings) -> nn.Module:
-    if settings.objective is None:
-        return Objective(pair)
-    return settings.objective
+def _choose_objective(pair: nn.Module, given: Any) -> nn.Module:
+    """The objective that was given, or one of the bound that was given."""
+    if given is None or isinstance(given, ELBO):
+        return Objective(pair, given)
+
+    check_type(
+        "objective",
+        given,
+        nn.Module,
+        "a module made of the pair, pv.Objective(pair), or a bound, pv.ImportanceWeighted(5)",
+    )
+    if not any(module is pair for module in given.modules()):
+        raise ValueError("objective: it was made of another pair than the one to be trained")
+    return given
 
 
 def _place(pair: nn.Module, device: torch.device | str | None) -> torch.device:
@@ -221,17 +237,15 @@ def _choose_held_out(pair: nn.Module, batches: Batches, settings: Settings) -> t
     return admit_validation(pair, settings.validation, batches.device, settings.transform)
 
 
-def _make_optimizer(
-    pair: nn.Module, objective: nn.Module, settings: Settings, device: torch.device
+def _choose_optimizer(
+    objective: nn.Module, settings: Settings, device: torch.device
 ) -> torch.optim.Optimizer:
-    if not any(module is pair for module in objective.modules()):
-        raise ValueError("objective: it was made of another pair than the one to be trained")
     parameters = [p for p in objective.parameters() if p.requires_grad]
     if not parameters:
         raise ValueError("pair: it has no parameters to train")
 
     if settings.optimizer is not None:
-        return settings.optimizer(parameters)
+        return make_optimizer(settings.optimizer, parameters)
     return make_adam(parameters, settings.learning_rate, _is_captured(settings, device))
 
 
@@ -241,10 +255,10 @@ def _is_captured(settings: Settings, device: torch.device) -> bool:
     return settings.compile and device.type == "cuda" and settings.optimizer is None and is_alone
 
 
-def _make_schedule(optimizer: torch.optim.Optimizer, settings: Settings) -> Any:
+def _choose_schedule(optimizer: torch.optim.Optimizer, settings: Settings) -> LRScheduler | None:
     if settings.schedule is None:
         return None
-    return settings.schedule(optimizer)
+    return make_schedule(settings.schedule, optimizer)
 
 
 def _make_step(

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from pyro_vae.objectives.objective import Loss
 from pyro_vae.training.batches import Batches
@@ -150,4 +151,6 @@ def _iterate(loop: Loop, state: State, observers: Sequence[Observer]) -> None:
 
 def is_bound(objective: nn.Module) -> bool:
     """Whether minus the loss is a lower bound on log p(x) now, as far as the objective says."""
+    if isinstance(objective, DistributedDataParallel):
+        objective = objective.module
     return isinstance(objective, Loss) and objective.is_lower_bound

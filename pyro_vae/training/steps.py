@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
+from pyro_vae.arguments import say
 from pyro_vae.objectives.objective import Objective
 from pyro_vae.objectives.schedules import Scheduled
 from pyro_vae.training.checkpoints import list_tensors
@@ -51,6 +52,7 @@ class Step:
 
         with self.autocast:
             loss = self.objective(*batch)
+        _check_loss(loss)
         if not loss.is_cuda:
             self.check(loss, batch, random_state)
         self._descend(loss)
@@ -61,6 +63,20 @@ class Step:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
+
+
+def _check_loss(loss: object) -> None:
+    """Raise an error unless an objective of the user returned a mean loss to be lowered."""
+    if not isinstance(loss, Tensor) or loss.dim():
+        raise TypeError(
+            "objective: expected a module that returns the mean loss, a tensor without "
+            f"dimensions, and it returned {say(loss)}"
+        )
+    if not loss.requires_grad:
+        raise ValueError(
+            "objective: its loss does not depend on the parameters to be trained, so it has no "
+            "gradient; is it computed under torch.no_grad(), or detached?"
+        )
 
 
 class CapturedStep:

@@ -108,9 +108,3 @@ def test_an_option_of_another_pair(begun, options, said):
 def test_to_go_on_takes_a_folder():
     with pytest.raises(ValueError, match="resume: say which run, with --out"):
         settings.go_on({}, None)
-
-
-def test_a_device_that_is_not_there():
-    settings.check_device("cpu")
-    with pytest.raises(ValueError, match=r"^device: cannot use 'nope': "):
-        settings.check_device("nope")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import pyro_vae as pv
+from pyro_vae.training.settings import check_device
 from tests.runs import RUN, X, make
 
 
@@ -57,6 +58,19 @@ def test_whole_numbers_of_numpy_are_welcome(tmp_path):
     options = RUN | {"epochs": np.int64(2), "batch_size": np.int32(12)}
     history = pv.fit(make(), X, checkpoint=tmp_path / "run", **options)
     assert len(history.loss) == 2
+
+
+def test_numbers_of_numpy_are_kept_as_pythons_own(tmp_path):
+    numbers = {"seed": np.int64(3), "learning_rate": np.float32(0.01), "checkpoint_every": 0}
+    path = tmp_path / "run"
+    pv.fit(make(), X, checkpoint=path, **(RUN | numbers))
+    pv.fit(make(), X, checkpoint=path, resume=True, **(RUN | numbers | {"seed": 3}))
+
+
+def test_a_device_that_is_not_there():
+    check_device("cpu")
+    with pytest.raises(ValueError, match=r"^device: cannot use 'nope', there is cpu"):
+        check_device("nope")
 
 
 def a_file(tmp_path):
