@@ -53,6 +53,11 @@ def remove_halves(path: Path) -> None:
             half.unlink()
 
 
+def name_lock(path: Path) -> Path:
+    """The file that is the lock of a path, and is there while somebody holds it."""
+    return path.with_name(path.name + ".lock")
+
+
 @contextmanager
 def locked(path: Path, refusal: str) -> Iterator[None]:
     """Inside this context nobody else holds the lock of a path.
@@ -66,13 +71,16 @@ def locked(path: Path, refusal: str) -> Iterator[None]:
 
     Raises:
         ValueError: if another run holds the lock, in this process or another.
+        OSError: if there can be no lock.
     """
-    file = path.with_name(path.name + ".lock")
+    file = name_lock(path)
     lock = FileLock(file, timeout=0)
     try:
         lock.acquire()
     except Timeout:
         raise ValueError(refusal) from None
+    except OSError as error:
+        raise OSError(f"cannot lock {path} ({error}); get permission, or choose another") from error
     try:
         yield
     finally:

@@ -164,7 +164,13 @@ def train(
     ] = False,
 ) -> None:
     """Train a VAE, measure the Bayesian picture, and draw it."""
-    run, config = _plan(ctx, out, resume)
+    plan = _plan(ctx, out, resume)
+    with plan.run.training(is_new=not resume):
+        _train(plan, resume)
+
+
+def _train(plan: settings.Plan, resume: bool) -> None:
+    run, config = plan
     job = _build(run, config)
     trained_by = build_objective(config, job.pair, rows=len(job.data.dataset.train))
     print(f"{job.pair}\n\n{_describe_training(job, trained_by)}")
@@ -254,7 +260,7 @@ def main() -> None:
     """Run the command line. An error is one line, and so is Ctrl-C."""
     try:
         app(prog_name="pyro-vae")
-    except (TypeError, ValueError, FloatingPointError) as error:
+    except (TypeError, ValueError, FloatingPointError, OSError) as error:
         print(f"error: {translate(str(error), _options())}", file=sys.stderr)
         sys.exit(2)
 

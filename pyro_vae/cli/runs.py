@@ -3,7 +3,7 @@
 import csv
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from torch import nn
 
 import pyro_vae as pv
 from pyro_vae.cli.parts import Config
-from pyro_vae.files import replacing
+from pyro_vae.files import locked, name_lock, remove_halves, replacing
 
 # options that runs of an earlier version do not have, as those runs were
 ADDED = {
@@ -77,6 +77,52 @@ class Run:
         """Whether the folder already holds a run."""
         return self.config.exists()
 
+    @property
+    def is_free(self) -> bool:
+        """Whether the folder holds no run, and none has just begun there."""
+        return not self.is_begun and not name_lock(self._train).exists()
+
+    @contextmanager
+    def training(self, is_new: bool) -> Iterator[None]:
+        """Inside this context one run alone trains in the folder, which is made if it must be.
+
+        Arguments:
+            is_new: Whether the run is new, and must overwrite none.
+        """
+        made = [folder for folder in (self.folder, *self.folder.parents) if not folder.exists()]
+        try:
+            with writing(self.folder):
+                self.folder.mkdir(parents=True, exist_ok=True)
+            with locked(self._train, self._say_taken()):
+                if is_new:
+                    self.check_free()
+                for path in (self.config, self.checkpoint, self.weights, self.metrics):
+                    remove_halves(path)
+                yield
+        finally:
+            for folder in made:
+                with suppress(OSError):  # it holds something
+                    folder.rmdir()
+
+    def check_free(self) -> None:
+        """Check that no run is overwritten."""
+        if self.is_begun:
+            raise ValueError(
+                f"out: {self.folder} already holds a run; go on with --resume, or choose another "
+                "folder"
+            )
+
+    @property
+    def _train(self) -> Path:
+        """What is locked while the run is trained."""
+        return self.folder / "train"
+
+    def _say_taken(self) -> str:
+        return (
+            f"out: another run trains in {self.folder} now; wait until it ends, or choose another "
+            "folder"
+        )
+
     def read_config(self) -> Config:
         """Read the configuration."""
         try:
@@ -91,13 +137,13 @@ class Run:
     def write_config(self, config: Config) -> None:
         """Make the folder and write the configuration."""
         with writing(self.folder):
-            self.figures.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
             _write_json(self.config, config)
 
     def set_free(self) -> None:
         """Make the folder free for another try, if nothing was trained yet."""
         if not self.checkpoint.exists():
-            self.config.unlink()
+            self.config.unlink(missing_ok=True)
 
     def load_weights(self, pair: nn.Module) -> None:
         """Load the weights into a pair."""
@@ -150,10 +196,10 @@ class Run:
 
 
 def find_free(data: str) -> Run:
-    """The first folder of runs/ for these data that holds no run yet."""
+    """The first folder of runs/ for these data that is free."""
     stem = Path("runs") / Path(data).stem
     run, i = Run(stem), 1
-    while run.is_begun:
+    while not run.is_free:
         i += 1
         run = Run(stem.with_name(f"{stem.name}-{i}"))
     return run
@@ -166,7 +212,7 @@ def writing(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise ValueError(
-            f"out: cannot write to {folder} ({error.strerror}); choose another folder"
+            f"out: cannot write to {folder} ({error.strerror or error}); choose another folder"
         ) from error
 
 

@@ -32,10 +32,7 @@ def begin(options: Config, out: Path | None) -> Plan:
     """
     config = _with_defaults(_with_full_path(options))
     run = find_free(config["data"]) if out is None else Run(out)
-    if run.is_begun:
-        raise ValueError(
-            f"out: {out} already holds a run; go on with --resume, or choose another folder"
-        )
+    run.check_free()
     return Plan(run, config)
 
 

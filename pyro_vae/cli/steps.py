@@ -71,7 +71,7 @@ def choose_effort(story: Story, name: str, num_samples: int | None) -> dict[str,
 
 
 def fit(job: Job, objective: nn.Module, resume: bool) -> pv.History:
-    """Train the pair. Who stops it is told how to go on, and what trained nothing leaves no trace."""
+    """Train the pair. Who stops it is told how to go on. What trained nothing leaves no trace."""
     run, config, story, data, pair = job
     names = ("batch_size", "learning_rate", "device", "compile", "precision", "seed")
     options = {name: config[name] for name in names}
@@ -95,7 +95,7 @@ def fit(job: Job, objective: nn.Module, resume: bool) -> pv.History:
         where = str(stop).partition(";")[0] or "stopped"
         tell(f"{where}; go on with: pyro-vae train --resume --out {run.folder}")
         raise typer.Exit(find_status(stop)) from None
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, OSError) as error:
         if not resume:
             run.set_free()
         if config["compile"] and isinstance(error, RuntimeError):

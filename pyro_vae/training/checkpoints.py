@@ -3,6 +3,8 @@
 import json
 import os
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from pyro_vae.files import replacing
+from pyro_vae.files import locked, remove_halves, replacing
 from pyro_vae.training.kept import join, split
 
 NOTES = "pyro_vae"  # the metadata of a file under which its notes lie
@@ -124,6 +126,21 @@ def _check_sum(tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
         raise ValueError("its checksum is missing")
     if CHECKSUM in metadata and metadata[CHECKSUM] != sum_up(tensors, metadata.get(NOTES, "")):
         raise ValueError("its checksum is of other content")
+
+
+@contextmanager
+def claimed(path: Path) -> Iterator[None]:
+    """Inside this context one run alone writes a checkpoint. It removes what killed ones left.
+
+    Raises:
+        ValueError: if another run writes it now.
+    """
+    refusal = (
+        f"checkpoint: another run writes {path} now; wait until it ends, or choose another path"
+    )
+    with locked(path, refusal):
+        remove_halves(path)
+        yield
 
 
 def write_tree(path: Path, tree: dict) -> None:

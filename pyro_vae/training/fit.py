@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from pyro_vae.objectives.objective import Loss, Objective
 from pyro_vae.pairs.admission import ChecksData
 from pyro_vae.processes import ask_first, count_processes
 from pyro_vae.training.batches import Batches, admit_validation, make_batches
-from pyro_vae.training.checkpoints import read_tree
+from pyro_vae.training.checkpoints import claimed, read_tree
 from pyro_vae.training.faults import Watch
 from pyro_vae.training.held_out import HeldOut
 from pyro_vae.training.history import History
@@ -93,7 +94,8 @@ def fit(
             one CUDA graph.
         precision: "bf16" lets the networks' matrix products run in bfloat16, and leaves everything
             else as it was.
-        checkpoint: A file that always holds a state from which the run can go on.
+        checkpoint: A file that always holds a state from which the run can go on. While it runs, a
+            lock beside it keeps other runs away.
         checkpoint_every: Seconds between two writings of it. With 0 it is written after every step.
         resume: Go on from the checkpoint, if it is there. The weights become equal bit for bit to
             those of a run that was never interrupted. The arguments must be those of that run.
@@ -110,6 +112,8 @@ def fit(
         RuntimeError: if the pair cannot be compiled, with the line at fault.
         FloatingPointError: if the loss or a weight becomes NaN or infinite, with the epoch, the
             step, the site or parameter at fault, and the last good checkpoint.
+        OSError: if the checkpoint cannot be written. The last one stays whole, and the pair keeps
+            what it has learned.
         KeyboardInterrupt: on Ctrl-C, SIGTERM or SIGHUP, after the step under way, with the
             checkpoint written. A signal that is ignored stays ignored. If you have a handler for a
             signal, the checkpoint is written and your handler is called, and unless it raises the
@@ -146,7 +150,23 @@ def fit(
         progress=progress,
         callback=callback,
     )
-    return _fit(pair, data, settings)
+    with _claim(settings):
+        return _fit(pair, data, settings)
+
+
+@contextmanager
+def _claim(settings: Settings) -> Iterator[None]:
+    """Inside this context the checkpoint belongs to this run, if there is one."""
+    with ExitStack() as stack:
+        if settings.path is not None:
+            ask_first(partial(_enter, stack, settings.path))
+            # another run may have ended since the settings were checked
+            ask_first(settings.check_free)
+        yield
+
+
+def _enter(stack: ExitStack, path: Path) -> None:
+    stack.enter_context(claimed(path))
 
 
 def _fit(pair: nn.Module, data: tuple, settings: Settings) -> History:

@@ -76,7 +76,13 @@ class Checkpoint(Observer):
         if not is_first():
             return
         self.watch.check_state()
-        write_tree(self.path, self.origin | state.pack())
+        try:
+            write_tree(self.path, self.origin | state.pack())
+        except OSError as error:
+            raise OSError(
+                f"checkpoint: {error}, then go on with resume=True. The pair in memory has what was"
+                f" learned before {state.describe_place()}"
+            ) from error
         self.written_at = time.monotonic()
 
     def _check_origin(self, saved: dict[str, Any]) -> None:

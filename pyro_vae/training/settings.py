@@ -74,6 +74,7 @@ class Settings:
             self._check_patience(self.patience)
         if self.path is not None:
             self._check_path(self.path)
+            self.check_free()
         elif self.resume:
             raise ValueError("resume: pass the checkpoint= to resume from")
         if not torch.is_grad_enabled() or torch.is_inference_mode_enabled():
@@ -107,14 +108,17 @@ class Settings:
                 "patience: early stopping compares the ELBO of validation data; pass validation="
             )
 
+    def check_free(self) -> None:
+        """Check that no run is overwritten."""
+        if self.path is not None and self.path.exists() and not self.resume:
+            raise ValueError(
+                f"checkpoint: {self.path} already holds a run; go on with resume=True, or choose "
+                "another path"
+            )
+
     def _check_path(self, path: Path) -> None:
         if path.is_dir():
             raise ValueError(f"checkpoint: expected the path of a file, {path} is a folder")
-        if path.exists() and not self.resume:
-            raise ValueError(
-                f"checkpoint: {path} already holds a run; go on with resume=True, or choose "
-                "another path"
-            )
         folder = path.parent
         if not folder.is_dir() or not os.access(folder, os.W_OK):
             raise ValueError(

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 import pyro_vae as pv
@@ -187,6 +188,24 @@ def test_bad_input_is_one_clear_line_and_leaves_no_run(call, tmp_path, arguments
     code, _, err = call("train", *arguments)
     assert code == 2 and said in err and err.count("\n") == 1, err
     assert not list(tmp_path.rglob("config.json"))
+
+
+def test_a_run_whose_first_checkpoint_cannot_be_written_leaves_nothing(call, tmp_path, monkeypatch):
+    def fill_up(*args, **options):
+        raise SafetensorError("No space left on device (os error 28)")
+
+    monkeypatch.setattr("pyro_vae.training.checkpoints.save_file", fill_up)
+    code, _, err = call("train", *QUICK)
+    assert code == 2 and err.count("\n") == 1 and "then go on with --resume" in err, err
+    assert "checkpoint: cannot write runs/digits/checkpoint.safetensors (No space left" in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_runs_in_one_folder(call, tmp_path):
+    with Run(tmp_path / "run").training(is_new=True):
+        code, _, err = call("train", *QUICK, "--out", "run")
+    assert code == 2 and err.startswith("error: --out: another run trains in run now; wait until")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_broken_run_is_refused(call, tmp_path):

@@ -16,7 +16,7 @@ def test_the_configuration_and_the_history_are_read_as_they_were_written(tmp_pat
     run.write_config(ADDED | {"latent": 2, "scale": None})
     run.write_history(HISTORY)
 
-    assert run.is_begun and run.figures.is_dir()
+    assert run.is_begun
     assert run.read_config() == ADDED | {"latent": 2, "scale": None}
     assert run.read_history() == HISTORY
 
@@ -37,6 +37,50 @@ def test_a_run_that_trained_nothing_is_set_free(tmp_path):
     run.checkpoint.unlink()
     run.set_free()
     assert not run.is_begun
+
+
+def enter(run, is_new=True):
+    with run.training(is_new):
+        pass
+
+
+def test_one_run_at_a_time_trains_in_a_folder(tmp_path):
+    run = Run(tmp_path / "a")
+    with run.training(is_new=True), pytest.raises(ValueError, match="out: another run trains"):
+        enter(run)
+    assert not run.folder.exists()
+
+    run.write_config({})
+    (run.folder / ".00000000.part.config.json").touch()
+    with pytest.raises(ValueError, match=r"^out: .*a already holds a run; go on with --resume"):
+        enter(run)
+    enter(run, is_new=False)
+    assert [path.name for path in run.folder.iterdir()] == ["config.json"]
+
+
+def test_a_run_that_has_just_begun_has_its_folder_for_itself(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with find_free("own.npy").training(is_new=True):
+        assert str(find_free("own.npy").folder) == "runs/own-2"
+    assert str(find_free("own.npy").folder) == "runs/own"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("old", [None, '{"latent": 3}'])
+def test_a_configuration_is_written_whole_or_not_at_all(old, tmp_path, monkeypatch):
+    run = Run(tmp_path)
+    if old is not None:
+        run.config.write_text(old)
+
+    def fill_up(path, text):
+        path.open("w").write(text[:5])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", fill_up)
+    with pytest.raises(ValueError, match=r"^out: cannot write to .*No space left on device"):
+        run.write_config({"latent": 2})
+    monkeypatch.undo()
+    assert [path.read_text() for path in tmp_path.iterdir()] == ([old] if old else [])
 
 
 def test_free_folders_are_numbered(tmp_path, monkeypatch):

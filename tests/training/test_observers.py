@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader
 
@@ -292,6 +293,41 @@ def test_the_checkpoint_is_written_before_the_callback(tmp_path):
 
     pv.fit(make(), X, checkpoint=path, checkpoint_every=0, callback=callback, **RUN)
     assert epochs == [1, 2, 3, 4]
+
+
+def test_two_runs_cannot_write_one_checkpoint(tmp_path):
+    path, refused = tmp_path / "run", []
+
+    def start_another(history):
+        assert sorted(os.listdir(tmp_path)) == ["run", "run.lock"]
+        with pytest.raises(ValueError, match=f"^checkpoint: another run writes {path} now; wait"):
+            pv.fit(make(), X, **RUN, checkpoint=path, resume=True)
+        refused.append(True)
+
+    pv.fit(make(), X, **RUN, checkpoint=path, checkpoint_every=0, callback=start_another)
+    assert len(refused) == 4 and os.listdir(tmp_path) == ["run"]
+
+
+def test_a_run_goes_on_from_where_the_disk_was_full(tmp_path, monkeypatch):
+    path, whole, parted, resumed = tmp_path / "run", make(), make(), make(seed=1)
+    pv.fit(whole, X, **RUN)
+    left = [7]
+
+    def fill_up(*args, **options):
+        left[0] -= 1
+        if left[0] < 0:
+            raise SafetensorError("No space left on device (os error 28)")
+        save_file(*args, **options)
+
+    monkeypatch.setattr("pyro_vae.training.checkpoints.save_file", fill_up)
+    said = r"^checkpoint: cannot write .*No space left.* still whole.* before epoch 2, step 3"
+    with pytest.raises(OSError, match=said):
+        pv.fit(parted, X, **RUN, checkpoint=path, checkpoint_every=0)
+    monkeypatch.undo()
+    assert os.listdir(tmp_path) == ["run"] and not equal(parted, make())
+
+    pv.fit(resumed, X, **RUN, checkpoint=path, resume=True)
+    assert equal(whole, resumed)
 
 
 class FakeBar:
