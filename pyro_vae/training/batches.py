@@ -30,13 +30,11 @@ class Batches(ABC):
     Attributes:
         device: Where the tensors are.
         draws: The random draws of this process alone, where there are several.
-        generator: The generator that draws the order, where that is not torch's own.
         whole: All of the data, before `transform`, where they are in memory.
     """
 
     device: torch.device
     draws: OwnDraws
-    generator: torch.Generator | None = None
     whole: tuple[Tensor, ...] | None = None
 
     @abstractmethod
@@ -114,7 +112,6 @@ class FromLoader(Batches):
         self.loader = loader
         self.device = device
         self.transform = transform
-        self.generator = loader.generator
         self.draws = OwnDraws(device)
         self.count = count_arguments(pair)
 

@@ -26,7 +26,7 @@ from pyro_vae.training.interrupts import Interrupts
 from pyro_vae.training.loop import Loop, Observer, run
 from pyro_vae.training.makers import make_optimizer, make_schedule
 from pyro_vae.training.observers import Bar, Callback, Checkpoint, NoCheckpoint
-from pyro_vae.training.randomness import fork
+from pyro_vae.training.randomness import find_generators, fork, seed_all
 from pyro_vae.training.settings import Settings
 from pyro_vae.training.shares import SharedStep
 from pyro_vae.training.state import State
@@ -60,9 +60,9 @@ def fit(
     """Train a pair: minimise an objective over the data, in place.
 
     The data are checked once. Then batches are gathered from memory by index, with the validation
-    of Pyro and torch switched off. Afterwards everything global is as it was: random states,
-    validation, the parameter store. Integers in x (counts, classes) are kept for the likelihood,
-    and cast to floats for the encoder.
+    of Pyro and torch switched off. Afterwards everything global is as it was: random states (of
+    torch, NumPy and Python), validation, the parameter store. Integers in x (counts, classes) are
+    kept for the likelihood, and cast to floats for the encoder.
 
     In a process group of torch all processes train one pair. Each calls `fit` with the same
     arguments, and takes its share of the rows of every batch, see docs/scale.md.
@@ -99,9 +99,13 @@ def fit(
         checkpoint_every: Seconds between two writings of it. With 0 it is written after every step.
         resume: Go on from the checkpoint, if it is there. The weights become equal bit for bit to
             those of a run that was never interrupted. The arguments must be those of that run.
-        seed: Random seed. By default it is drawn from torch's generator.
+        seed: Random seed, for torch, NumPy and Python. By default it is drawn from torch's
+            generator. A generator that data, transform or modules have for themselves goes on from
+            where it is, and a checkpoint keeps its state.
         progress: Show a progress bar, in a terminal or notebook.
-        callback: Called with the history after each epoch. The run stops if it returns True.
+        callback: Called with the history after each epoch. The run stops if it returns True, and
+            stays stopped when it is resumed with a callback. The checkpoint is written after it,
+            with what it has changed of the weights, the optimiser, or plain attributes of modules.
 
     Returns:
         The `History`.
@@ -176,7 +180,8 @@ def _fit(pair: nn.Module, data: tuple, settings: Settings) -> History:
     seed = ask_first(partial(_choose_seed, settings))
 
     with fork(device):
-        torch.manual_seed(seed)
+        seed_all(seed)
+        generators = find_generators(*data, settings.transform, objective)
         batches = make_batches(pair, data, device, settings.transform, settings.batch_size)
         _check_training(pair, objective, batches)
         held_out = _choose_held_out(pair, batches, settings)
@@ -184,11 +189,13 @@ def _fit(pair: nn.Module, data: tuple, settings: Settings) -> History:
         schedule = _choose_schedule(optimizer, settings)
 
         # whatever was drawn until here, training draws from its seed
-        torch.manual_seed(seed)
-        state = State(pair, objective, optimizer, schedule, device, batches.generator)
+        seed_all(seed)
+        state = State(pair, objective, optimizer, schedule, device, generators)
         watch = Watch(pair, objective, state, settings.path)
         keeper = _make_keeper(settings, watch, _describe_origin(seed, batches, state))
         keeper.resume(state)
+        if settings.callback is None:  # nobody is left who stopped it
+            state.record.is_stopped = False
 
         loop = Loop(
             objective=objective,
@@ -319,12 +326,9 @@ def _list_observers(
 ) -> list[Observer]:
     """Who looks on, in the order in which they are told."""
     bar = Bar(state, settings.epochs, len(batches), settings.progress)
-    # a checkpoint is written before the callback, which may fail
-    observers: list[Observer] = [keeper, bar]
-    if settings.callback is not None:
-        observers.append(Callback(settings.callback, batches.device))
-    observers.append(Interrupts(keeper))
-    return observers
+    # a checkpoint is written after the callback, with what that has changed
+    called = [] if settings.callback is None else [Callback(settings.callback, batches.device)]
+    return [bar, *called, keeper, Interrupts(keeper)]
 
 
 def _compile_if_asked(objective: nn.Module, settings: Settings) -> AbstractContextManager:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vae.processes import add_up, find_rank, is_first, take_share
-from pyro_vae.training.randomness import fork, mix_seeds
+from pyro_vae.training.randomness import fork, mix_seeds, seed_all
 from pyro_vae.weights.blocks import weigh_in_blocks
 
 
@@ -48,7 +48,7 @@ class HeldOut:
         if not data[0].shape[0]:
             return 0.0, 0.0
         with fork(data[0].device):
-            torch.manual_seed(self.seed if is_first() else mix_seeds(self.seed, find_rank()))
+            seed_all(self.seed if is_first() else mix_seeds(self.seed, find_rank()))
             blocks = [weights for _, weights in weigh_in_blocks(self.pair, data, 1)]
 
         log_likelihood = torch.cat([w.log_likelihood[0] for w in blocks])

@@ -1,7 +1,7 @@
 """What happened in a run, epoch by epoch."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pyro_vae.training.kept import Kept
 
@@ -38,10 +38,11 @@ class History(NamedTuple):
 
 
 class Record(Kept):
-    """The history of a run that goes on."""
+    """The history of a run that goes on, and whether somebody stopped it."""
 
     def __init__(self) -> None:
         self.history = History([], [], [], [], [], [])
+        self.is_stopped = False
 
     @property
     def epochs(self) -> int:
@@ -53,8 +54,9 @@ class Record(Kept):
         for name, column in self.history._asdict().items():
             column.append(numbers[name])
 
-    def pack(self) -> dict[str, list]:
-        return self.history._asdict()
+    def pack(self) -> dict[str, Any]:
+        return self.history._asdict() | {"is_stopped": self.is_stopped}
 
-    def unpack(self, saved: dict[str, list], source: str) -> None:
-        self.history = History(**saved)
+    def unpack(self, saved: dict[str, Any], source: str) -> None:
+        self.history = History(*(saved[name] for name in History._fields))
+        self.is_stopped = saved["is_stopped"]

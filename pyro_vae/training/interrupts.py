@@ -74,9 +74,8 @@ class Interrupts(Observer):
         if count_processes() == 1 or state.position.batches % EVERY == 0:
             self._answer(state)
 
-    def after_epoch(self, state: State) -> bool:
+    def after_epoch(self, state: State) -> None:
         self._answer(state)
-        return False
 
     def at_end(self, state: State) -> None:
         self._answer(state)

@@ -5,14 +5,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
-from pyro_vae.objectives.objective import Loss
 from pyro_vae.training.batches import Batches
 from pyro_vae.training.checkpoints import copy_into
 from pyro_vae.training.faults import Watch
 from pyro_vae.training.held_out import HeldOut
-from pyro_vae.training.randomness import fork
 from pyro_vae.training.state import State
 from pyro_vae.training.steps import Taken
 
@@ -56,8 +53,7 @@ class Loop:
         if state.position.batches == 0:
             state.epoch_start.mark()
             return iter(self.batches)
-        with fork(self.batches.device):
-            state.epoch_start.recall()
+        with state.epoch_start.recalled():
             batches = iter(self.batches)
             for _ in range(state.position.batches):
                 next(batches)
@@ -68,8 +64,7 @@ class Loop:
         position = state.position
 
         loss, rows = self.take_step(batch)
-        if position.batches == 0:
-            position.is_bound = is_bound(self.objective)
+        state.bound.note_step(is_first=position.batches == 0)
         position.add(loss, rows)
         position.seconds = time.monotonic() - self.began
         self.watch.check_losses()
@@ -86,7 +81,7 @@ class Loop:
         state.record.add(
             loss=position.loss_sum / position.rows,
             seconds=time.monotonic() - self.began,
-            bound=int(position.is_bound and is_bound(self.objective)),
+            bound=int(state.bound.is_held()),
             **measurement._asdict(),
         )
         elbo = measurement.elbo
@@ -98,9 +93,9 @@ class Loop:
         state.schedule.advance(elbo)
 
     def done(self, state: State) -> bool:
-        """Whether all epochs are done, or patience is exhausted."""
+        """Whether all epochs are done, an observer stopped the run, or patience is exhausted."""
         epochs = state.record.epochs
-        if epochs >= self.epochs:
+        if epochs >= self.epochs or state.record.is_stopped:
             return True
         return self.patience is not None and state.best.count_since(epochs) >= self.patience
 
@@ -119,9 +114,8 @@ class Observer(AbstractContextManager):
     def after_step(self, state: State) -> None:
         """A step was taken."""
 
-    def after_epoch(self, state: State) -> bool:
-        """An epoch was measured. True stops the run, and further observers are not told."""
-        return False
+    def after_epoch(self, state: State) -> None:
+        """An epoch was measured."""
 
     def at_end(self, state: State) -> None:
         """All epochs are done, or the run was stopped. The last weights are still in place."""
@@ -145,12 +139,11 @@ def _iterate(loop: Loop, state: State, observers: Sequence[Observer]) -> None:
             for observer in observers:
                 observer.after_step(state)
         loop.measure(state)
-        if any(observer.after_epoch(state) for observer in observers):
-            return
+        _end_epoch(state, observers)
 
 
-def is_bound(objective: nn.Module) -> bool:
-    """Whether minus the loss is a lower bound on log p(x) now, as far as the objective says."""
-    if isinstance(objective, DistributedDataParallel):
-        objective = objective.module
-    return isinstance(objective, Loss) and objective.is_lower_bound
+def _end_epoch(state: State, observers: Sequence[Observer]) -> None:
+    """Tell all observers in their order, also where one fails."""
+    with ExitStack() as stack:
+        for observer in reversed(observers):
+            stack.callback(observer.after_epoch, state)

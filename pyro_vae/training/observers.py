@@ -39,9 +39,8 @@ class Checkpoint(Observer):
     def after_step(self, state: State) -> None:
         self._write_if_due(state)
 
-    def after_epoch(self, state: State) -> bool:
+    def after_epoch(self, state: State) -> None:
         self._write_if_due(state)
-        return False
 
     def at_end(self, state: State) -> None:
         self._write(state)
@@ -144,12 +143,11 @@ class Bar(Observer):
     def after_step(self, state: State) -> None:
         self.bar.update()
 
-    def after_epoch(self, state: State) -> bool:
+    def after_epoch(self, state: State) -> None:
         history = state.record.history
         loss, elbo = history.loss[-1], history.elbo[-1]
         self.bar.set_description(f"epoch {state.record.epochs + 1}")
         self.bar.set_postfix_str(f"loss {loss:.2f}, elbo {elbo:.2f}")
-        return False
 
 
 class Callback(Observer):
@@ -165,6 +163,6 @@ class Callback(Observer):
         self.function = function
         self.device = device
 
-    def after_epoch(self, state: State) -> bool:
+    def after_epoch(self, state: State) -> None:
         with fork(self.device):
-            return ask_first(lambda: self.function(state.record.history) is True)
+            state.record.is_stopped = ask_first(lambda: self.function(state.record.history) is True)

@@ -1,24 +1,37 @@
 """Where a run is: everything that must be kept to go on exactly."""
 
+import copy
 import math
 from dataclasses import astuple, dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from pyro_vae.objectives.objective import Loss
 from pyro_vae.training.checkpoints import OBJECTIVE, PAIR, copy_into, list_tensors
 from pyro_vae.training.history import Record
 from pyro_vae.training.kept import Kept, match
 from pyro_vae.training.randomness import EpochStart, RandomStates
 
 SYNC = 50  # steps on CUDA between two looks at the loss
+HOW = ("fused", "foreach", "capturable", "differentiable")  # how an optimiser computes, not what
+PLAIN = (bool, int, float, str, type(None))
+TORCHS = vars(nn.Module()).keys()  # attributes that every module has
 
 
 class State:
-    """Where a run is. Each attribute is `Kept`, and a checkpoint holds each under its name."""
+    """Where a run is. Each attribute is `Kept`, and a checkpoint holds each under its name.
+
+    Arguments:
+        pair, objective: What is trained.
+        optimizer, schedule: How.
+        device: Where.
+        generators: Those that data, transform and modules have for themselves.
+    """
 
     def __init__(
         self,
@@ -27,16 +40,18 @@ class State:
         optimizer: Optimizer,
         schedule: Any,
         device: torch.device,
-        generator: torch.Generator | None = None,
+        generators: list | None = None,
     ):
         self.weights = ModuleTensors(pair, objective)
+        self.settings = ModuleSettings(objective)
         self.best = Best()
         self.optimizer = OptimizerState(optimizer)
         self.schedule = Schedule(schedule)
         self.record = Record()
         self.position = Position()
-        self.epoch_start = EpochStart(generator)
-        self.random = RandomStates(device)
+        self.bound = Bound(objective)
+        self.random = RandomStates(device, generators)
+        self.epoch_start = EpochStart(self.random)
 
     def pack(self) -> dict[str, Any]:
         """All parts by name."""
@@ -46,10 +61,21 @@ class State:
         """Go on from what `pack` returned, once it was in a file.
 
         Raises:
-            ValueError: if it is the state of another run. It names the source.
+            ValueError: if it is the state of another run, or none. It names the source.
         """
+        lacking = [name for name in vars(self) if name not in saved]
+        if lacking:
+            raise ValueError(
+                f"checkpoint: {source} was written by another version of this library, for it has "
+                f"no {lacking[0]}; read its weights with load_weights, and start a new run"
+            )
         for name, part in vars(self).items():
-            part.unpack(saved[name], source)
+            try:
+                part.unpack(saved[name], source)
+            except (TypeError, KeyError, IndexError, AttributeError, RuntimeError) as error:
+                raise ValueError(
+                    f"checkpoint: {source} is damaged, its {name} cannot be read: {error!r}"
+                ) from error
 
     def describe_place(self) -> str:
         """The epoch and the step that come next."""
@@ -83,6 +109,53 @@ class ModuleTensors(Kept):
 
     def unpack(self, saved: dict[str, Tensor], source: str) -> None:
         copy_into(self.list_all(), saved, source)
+
+
+class ModuleSettings(Kept):
+    """What a callback may change of modules beside their tensors.
+
+    That is whether a parameter is trained, and attributes that are numbers, texts or None.
+    """
+
+    def __init__(self, objective: nn.Module):
+        self.objective = objective
+        self.start = self._read()
+        self.changed: dict[str, Any] = {}
+
+    def pack(self) -> dict[str, Any]:
+        """Those that are no longer as they were when the run started."""
+        now = self._read()
+        same = {name for name in now if _is_same(now[name], self.start.get(name))}
+        return {name: now[name] for name in now if name not in same or name in self.changed}
+
+    def unpack(self, saved: dict[str, Any], source: str) -> None:
+        self.changed = saved
+        for path, module in self.objective.named_modules():
+            for name in _list_plain(module):
+                key = f"{path}.{name}"
+                if key in saved and isinstance(saved[key], PLAIN):
+                    setattr(module, name, saved[key])
+        for path, parameter in self.objective.named_parameters():
+            parameter.requires_grad_(bool(saved.get(path, parameter.requires_grad)))
+
+    def _read(self) -> dict[str, Any]:
+        parameters = {path: p.requires_grad for path, p in self.objective.named_parameters()}
+        attributes = {
+            f"{path}.{name}": value
+            for path, module in self.objective.named_modules()
+            for name, value in _list_plain(module).items()
+        }
+        return attributes | parameters
+
+
+def _list_plain(module: nn.Module) -> dict[str, Any]:
+    """The attributes of a module that are plain values and its own, not those of torch."""
+    own = {name: value for name, value in vars(module).items() if name not in TORCHS}
+    return {name: value for name, value in own.items() if isinstance(value, PLAIN)}
+
+
+def _is_same(a: Any, b: Any) -> bool:
+    return type(a) is type(b) and (a == b or a != a)  # NaN is the same as NaN
 
 
 @dataclass
@@ -126,16 +199,90 @@ class OptimizerState(Kept):
         return self.optimizer.state_dict()
 
     def unpack(self, saved: dict[str, Any], source: str) -> None:
-        now = self.optimizer.state_dict()
+        groups = [_merge(*both) for both in self._pair_groups(saved["param_groups"], source)]
         slots = {int(i): values for i, values in saved["state"].items()}
-        groups = match(saved["param_groups"], now["param_groups"])
+        form = _find_form(self.optimizer)
+        _check_slots(slots, form, source)
 
+        rates = self.optimizer.param_groups
         try:
             self.optimizer.load_state_dict({"state": slots, "param_groups": groups})
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"checkpoint: {source} is of a run with another optimizer: {error}"
             ) from None
+        _keep_tensors(self.optimizer.param_groups, rates)
+        _keep_types(self.optimizer, slots, form)
+
+    def _pair_groups(self, saved: list, source: str) -> list[tuple[dict, dict]]:
+        """The groups as they were saved, each with the group as it is now."""
+        now = self.optimizer.state_dict()["param_groups"]
+        keys = [group.keys() for group in now]
+        if [group.keys() & now[0].keys() for group in saved] != keys:
+            raise ValueError(
+                f"checkpoint: {source} is of a run with another optimizer: its groups of "
+                "parameters have other options"
+            )
+        return list(zip(saved, now, strict=True))
+
+
+def _merge(saved: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """The options of a group as they were saved, but computed as it is done now."""
+    return match(saved, now) | {name: now[name] for name in HOW if name in now}
+
+
+def _find_form(optimizer: Optimizer) -> dict[int, dict[str, Any]]:
+    """What an optimiser keeps for each parameter after a first step, or nothing if it can't tell.
+
+    A copy takes the step, on gradients of zero.
+    """
+    try:
+        shadow = copy.deepcopy(optimizer)
+        for group in shadow.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = torch.zeros_like(parameter)
+        shadow.step()
+        return shadow.state_dict()["state"]
+    except Exception:  # an optimiser of a user's own may want more than gradients
+        return {}
+
+
+def _check_slots(slots: dict[int, Any], form: dict[int, dict], source: str) -> None:
+    """Refuse what would make a step read or write beyond a tensor, or miss one."""
+    for i, values in slots.items():
+        for name, now in form.get(i, {}).items():
+            expected, got = (_describe_shape(value) for value in (now, values.get(name)))
+            if values and expected != got:
+                raise ValueError(
+                    f"checkpoint: {source} is of a run with another optimizer: {name} of "
+                    f"parameter {i} is {got}, expected {expected}"
+                )
+
+
+def _describe_shape(value: Any) -> str:
+    return f"of shape {tuple(value.shape)}" if isinstance(value, Tensor) else "no tensor"
+
+
+def _keep_tensors(groups: list[dict], before: list[dict]) -> None:
+    """Let a rate in a tensor stay the tensor to which others may refer."""
+    for group, old in zip(groups, before, strict=True):
+        for name, value in old.items():
+            if isinstance(value, Tensor):
+                group[name] = value.copy_(group[name])
+
+
+def _keep_types(optimizer: Optimizer, slots: dict[int, Any], form: dict[int, dict]) -> None:
+    """Undo that torch casts all that it loads to the type of the parameter."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for i, values in slots.items():
+        state = optimizer.state[parameters[i]]
+        for name, value in values.items():
+            if i in form and name in form[i]:
+                state[name] = match(value, form[i][name])
+            elif isinstance(value, Tensor):
+                state[name] = value.to(state[name].device)
+            else:
+                state[name] = value
 
 
 class Schedule(Kept):
@@ -173,7 +320,6 @@ class Position(Kept):
         loss_sum: The sum of their losses, each times its rows, as far as it was read.
         rows: How many rows they had.
         seconds: How long they took.
-        is_bound: Whether minus the loss was a lower bound on log p(x) in the first of them.
         unread: The rest of the sum, which may still be computed on a GPU.
     """
 
@@ -181,7 +327,6 @@ class Position(Kept):
     loss_sum: float = 0.0
     rows: int = 0
     seconds: float = 0.0
-    is_bound: bool = True
     unread: Tensor | None = None
 
     def add(self, loss: Tensor, rows: int) -> None:
@@ -210,3 +355,39 @@ class Position(Kept):
 
     def unpack(self, saved: list, source: str) -> None:
         vars(self).update(zip(vars(self), saved, strict=True))
+
+
+class Bound(Kept):
+    """Whether minus the loss is a lower bound on log p(x) throughout an epoch."""
+
+    def __init__(self, objective: nn.Module):
+        self.objective = objective
+        self.first = True
+        self.last: bool | None = None
+
+    def note_step(self, is_first: bool) -> None:
+        """A step was taken."""
+        self.last = None
+        if is_first:
+            self.first = is_bound(self.objective)
+
+    def is_held(self) -> bool:
+        """Whether it was one in the first and in the last step."""
+        return self.first and self._read_last()
+
+    def pack(self) -> dict[str, bool]:
+        return {"first": self.first, "last": self._read_last()}
+
+    def unpack(self, saved: dict[str, bool], source: str) -> None:
+        self.first, self.last = saved["first"], saved["last"]
+
+    def _read_last(self) -> bool:
+        # an objective may not know it again before it is called
+        return is_bound(self.objective) if self.last is None else self.last
+
+
+def is_bound(objective: nn.Module) -> bool:
+    """Whether minus the loss is a lower bound on log p(x) now, as far as the objective says."""
+    if isinstance(objective, DistributedDataParallel):
+        objective = objective.module
+    return isinstance(objective, Loss) and objective.is_lower_bound

@@ -9,7 +9,7 @@ from pyro_vae.training.batches import InMemory
 from pyro_vae.training.checkpoints import load_weights
 from pyro_vae.training.faults import Watch
 from pyro_vae.training.held_out import HeldOut
-from pyro_vae.training.loop import Loop, Observer, is_bound, run
+from pyro_vae.training.loop import Loop, Observer, run
 from pyro_vae.training.state import State
 from pyro_vae.training.steps import Step
 from tests.runs import RUN, X, equal, make, ruin, weights
@@ -63,7 +63,7 @@ class Diary(Observer):
 
     def after_epoch(self, state):
         self.lines.append(f"{self.name} epoch {state.record.epochs}")
-        return self.stops
+        state.record.is_stopped |= self.stops
 
     def at_end(self, state):
         self.lines.append(f"{self.name} end")
@@ -93,12 +93,12 @@ def test_observers_are_told_in_their_order():
     ]
 
 
-def test_who_stops_a_run_is_the_last_to_be_told():
+def test_all_are_told_of_the_epoch_after_which_one_stops_the_run():
     loop, state = make_loop(epochs=3)
     lines = []
     run(loop, state, [Diary(lines, "a"), Diary(lines, "b", stops=True), Diary(lines, "c")])
 
-    assert [line for line in lines if "epoch" in line] == ["a epoch 1", "b epoch 1"]
+    assert [line for line in lines if "epoch" in line] == ["a epoch 1", "b epoch 1", "c epoch 1"]
     assert state.record.epochs == 1
     assert lines[-6:-3] == ["a end", "b end", "c end"]
 
@@ -116,6 +116,19 @@ def test_observers_leave_when_a_run_fails():
     assert lines == ["a enters", "a step 1", "a leaves"]
 
 
+def test_an_observer_that_fails_keeps_none_from_being_told():
+    loop, state = make_loop(epochs=3)
+    lines = []
+
+    class Fails(Observer):
+        def after_epoch(self, state):
+            raise RuntimeError("from an observer")
+
+    with pytest.raises(RuntimeError, match="from an observer"):
+        run(loop, state, [Fails(), Diary(lines, "a")])
+    assert lines[-2:] == ["a epoch 1", "a leaves"]
+
+
 def test_at_the_end_the_last_weights_are_still_in_place():
     loop, state = make_loop(epochs=2, patience=5)
     seen = []
@@ -123,7 +136,6 @@ def test_at_the_end_the_last_weights_are_still_in_place():
     class Looks(Observer):
         def after_epoch(self, state):
             state.best.elbo = torch.inf  # so that the first epoch stays the best
-            return False
 
         def at_end(self, state):
             seen.append(weights(state.weights.pair))
@@ -142,16 +154,9 @@ def test_the_phases_alone():
     first, second = loop.start(state)
     loop.step(state, first)
     assert state.describe_place() == "epoch 1, step 2"
-    assert state.position.rows == 25 and state.position.is_bound
+    assert state.position.rows == 25 and state.bound.is_held()
 
     loop.step(state, second)
     loop.measure(state)
     assert loop.done(state)
     assert state.describe_place() == "epoch 2, step 1"
-
-
-def test_a_module_that_does_not_say_is_no_bound():
-    pair = make()
-    assert is_bound(pv.Objective(pair))
-    assert not is_bound(pv.KLWeight(pv.Objective(pair), 0.5))
-    assert not is_bound(torch.nn.Linear(1, 1))

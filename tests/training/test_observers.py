@@ -285,14 +285,27 @@ def test_checkpoint_of_another_run(pair, data, options, words, tmp_path):
         pv.fit(pair, data, **(RUN | options), checkpoint=path, resume=True)
 
 
-def test_the_checkpoint_is_written_before_the_callback(tmp_path):
+@pytest.mark.parametrize("fails", [True, False])
+def test_the_checkpoint_is_written_after_the_callback_also_where_that_fails(fails, tmp_path):
     path, epochs = tmp_path / "run", []
 
     def callback(history):
         epochs.append(len(read_tree(path)["record"]["loss"]))
+        if fails and len(history.loss) == 2:
+            raise RuntimeError("from the callback")
+        return len(history.loss) == 2
 
-    pv.fit(make(), X, checkpoint=path, checkpoint_every=0, callback=callback, **RUN)
-    assert epochs == [1, 2, 3, 4]
+    with pytest.raises(RuntimeError, match="from the callback") if fails else nullcontext():
+        pv.fit(make(), X, checkpoint=path, checkpoint_every=0, callback=callback, **RUN)
+    record = read_tree(path)["record"]
+    assert epochs == [0, 1] and len(record["loss"]) == 2 and record["is_stopped"] is not fails
+
+
+def test_a_run_that_its_callback_stopped_stays_stopped_until_it_has_none(tmp_path):
+    options = RUN | {"checkpoint": tmp_path / "run", "resume": True}
+    stop = stop_after(2, "return")
+    lengths = [len(pv.fit(make(), X, callback=c, **options).loss) for c in (stop, stop, None)]
+    assert lengths == [2, 2, 4]
 
 
 def test_two_runs_cannot_write_one_checkpoint(tmp_path):

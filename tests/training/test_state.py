@@ -10,7 +10,7 @@ from torch.optim import lr_scheduler
 import pyro_vae as pv
 from pyro_vae.training.checkpoints import list_tensors, read_tree, write_tree
 from pyro_vae.training.kept import Kept, split
-from pyro_vae.training.state import Best, Position, State
+from pyro_vae.training.state import Best, Position, State, is_bound
 from tests.runs import X, make
 
 CPU = torch.device("cpu")
@@ -19,6 +19,8 @@ OPTIMISERS = {
     "amsgrad": partial(torch.optim.AdamW, amsgrad=True),
     "momentum": partial(torch.optim.SGD, lr=0.1, momentum=0.9),
     "rmsprop": partial(torch.optim.RMSprop, centered=True),
+    "a rate in a tensor": lambda p: torch.optim.Adam(p, lr=torch.tensor(0.01)),
+    "whole numbers and float64": lambda p: Counting(p),
 }
 SCHEDULES = {
     "exponential": partial(lr_scheduler.ExponentialLR, gamma=0.5),
@@ -29,13 +31,32 @@ SCHEDULES = {
 VALUES = {int: 7, float: 7.5, bool: False, dict: {"a": torch.ones(2)}}
 
 
+class Counting(torch.optim.Optimizer):
+    """An optimiser with a sum in float64 and a count beyond what float32 holds."""
+
+    def __init__(self, parameters):
+        super().__init__(parameters, {"lr": 1e-3})
+
+    @torch.no_grad()
+    def step(self):
+        for p in self.param_groups[0]["params"]:
+            state = self.state[p]
+            if not state:
+                state["sum"] = torch.zeros_like(p, dtype=torch.float64)
+                state["count"] = torch.tensor(2**24)
+                state["name"] = "a text"
+            state["sum"] += p.grad.double() / 3
+            state["count"] += 1
+            p.sub_((self.param_groups[0]["lr"] * state["sum"]).to(p.dtype))
+
+
 def make_state(seed, optimizer, schedule, cls=State):
     pair = make(seed=seed)
     objective = pv.KLWeight(pv.Objective(pair), pv.linear(10))
     opt = optimizer(objective.parameters())
     plan = schedule(opt)
     generator = torch.Generator().manual_seed(seed)
-    return cls(pair, objective, opt, plan, CPU, generator)
+    return cls(pair, objective, opt, plan, CPU, [generator])
 
 
 def go_on(state, steps):
@@ -50,7 +71,8 @@ def go_on(state, steps):
     state.record.add(loss=1.0, elbo=-1.0, reconstruction=-0.5, kl=0.5, seconds=0.1, bound=1)
     state.best.replace(0, -1.0, state.weights.copy())
     state.schedule.advance(-1.0)
-    torch.randperm(5, generator=state.epoch_start.generator)
+    state.weights.pair.name = f"vae-{steps}"
+    torch.randperm(5, generator=state.random.own[0])
     state.epoch_start.mark()
 
 
@@ -79,11 +101,71 @@ def test_every_part_comes_back(optimizer, schedule, tmp_path):
 
     other.unpack(saved, "run")
     torch.randn(1)
-    torch.set_rng_state(saved["random"]["cpu"])
+    other.random.unpack(saved["random"], "run")
     notes, tensors = split(other.pack())
     assert notes == expected
     assert tensors.keys() == expected_tensors.keys()
     torch.testing.assert_close(tensors, expected_tensors, rtol=0, atol=0)
+
+
+def test_a_rate_in_a_tensor_stays_the_one_to_which_a_user_refers():
+    rate = torch.tensor(0.5)
+    state = make_state(0, partial(torch.optim.SGD, lr=rate), SCHEDULES["none"])
+    saved = state.pack()
+    saved["optimizer"]["param_groups"][0]["lr"] = torch.tensor(0.25)
+    state.unpack(saved, "run")
+    assert state.optimizer.optimizer.param_groups[0]["lr"] is rate and rate == 0.25
+
+
+def test_the_way_in_which_steps_are_computed_may_change():
+    slow, fused = (partial(torch.optim.Adam, fused=how) for how in (False, True))
+    state, other = (make_state(0, how, SCHEDULES["none"]) for how in (slow, fused))
+    go_on(state, 1)
+    other.unpack(state.pack(), "run")
+    assert other.optimizer.optimizer.param_groups[0]["fused"]
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.Adam, partial(torch.optim.Adam, fused=True)])
+def test_state_of_another_shape_is_refused_before_a_step_reads_beyond_it(optimizer):
+    state = make_state(0, optimizer, SCHEDULES["none"])
+    go_on(state, 1)
+    for name, value in (("exp_avg", torch.ones(1)), ("exp_avg_sq", 0.0), ("step", torch.ones(9))):
+        saved = state.pack()
+        saved["optimizer"]["state"][0] = saved["optimizer"]["state"][0] | {name: value}
+        with pytest.raises(ValueError, match=f"another optimizer: {name} of parameter 0 is"):
+            state.unpack(saved, "run")
+
+
+def test_groups_of_another_optimiser_are_refused():
+    state = make_state(0, OPTIMISERS["adam"], SCHEDULES["none"])
+    saved = state.pack()
+    del saved["optimizer"]["param_groups"][0]["betas"]
+    with pytest.raises(ValueError, match="another optimizer: its groups of parameters have other"):
+        state.unpack(saved, "run")
+
+
+@pytest.mark.parametrize("name", list(vars(make_state(0, OPTIMISERS["adam"], lambda o: None))))
+def test_a_state_that_lacks_a_part_or_is_damaged_is_refused(name):
+    state = make_state(0, OPTIMISERS["adam"], SCHEDULES["exponential"])
+    saved = state.pack()
+    with pytest.raises(ValueError, match=f"run was written by another version.*no {name}"):
+        state.unpack({key: saved[key] for key in saved if key != name}, "run")
+    with pytest.raises(ValueError, match=r"checkpoint: run is|run is of another pair"):
+        state.unpack(saved | {name: 3}, "run")
+
+
+def test_what_a_callback_changed_of_a_module_comes_back():
+    state, other = (make_state(0, OPTIMISERS["adam"], SCHEDULES["none"]) for _ in range(2))
+    frozen = next(state.weights.pair.likelihood.parameters())
+    frozen.requires_grad_(False)
+    state.weights.pair.name = "another"
+    saved = state.settings.pack()
+    assert sorted(saved.values(), key=str) == ["another", False][::-1]
+
+    other.settings.unpack(saved, "run")
+    assert not next(other.weights.pair.likelihood.parameters()).requires_grad
+    assert next(other.weights.pair.variational.parameters()).requires_grad
+    assert other.weights.pair.name == "another" and other.settings.pack() == saved
 
 
 def test_every_attribute_is_kept():
@@ -152,3 +234,10 @@ def test_a_plateau_schedule_follows_the_elbo():
         make(pv.Normal), X, epochs=4, seed=0, schedule=lambda o: seen.append(plateau(o)) or seen[0]
     )
     assert seen[0].get_last_lr()[0] < 1e-3
+
+
+def test_a_module_that_does_not_say_is_no_bound():
+    pair = make()
+    assert is_bound(pv.Objective(pair))
+    assert not is_bound(pv.KLWeight(pv.Objective(pair), 0.5))
+    assert not is_bound(torch.nn.Linear(1, 1))
