@@ -15,10 +15,11 @@ from pyro_vae.pairs.multimodal import MultimodalVAE
 from pyro_vae.pairs.pair import find_arguments
 from pyro_vae.pairs.vae import VAE
 from pyro_vae.processes import count_processes, gather, take_share
-from pyro_vae.training.randomness import OwnDraws
+from pyro_vae.training.noise import Noise
 from pyro_vae.weights.intake import admit, as_tensors
 
 WATCHED = 1000  # rows of the training data that are measured where there are no validation data
+UNKNOWN = slice(0, 0)  # which rows of a batch of all processes a loader gives
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 Transform = Callable[[Tensor], Tensor]
@@ -29,12 +30,12 @@ class Batches(ABC):
 
     Attributes:
         device: Where the tensors are.
-        draws: The random draws of this process alone, where there are several.
+        noise: The random draws of this process, where there are several.
         whole: All of the data, before `transform`, where they are in memory.
     """
 
     device: torch.device
-    draws: OwnDraws
+    noise: Noise
     whole: tuple[Tensor, ...] | None = None
 
     @abstractmethod
@@ -71,7 +72,8 @@ class InMemory(Batches):
         self.device = device
         self.transform = transform
         self.batch_size = int(batch_size)
-        self.draws = OwnDraws(device)
+        self.noise = Noise(device)
+        refuse_few(self.batch_size)
         admit(pair, transform_first(self.whole, transform))
 
     @property
@@ -83,15 +85,16 @@ class InMemory(Batches):
         return math.ceil(self.rows / self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        self.noise.start_epoch()
         order = torch.randperm(self.rows).to(self.device)
-        self.draws.start_epoch()
         return self._gather(order)
 
     def _gather(self, order: Tensor) -> Iterator[tuple[Tensor, ...]]:
         for index in order.split(self.batch_size):
-            mine = index[take_share(len(index))]
-            with self.draws.of_batch():
-                batch = transform_first(tuple(d[mine] for d in self.whole), self.transform)
+            share = take_share(len(index))
+            with self.noise.of_batch(share, len(index)):
+                mine = tuple(d[index[share]] for d in self.whole)
+                batch = transform_first(mine, self.transform)
             yield batch
 
     def take_first(self) -> tuple[Tensor, ...]:
@@ -112,7 +115,7 @@ class FromLoader(Batches):
         self.loader = loader
         self.device = device
         self.transform = transform
-        self.draws = OwnDraws(device)
+        self.noise = Noise(device)
         self.count = count_arguments(pair)
 
         refuse_unshared(loader)
@@ -128,15 +131,15 @@ class FromLoader(Batches):
             return 0
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        self.draws.start_epoch()
+        self.noise.start_epoch()
         if isinstance(self.loader.sampler, DistributedSampler):
-            self.loader.sampler.set_epoch(self.draws.base)
+            self.loader.sampler.set_epoch(self.noise.base)
         return self._read()
 
     def _read(self) -> Iterator[tuple[Tensor, ...]]:
         batches = iter(self.loader)
         while True:
-            with self.draws.of_batch():
+            with self.noise.of_batch(UNKNOWN, 0):
                 given = next(batches, None)
                 if given is None:
                     return
@@ -154,6 +157,16 @@ class FromLoader(Batches):
 
     def describe(self) -> dict[str, int | None]:
         return {"batches": len(self), "batch_size": self.loader.batch_size}
+
+
+def refuse_few(batch_size: int) -> None:
+    """Raise a ValueError if a batch has fewer rows than there are processes."""
+    count = count_processes()
+    if batch_size < count:
+        raise ValueError(
+            f"batch_size: expected at least a row for each of the {count} processes, got "
+            f"{batch_size}; it counts the rows of all processes together"
+        )
 
 
 def refuse_unshared(loader: DataLoader) -> None:

@@ -28,7 +28,7 @@ from pyro_vae.training.makers import make_optimizer, make_schedule
 from pyro_vae.training.observers import Bar, Callback, Checkpoint, NoCheckpoint
 from pyro_vae.training.randomness import find_generators, fork, seed_all
 from pyro_vae.training.settings import Settings
-from pyro_vae.training.shares import SharedStep
+from pyro_vae.training.shares import SharedStep, has_compiled
 from pyro_vae.training.state import State
 from pyro_vae.training.steps import CapturedStep, Step, compile_inside, make_adam
 from pyro_vae.weights.intake import find_device
@@ -296,7 +296,14 @@ def _make_step(
     batches: Batches,
 ) -> Step | CapturedStep:
     if count_processes() > 1:
-        return SharedStep(objective, optimizer, settings.precision, watch.check_loss, batches.draws)
+        return SharedStep(
+            objective=objective,
+            optimizer=optimizer,
+            precision=settings.precision,
+            check=watch.check_loss,
+            noise=batches.noise,
+            is_compiled=settings.compile or has_compiled(objective),
+        )
     step = Step(objective, optimizer, settings.precision, watch.check_loss)
     if _is_captured(settings, batches.device):
         return CapturedStep(step)

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vae.processes import add_up, find_rank, is_first, take_share
-from pyro_vae.training.randomness import fork, mix_seeds, seed_all
+from pyro_vae.training.noise import mix_seeds
+from pyro_vae.training.randomness import fork, seed_all
 from pyro_vae.weights.blocks import weigh_in_blocks
 
 

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_vae.processes import count_processes, find_rank
 from pyro_vae.training.kept import Kept
 
 GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
@@ -164,61 +163,6 @@ class EpochStart(Kept):
         self.states = saved
         with self.recalled():
             """Nothing, but it refuses what is no state."""
-
-
-class OwnDraws:
-    """Random draws of each process by itself, which follow from a number that all have drawn.
-
-    All processes have the same random states between these contexts. So they draw the same order of
-    the data, and a checkpoint needs one state, whatever the number of processes. Where there is one
-    process, nothing changes.
-
-    Arguments:
-        device: The device that draws.
-    """
-
-    def __init__(self, device: torch.device):
-        self.device = device
-        self.base = 0
-        self.batch = 0
-
-    def start_epoch(self) -> None:
-        """Find the number from which the draws of the epoch follow. The random state stays."""
-        self.batch = 0
-        with fork(self.device):
-            self.base = int(torch.randint(2**62, ()))
-
-    @contextmanager
-    def of_batch(self) -> Iterator[None]:
-        """Inside this context the next batch is gathered, and transformed."""
-        self.batch += 1
-        with self._draw(0):
-            yield
-
-    @contextmanager
-    def of_step(self) -> Iterator[None]:
-        """Inside this context a step is taken on the last batch."""
-        with self._draw(1):
-            yield
-
-    @contextmanager
-    def _draw(self, use: int) -> Iterator[None]:
-        if count_processes() == 1:
-            yield
-            return
-        with fork(self.device):
-            seed_all(mix_seeds(self.base, self.batch, find_rank(), use))
-            yield
-
-
-def mix_seeds(*seeds: int) -> int:
-    """A seed that follows from several.
-
-    Example:
-        >>> mix_seeds(1, 2) == mix_seeds(2, 1)
-        False
-    """
-    return int(np.random.SeedSequence(seeds).generate_state(1, np.uint64)[0] >> 1)
 
 
 def _list_cuda(device: torch.device) -> list[torch.device]:

@@ -7,8 +7,10 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
+from pyro_vae.objectives.compiled import Compiled
+from pyro_vae.objectives.objective import Objective
 from pyro_vae.processes import add_up, count_processes
-from pyro_vae.training.randomness import OwnDraws
+from pyro_vae.training.noise import Noise
 from pyro_vae.training.steps import Check, Step, Taken
 
 
@@ -20,7 +22,8 @@ class SharedStep(Step):
 
     Arguments:
         objective, optimizer, precision, check: See `Step`.
-        draws: The random draws of this process.
+        noise: The random draws of this process.
+        is_compiled: Whether the objective runs compiled code.
     """
 
     def __init__(
@@ -29,17 +32,19 @@ class SharedStep(Step):
         optimizer: Optimizer,
         precision: str | None,
         check: Check,
-        draws: OwnDraws,
+        noise: Noise,
+        is_compiled: bool,
     ):
         super().__init__(objective, optimizer, precision, check)
-        self.draws = draws
+        self.noise = noise
+        self.is_compiled = is_compiled
         # a batch may leave parameters unused, as one without labels does
         self.shared = DistributedDataParallel(_Share(objective), find_unused_parameters=True)
 
     def __call__(self, batch: tuple[Tensor, ...]) -> Taken:
         """Take the step. The loss is the mean over all shares."""
         rows = batch[0].shape[0]
-        with self.draws.of_step():
+        with self.noise.of_step(self.is_compiled):
             random_state = torch.get_rng_state()
             with self.autocast:
                 loss = self.shared(*batch)
@@ -68,3 +73,9 @@ class _Share(nn.Module):
             return self.objective(*batch)
         trained = [p for p in self.objective.parameters() if p.requires_grad]
         return torch.stack([p.sum() for p in trained]).sum() * 0
+
+
+def has_compiled(objective: nn.Module) -> bool:
+    """Whether some part of an objective runs compiled code already."""
+    inner = [module for module in objective.modules() if isinstance(module, Objective)]
+    return any(part.is_compiled or isinstance(part.elbo, Compiled) for part in inner)

@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 from functools import partial
 
@@ -7,9 +8,11 @@ import pyro.distributions as dist
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data.distributed import DistributedSampler
 
 import pyro_vae as pv
-from pyro_vae.processes import find_rank
+from pyro_vae.processes import ask_first, find_rank
 from pyro_vae.training.interrupts import Stopped
 from tests.runs import RUN, X, equal, make, noisy, ruin, weights
 from tests.together import run_together
@@ -84,6 +87,7 @@ def interrupt(path, rank, at):
 
     with pytest.raises(Stopped) as stop:
         train(transform=noise, checkpoint=path)
+    ask_first(lambda: shutil.copy(path, path.with_suffix(".kept")))
     return str(stop.value), train(transform=noisy, checkpoint=path, resume=True)
 
 
@@ -98,6 +102,43 @@ def fail_in_second():
     return str(fault.value)
 
 
+def train_drawing():
+    """Runs of pairs and transforms that draw."""
+    pair = make()
+    return {
+        "vae": train(),
+        "transform": train(transform=noisy),
+        "bernoulli": train(make(pv.Bernoulli), transform=lambda x: torch.bernoulli(x.sigmoid())),
+        "importance": train(pair, objective=pv.Objective(pair, pv.ImportanceWeighted(3))),
+        "last of one": train(batch_size=7),
+    }
+
+
+def test_two_processes_draw_what_one_draws():
+    first, second = run_together(train_drawing)
+    for name, alone in train_drawing().items():
+        assert_close(first[name]["weights"], alone["weights"])
+        assert equal(first[name]["weights"], second[name]["weights"])
+        assert first[name]["history"].loss == pytest.approx(alone["history"].loss, rel=1e-4)
+
+
+def train_from_loader(x):
+    sampler = DistributedSampler(TensorDataset(x))
+    return train_loader(DataLoader(TensorDataset(x), batch_size=6, sampler=sampler))
+
+
+def train_loader(loader):
+    pair = make()
+    history = pv.fit(pair, loader, epochs=2, seed=0)
+    return {"weights": weights(pair), "history": history, "seen": loader.sampler.epoch}
+
+
+def refuse(function):
+    with pytest.raises(ValueError, match=": ") as error:
+        function()
+    return str(error.value)
+
+
 def behave(folder):
     asked = []
     return {
@@ -107,7 +148,9 @@ def behave(folder):
         "patience": train(epochs=9, validation=X[:9], patience=1, schedule=partial(ruin, after=2)),
         "callback": train(callback=lambda h: asked.append(find_rank()) or len(h.loss) == 2),
         "asked": asked,
-        "random": torch.rand(()),
+        "sampled": train_from_loader(X),
+        "few": refuse(lambda: train(batch_size=1)),
+        "loader": refuse(lambda: pv.fit(make(), DataLoader(X), epochs=1)),
     }
 
 
@@ -119,24 +162,28 @@ def test_what_two_processes_decide_they_decide_together(tmp_path):
         assert equal(resumed["weights"], found["whole"]["weights"])
         assert resumed["history"].loss == pytest.approx(found["whole"]["history"].loss, rel=1e-9)
         assert "resume=True" in stopped
+    alone = train(transform=noisy, checkpoint=tmp_path / "a.kept", resume=True)
+    assert_close(alone["weights"], first["whole"]["weights"])
     assert "by another process" in first["interrupted"][0]
     assert "by SIGTERM" in second["interrupted"][0]
 
     assert "another process" in first["fault"] and "site" in second["fault"]
+    assert "a row for each of the 2" in first["few"] and "DistributedSampler" in first["loader"]
     assert len(first["callback"]["history"].loss) == 2
     assert (first["asked"], second["asked"]) == ([0, 0], [])
-    for name in ("whole", "patience", "callback"):
+    for name in ("whole", "patience", "callback", "sampled"):
         assert equal(first[name]["weights"], second[name]["weights"])
         assert first[name]["history"].elbo == second[name]["history"].elbo
     assert 2 < len(first["patience"]["history"].loss) < 9
 
 
 def compile_and_round():
-    return train(compile=True, epochs=2), train(precision="bf16", epochs=2), train(epochs=2)
+    rounded = train(precision="bf16", epochs=2), train(epochs=2)
+    return train_given(50, compile=True), train_given(50), *rounded
 
 
 def test_compiled_and_rounded_steps_are_shared():
-    for compiled, rounded, plain in run_together(compile_and_round):
-        assert_close(compiled["weights"], plain["weights"])
+    for compiled, run, rounded, plain in run_together(compile_and_round):
+        assert_close(compiled["weights"], run["weights"])
         assert not equal(rounded["weights"], plain["weights"])
         assert rounded["history"].loss == pytest.approx(plain["history"].loss, rel=0.05)
