@@ -64,6 +64,9 @@ class Noise:
     @contextmanager
     def of_batch(self, share: slice, rows: int) -> Iterator[None]:
         """Inside this context a share of the next batch is gathered, and transformed."""
+        if count_processes() == 1:
+            yield
+            return
         self.batch += 1
         self.share, self.rows = share, rows
         with self._draw(0), _Whole(self, 0):
