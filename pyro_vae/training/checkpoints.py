@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from pyro_vae.files import locked, remove_halves, replacing
 from pyro_vae.training.kept import join, split
 
 NOTES = "pyro_vae"  # the metadata of a file under which its notes lie
-CHECKSUM = "checksum"  # and under which the checksum of all else lies, from version 0.2.0 on
+SUMMED = re.compile(r"([0-9a-f]{8}) (.*)", re.DOTALL)  # a checksum before notes, since 0.2.0
 PAIR = "pair."  # begins the names of a pair's tensors in the checkpoint of a run
 OBJECTIVE = "objective."  # begins the names of those that the objective has beside the pair
 
@@ -65,7 +66,8 @@ def write_file(path: Path, tensors: dict[str, Tensor], notes: Any) -> None:
     # copies, for safetensors refuses tensors that share memory
     copies = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in tensors.items()}
     text = json.dumps(notes)
-    metadata = {NOTES: text, CHECKSUM: sum_up(copies, text)}
+    # one entry, for safetensors writes several in any order, and equal weights give equal files
+    metadata = {NOTES: f"{sum_up(copies, text)} {text}"}
 
     try:
         with replacing(path) as half:
@@ -107,8 +109,7 @@ def read_file(path: str | os.PathLike) -> tuple[dict[str, Tensor], Any]:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             metadata = file.metadata() or {}
-        _check_sum(tensors, metadata)
-        notes = json.loads(metadata.get(NOTES, "{}"))
+        notes = json.loads(_check_sum(tensors, metadata))
     except (FileNotFoundError, IsADirectoryError) as error:
         raise ValueError(f"checkpoint: there is no file {path}") from error
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
@@ -120,12 +121,18 @@ def read_file(path: str | os.PathLike) -> tuple[dict[str, Tensor], Any]:
     return tensors, notes
 
 
-def _check_sum(tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Refuse what is not as it was written. Files of others and of version 0.1.0 have no sum."""
-    if CHECKSUM not in metadata and metadata.keys() - {NOTES} and NOTES in metadata:
-        raise ValueError("its checksum is missing")
-    if CHECKSUM in metadata and metadata[CHECKSUM] != sum_up(tensors, metadata.get(NOTES, "")):
+def _check_sum(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
+    """The notes, if all is as it was written. Files of others and of version 0.1.0 have no sum."""
+    if NOTES not in metadata and any(SUMMED.fullmatch(text) for text in metadata.values()):
+        raise ValueError("its notes have another name")
+    text = metadata.get(NOTES, "{}")
+    summed = SUMMED.fullmatch(text)
+    if summed is None:
+        return text
+    total, notes = summed.groups()
+    if total != sum_up(tensors, notes):
         raise ValueError("its checksum is of other content")
+    return notes
 
 
 @contextmanager

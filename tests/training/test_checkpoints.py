@@ -91,6 +91,12 @@ def test_a_sum_sees_every_type(dtype):
     assert sum_up({"b": b, "a": a}, "") == sum_up({"a": a, "b": b}, "")
 
 
+def test_equal_weights_give_equal_files(tmp_path):
+    for name in "abcd":
+        save_weights(make(), tmp_path / name)
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
+
+
 def test_a_file_without_a_checksum_is_read(tmp_path):
     pair, read, path = make(seed=0), make(seed=1), tmp_path / "weights"
     save_file(list_tensors(pair), path, metadata={"pyro_vae": "{}"})
