@@ -2,17 +2,19 @@
 
 import math
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from numbers import Real
+from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 MOST = 2**63 - 1  # torch counts no further
 SEEDS = 2**64 - 2  # a seed and the one after it are taken
 
 
-def check_whole(name: str, value: int, least: int = 1, most: int = MOST) -> int:
+def check_whole(name: str, value: Any, least: int = 1, most: int = MOST) -> int:
     """A whole number as an int. NumPy's whole numbers are welcome, truth values are not.
 
     Raises:
@@ -24,7 +26,7 @@ def check_whole(name: str, value: int, least: int = 1, most: int = MOST) -> int:
         5
     """
     expected = "a positive whole number" if least == 1 else f"a whole number of at least {least}"
-    message = f"{name}: expected {expected}, got {value!r}"
+    message = f"{name}: expected {expected}, got {say(value)}"
 
     if isinstance(value, bool):
         raise TypeError(message)
@@ -35,7 +37,7 @@ def check_whole(name: str, value: int, least: int = 1, most: int = MOST) -> int:
     if number < least:
         raise ValueError(message)
     if number > most:
-        raise ValueError(f"{name}: expected a whole number of at most {most}, got {value!r}")
+        raise ValueError(f"{name}: expected a whole number of at most {most}, got {say(value)}")
 
     return number
 
@@ -65,7 +67,7 @@ def check_positive(name: str, value: float) -> float:
         >>> check_positive("learning_rate", 1e-3)
         0.001
     """
-    message = f"{name}: expected a positive number, got {value!r}"
+    message = f"{name}: expected a positive number, got {say(value)}"
 
     if not is_real_number(value):
         raise TypeError(message)
@@ -86,7 +88,7 @@ def check_within(name: str, value: float, low: float = -math.inf, high: float = 
         >>> check_within("beta", 0.5, 0.0, 1.0)
         0.5
     """
-    message = f"{name}: expected a finite number{_describe_limits(low, high)}, got {value!r}"
+    message = f"{name}: expected a finite number{_describe_limits(low, high)}, got {say(value)}"
 
     if not is_real_number(value):
         raise TypeError(message)
@@ -108,7 +110,7 @@ def check_choice(name: str, value: object, choices: Iterable) -> None:
 
     *others, last = map(repr, choices)
     listed = f"{', '.join(others)} or {last}" if others else last
-    raise ValueError(f"{name}: expected {listed}, got {value!r}")
+    raise ValueError(f"{name}: expected {listed}, got {say(value)}")
 
 
 def check_flag(name: str, value: bool) -> bool:
@@ -146,14 +148,58 @@ def check_function(name: str, value: object, expected: str) -> None:
         raise TypeError(f"{name}: expected {expected}, got {say(value)}")
 
 
-def check_modules(**modules: object) -> None:
-    """Raise a TypeError unless each is a module, as the parts of a pair are.
+def check_sizes(name: str, values: object) -> tuple[int, ...]:
+    """Positive whole numbers as a tuple.
+
+    Raises:
+        TypeError: if they are no sequence of whole numbers.
+        ValueError: if one is not positive.
 
     Example:
-        >>> check_modules(prior=nn.Identity())
+        >>> check_sizes("hidden", [64, 64])
+        (64, 64)
     """
-    for name, module in modules.items():
-        check_type(name, module, nn.Module, "a module, such as pv.Normal(...)")
+    if not isinstance(values, Sequence) or isinstance(values, str):
+        raise TypeError(f"{name}: expected a tuple of positive whole numbers, got {say(values)}")
+    return tuple(check_whole(name, value) for value in values)
+
+
+def check_interval(name: str, values: object) -> tuple[float, float]:
+    """Two finite numbers, the lower first.
+
+    Raises:
+        TypeError: if they are no two numbers.
+        ValueError: if one is not finite, or the first is not the lower one.
+
+    Example:
+        >>> check_interval("bounds", (-3, 3))
+        (-3.0, 3.0)
+    """
+    expected = f"{name}: expected two finite numbers (low, high), the lower first, got "
+    if not isinstance(values, Sequence) or not all(map(is_real_number, values)):
+        raise TypeError(expected + say(values))
+    if len(values) != 2 or not -math.inf < values[0] < values[1] < math.inf:
+        raise ValueError(f"{expected}{tuple(values)}")
+    return float(values[0]), float(values[1])
+
+
+def as_tensor(name: str, values: object) -> Tensor:
+    """A tensor of a tensor, of an array of numbers, or of a list of them.
+
+    Raises:
+        TypeError: if it is none of these.
+
+    Example:
+        >>> as_tensor("labels", [0, 1, 1])
+        tensor([0, 1, 1])
+    """
+    if isinstance(values, Tensor):
+        return values
+    try:
+        array = np.asarray(values if isinstance(values, np.ndarray | list | tuple) else None)
+        return torch.from_numpy(array)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}: expected a tensor, got {say(values)}") from None
 
 
 def check_methods(name: str, value: object, methods: Iterable[str], expected: str) -> None:

@@ -4,8 +4,23 @@ import math
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
-from pyro_vae.arguments import check_choice, check_positive, check_whole, check_within
+import pyro_vae as pv
+from pyro_vae.arguments import (
+    as_tensor,
+    check_choice,
+    check_flag,
+    check_interval,
+    check_pair,
+    check_positive,
+    check_seed,
+    check_sizes,
+    check_whole,
+    check_within,
+)
+from tests.runs import make
 
 
 @pytest.mark.parametrize("value", [3, np.int64(3), np.int32(3), np.uint8(3)], ids=repr)
@@ -33,6 +48,60 @@ def test_a_whole_number_reaches_its_least():
         check_whole("warm_up", -1, least=0)
     with pytest.raises(TypeError, match=r"expected a whole number of at least 2, got 2\.0"):
         check_whole("warm_up", 2.0, least=2)
+
+
+def test_a_whole_number_is_one_that_torch_can_count_to():
+    with pytest.raises(ValueError, match=r"draws: expected a whole number of at most 9\d+, got 1"):
+        check_whole("draws", 10**30)
+
+
+@pytest.mark.parametrize("value", [0, np.int64(3), 2**64 - 2], ids=repr)
+def test_seeds_are_those_of_torch(value):
+    assert torch.Generator().manual_seed(check_seed("seed", value) + 1)
+
+
+@pytest.mark.parametrize("value", [-1, 2**64 - 1], ids=repr)
+def test_a_seed_out_of_range(value):
+    with pytest.raises(ValueError, match="seed: expected a whole number of at "):
+        check_seed("seed", value)
+
+
+def test_flags_are_no_numbers():
+    assert check_flag("compile", np.True_) is True
+    with pytest.raises(TypeError, match="compile: expected True or False, got 1"):
+        check_flag("compile", 1)
+
+
+def test_a_pair_is_an_object_with_both_methods():
+    check_pair(make())
+    for wrong, said in ((5, "5"), (pv.VAE, "the class VAE"), (nn.Linear(3, 2), "Linear")):
+        with pytest.raises(TypeError, match=f"pair: expected a module with .* got {said}"):
+            check_pair(wrong)
+
+
+def test_sizes_are_a_sequence():
+    assert check_sizes("hidden", [3, np.int64(2)]) == (3, 2)
+    with pytest.raises(TypeError, match=r"hidden: expected a tuple of .* got 5"):
+        check_sizes("hidden", 5)
+
+
+@pytest.mark.parametrize(
+    ("values", "error"), [(5, TypeError), (("a", 1), TypeError), ((1, 0), ValueError)]
+)
+def test_what_is_no_interval(values, error):
+    with pytest.raises(error, match=r"within: expected two finite numbers \(low, high\)"):
+        check_interval("within", values)
+
+
+@pytest.mark.parametrize("values", [[1.0, 2.0], (1.0, 2.0), np.array([1.0, 2.0])], ids=repr)
+def test_arrays_and_lists_become_tensors(values):
+    assert as_tensor("at", values).tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("values", ["ab", None, 5, [object()], ["a"], [[1], [1, 2]]], ids=repr)
+def test_what_is_no_tensor(values):
+    with pytest.raises(TypeError, match="at: expected a tensor, got "):
+        as_tensor("at", values)
 
 
 @pytest.mark.parametrize("value", [1, 0.5, np.float32(0.5), np.int64(2)], ids=repr)

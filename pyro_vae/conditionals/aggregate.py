@@ -1,15 +1,15 @@
 """Priors made of the variational itself, on average over inputs."""
 
 import copy
-import math
 
+import numpy as np
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
 
 from pyro_vae import distributions
-from pyro_vae.arguments import check_whole
+from pyro_vae.arguments import as_tensor, check_interval, check_type, check_whole
 from pyro_vae.conditionals.conditional import Conditional
 from pyro_vae.conditionals.real import Normal  # noqa: F401  for the examples
 from pyro_vae.networks import Shape
@@ -39,7 +39,8 @@ class Vamp(Conditional):
             is (0, 1) where only K is given, and otherwise u is not clipped.
 
     Raises:
-        TypeError: if the pseudo-inputs are no tensor and no whole number.
+        TypeError: if the pseudo-inputs are no tensor or array and no whole number, or the
+            variational is no conditional.
         ValueError: if the pseudo-inputs have another shape than that q is given, or there are none.
             Also if `within` is no interval.
 
@@ -59,12 +60,13 @@ class Vamp(Conditional):
         learned_weights: bool = False,
         within: tuple[float, float] | None = None,
     ):
+        _check_variational(variational)
         super().__init__(variational.event_shape)
 
         if within is not None:
-            _check_interval(within)
-        if isinstance(pseudo_inputs, Tensor):
-            start = pseudo_inputs.detach().clone()
+            check_interval("within", within)
+        if isinstance(pseudo_inputs, Tensor | np.ndarray | list):
+            start = as_tensor("pseudo_inputs", pseudo_inputs).detach().clone()
         else:
             within = within or (0, 1)
             start = _draw_start(pseudo_inputs, _find_x_shape(variational), within)
@@ -151,8 +153,10 @@ class Aggregate(Conditional):
     x: Tensor
 
     def __init__(self, variational: Conditional, x: Tensor, components: int | None = None):
+        _check_variational(variational)
         super().__init__(variational.event_shape)
 
+        x = as_tensor("x", x)
         _check_inputs("x", x, variational)
         if components is not None:
             x = _draw_rows(x, components, "components")
@@ -185,6 +189,7 @@ def _draw_start(count: int, shape: Shape, within: tuple[float, float]) -> Tensor
 
 
 def _draw_rows(x: Tensor, components: int, what: str) -> Tensor:
+    x = as_tensor("x", x)
     components = check_whole("components", components)
     if components > len(x):
         raise ValueError(
@@ -195,12 +200,9 @@ def _draw_rows(x: Tensor, components: int, what: str) -> Tensor:
     return x[torch.randperm(len(x), device=x.device)[:components]]
 
 
-def _check_interval(within: tuple[float, float]) -> None:
-    low, high = within
-    if not -math.inf < low < high < math.inf:
-        raise ValueError(
-            f"within: expected two finite numbers (low, high), the lower first, got {within}"
-        )
+def _check_variational(variational: object) -> None:
+    expected = "the q(z|x) of the pair, such as pv.Normal(2, given=3)"
+    check_type("variational", variational, Conditional, expected)
 
 
 def _find_x_shape(variational: Conditional) -> Shape:

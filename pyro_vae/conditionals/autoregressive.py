@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from pyro_vae import distributions
+from pyro_vae.arguments import check_sizes, check_whole
 from pyro_vae.conditionals.conditional import Conditional, GivenLike
-from pyro_vae.conditionals.family import Family
+from pyro_vae.conditionals.family import Family, check_family
 from pyro_vae.conditionals.layout import Layout
 from pyro_vae.conditionals.shapes import ShapeLike
 from pyro_vae.networks import Builder, build, mlp
@@ -42,6 +43,7 @@ class Autoregressive(Conditional):
         options: Options and fixed parameters of the family.
 
     Raises:
+        TypeError: if `family` is none, or a width is no whole number.
         ValueError: if a single draw of the family is a vector, or all its parameters are fixed.
 
     Example:
@@ -66,6 +68,9 @@ class Autoregressive(Conditional):
     ):
         super().__init__(event_shape, given)
 
+        check_family("family", family)
+        context = check_whole("context", context)
+        hidden = check_sizes("hidden", hidden)
         dimensions = math.prod(self.event_shape)
         self.layout = family.lay_out(dimensions, **options)
         _check_single(self.layout)

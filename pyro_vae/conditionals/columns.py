@@ -6,6 +6,7 @@ import pyro.distributions as dist
 from torch import nn
 
 from pyro_vae import distributions
+from pyro_vae.arguments import check_type
 from pyro_vae.conditionals.conditional import GivenLike
 from pyro_vae.conditionals.family import Family
 from pyro_vae.conditionals.layout import Layout, take_apart
@@ -54,6 +55,7 @@ class Columns(Parametric):
         given: GivenLike | None = None,
         net: Builder | nn.Module = mlp,
     ):
+        check_type("columns", columns, (Mapping, Sequence), "families by name, or a list of them")
         if not isinstance(columns, Mapping):
             columns = {str(i): column for i, column in enumerate(columns)}
         if not columns:

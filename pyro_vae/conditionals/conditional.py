@@ -28,7 +28,7 @@ class Conditional(nn.Module):
         takes_missing: Whether NaN in a is a missing value, see `missing`.
 
     Raises:
-        ValueError: if a shape is none.
+        TypeError, ValueError: if a shape is none.
     """
 
     takes_missing: ClassVar[bool] = False

@@ -88,6 +88,16 @@ class Family(Parametric):
         return self.layout.options()
 
 
+def check_family(name: str, given: object) -> None:
+    """Raise a TypeError unless it is a class of families.
+
+    Example:
+        >>> check_family("family", pv.Normal)
+    """
+    if not isinstance(given, type) or not issubclass(given, Family):
+        raise TypeError(f"{name}: expected a family, pv.Normal for one, got {given!r}")
+
+
 def family(
     cls: type[dist.TorchDistribution],
     *parameters: str,
@@ -157,9 +167,9 @@ def _check_class(cls: object) -> None:
     is_class = isinstance(getattr(cls, "arg_constraints", None), dict) and hasattr(cls, "to_event")
     if not is_class:
         raise TypeError(
-            f"{getattr(cls, '__name__', cls)}: expected a class of pyro.distributions, or one with "
-            "to_event and arg_constraints as those have, which do not depend on its other "
-            "parameters"
+            "cls: expected a class of pyro.distributions, or one with to_event and "
+            "arg_constraints as those have, which do not depend on its other parameters, got "
+            f"{getattr(cls, '__name__', cls)}"
         )
 
 

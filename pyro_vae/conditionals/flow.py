@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from pyro_vae import distributions
+from pyro_vae.arguments import check_function, check_whole
 from pyro_vae.conditionals.conditional import Conditional, GivenLike
-from pyro_vae.conditionals.family import Family
+from pyro_vae.conditionals.family import Family, check_family
 from pyro_vae.conditionals.layout import Layout, take_apart
 from pyro_vae.conditionals.real import Normal
 from pyro_vae.conditionals.shapes import ShapeLike
@@ -65,6 +66,7 @@ class Flow(Conditional):
         options: Further arguments of `flow`, such as `transforms=3` or `hidden_features=(64, 64)`.
 
     Raises:
+        TypeError: if `flow` cannot be called, or `base` is no family.
         ValueError: if `base` is not over the reals.
 
     Example:
@@ -92,6 +94,9 @@ class Flow(Conditional):
     ):
         super().__init__(event_shape, given)
 
+        check_function("flow", flow, "a class of zuko.flows, such as zuko.flows.NSF")
+        check_family("base", base)
+        context = check_whole("context", context)
         features = math.prod(self.event_shape)
         self._options = _describe(flow, base, options)
         self.context = context if self.given_shapes else 0

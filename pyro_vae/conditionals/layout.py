@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from pyro_vae.arguments import check_whole
 from pyro_vae.conditionals.channels import arrange, choose_out_shape
 from pyro_vae.conditionals.constrain import constrain
 from pyro_vae.conditionals.shapes import ShapeLike, as_shape, call_shape, find_sizes
@@ -212,11 +213,9 @@ def _choose_sizes(family: "type[Family]", options: Mapping[str, object]) -> dict
     sizes = {}
     for key, default in find_sizes(family.parameter_shapes).items():
         value = options.get(key, default)
-        if not isinstance(value, int) or value < 1:
-            raise TypeError(
-                f"{family.__name__} needs {key}=, a positive whole number, got {value!r}"
-            )
-        sizes[key] = value
+        if value is None:
+            raise TypeError(f"{family.__name__} needs {key}=, a positive whole number")
+        sizes[key] = check_whole(key, value)
     return sizes
 
 

@@ -8,7 +8,7 @@ from pyro_vae import distributions
 from pyro_vae.arguments import check_whole
 from pyro_vae.conditionals.categories import Categorical
 from pyro_vae.conditionals.conditional import Conditional, GivenLike
-from pyro_vae.conditionals.family import Family
+from pyro_vae.conditionals.family import Family, check_family
 from pyro_vae.conditionals.shapes import ShapeLike
 from pyro_vae.networks import Builder, mlp
 
@@ -38,7 +38,7 @@ class Mixture(Conditional):
         options: Options and fixed parameters of the family.
 
     Raises:
-        TypeError: if the number of components is no whole number.
+        TypeError: if `family` is none, or the number of components is no whole number.
         ValueError: if there are no components, or a draw of the family has more dimensions than an
             event.
 
@@ -63,6 +63,7 @@ class Mixture(Conditional):
     ):
         super().__init__(event_shape, given)
 
+        check_family("family", family)
         components = check_whole("components", components)
         self.weights = Categorical((), given, net, classes=components)
         self.components = family((components, *self.event_shape), given, net, **options)

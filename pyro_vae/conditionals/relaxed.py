@@ -1,10 +1,9 @@
 """Relaxations of discrete families: a temperature that a schedule may set."""
 
-import math
-
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from pyro_vae.arguments import check_positive
 from pyro_vae.conditionals.conditional import GivenLike
 from pyro_vae.conditionals.family import Family
 from pyro_vae.conditionals.shapes import ShapeLike
@@ -52,8 +51,5 @@ def one_number(event: Shape) -> Shape:
     return ()
 
 
-def _check_temperature(value: float) -> float:
-    number = float(value)
-    if not 0 < number < math.inf:
-        raise ValueError(f"temperature: expected a positive, finite number, got {value}")
-    return number
+def _check_temperature(value: float | Tensor) -> float:
+    return check_positive("temperature", value.item() if isinstance(value, Tensor) else value)

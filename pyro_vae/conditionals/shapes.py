@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 
+from pyro_vae.arguments import check_sizes
 from pyro_vae.networks import Shape
 
 ShapeLike = int | Sequence[int]
@@ -14,19 +15,15 @@ def as_shape(name: str, value: ShapeLike) -> Shape:
     """A shape as a tuple. A whole number is a vector.
 
     Raises:
-        ValueError: if it is no shape.
+        TypeError: if it is no whole number and no tuple of them.
+        ValueError: if one is not positive.
 
     Example:
         >>> as_shape("event_shape", 3)
         (3,)
     """
-    shape = (value,) if isinstance(value, int) else value
-    if not isinstance(shape, Sequence) or not all(isinstance(s, int) and s > 0 for s in shape):
-        raise ValueError(
-            f"{name}: expected a positive whole number or a tuple of them, got {value!r}"
-        )
-
-    return tuple(shape)
+    is_several = isinstance(value, Sequence) and not isinstance(value, str)
+    return check_sizes(name, value if is_several else (value,))
 
 
 def as_vector(event: Shape) -> Shape:

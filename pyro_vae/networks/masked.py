@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vae.networks.mlp import mlp
-from pyro_vae.networks.network import Builder, Network, Shape, build
+from pyro_vae.networks.network import Builder, Network, Shape, build, check_builder
 
 
 def masked(net: Builder = mlp) -> Builder:
@@ -22,6 +22,7 @@ def masked(net: Builder = mlp) -> Builder:
         >>> q(torch.full((5, 3), torch.nan)).isfinite().all().item()
         True
     """
+    check_builder(net)
 
     def build_masked(given_shapes: list[Shape], out_shape: Shape) -> Network:
         inner = build(net, [*given_shapes, *given_shapes], out_shape)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
+from pyro_vae.arguments import check_sizes
 from pyro_vae.networks.network import Network, Shape
 
 
@@ -30,6 +31,7 @@ def mlp(
         >>> net(torch.zeros(5, 1, 20), torch.zeros(3, 10)).shape
         torch.Size([5, 3, 784])
     """
+    hidden = check_sizes("hidden", hidden)
     widths = [sum(map(math.prod, given_shapes)), *hidden, math.prod(out_shape)]
 
     layers: list[nn.Module] = [_Concatenate()]

@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from pyro_vae.arguments import check_function
+
 Shape = tuple[int, ...]
 Builder = Callable[[list[Shape], Shape], nn.Module]
 
@@ -113,12 +115,22 @@ def leading_shape(given: Sequence[Tensor], shapes: Sequence[Shape]) -> Shape:
     return tuple(torch.broadcast_shapes(*leads))
 
 
+def check_builder(net: object) -> None:
+    """Raise a TypeError unless it is a builder, or a module.
+
+    Example:
+        >>> check_builder(pv.networks.mlp)
+    """
+    check_function("net", net, "a builder (given_shapes, out_shape) -> nn.Module")
+
+
 def build(net: Builder | nn.Module, given_shapes: list[Shape], out_shape: Shape) -> Network:
     """The network of a conditional, from a builder or from a module of the user's own.
 
     Raises:
         TypeError: if `net` is neither, or the builder does not return a module.
     """
+    check_builder(net)
     if not isinstance(net, nn.Module):
         net = _call_builder(net, given_shapes, out_shape)
     if isinstance(net, Network):
@@ -128,10 +140,6 @@ def build(net: Builder | nn.Module, given_shapes: list[Shape], out_shape: Shape)
 
 
 def _call_builder(net: Builder, given_shapes: list[Shape], out_shape: Shape) -> nn.Module:
-    if not callable(net):
-        raise TypeError(
-            f"net: expected a builder (given_shapes, out_shape) -> nn.Module, got {net!r}"
-        )
 
     built = net(given_shapes, out_shape)
     if not isinstance(built, nn.Module):

@@ -5,9 +5,10 @@ from torch import Tensor, nn
 
 from pyro_vae.arguments import check_choice, check_within
 from pyro_vae.networks.mlp import mlp
-from pyro_vae.networks.network import Builder, Network, Shape, build
+from pyro_vae.networks.network import Builder, Network, Shape, build, check_builder
 
 EPSILON = 1e-3  # added to a variance
+CHOICES = ("running", "batch")
 ROWS = 8  # see `_hold`
 
 
@@ -45,7 +46,7 @@ class Standardise(nn.Module):
     def __init__(self, size: int, *, by: str = "running", momentum: float = 0.1):
         super().__init__()
 
-        check_choice("by", by, ("running", "batch"))
+        check_choice("by", by, CHOICES)
         self.by = by
         self.momentum = check_within("momentum", momentum, 0.0, 1.0)
         self.bias = nn.Parameter(torch.zeros(size))
@@ -111,6 +112,8 @@ def standardised(net: Builder | nn.Module = mlp, *, by: str = "batch") -> Builde
         >>> q(torch.randn(7, 5, 3)).shape
         torch.Size([7, 5, 4])
     """
+    check_builder(net)
+    check_choice("by", by, CHOICES)
 
     def build_standardised(given_shapes: list[Shape], out_shape: Shape) -> Network:
         inner = build(net, given_shapes, out_shape)

@@ -13,6 +13,7 @@ from pyro.poutine.trace_messenger import TraceMessenger
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from pyro_vae.arguments import check_methods
 from pyro_vae.compiling.loss import CompiledLoss, cuda_devices
 from pyro_vae.objectives.schedules import Scheduled
 from pyro_vae.objectives.trace_elbo import TensorTraceELBO, take_options
@@ -35,6 +36,7 @@ class Compiled(ELBO):
     """
 
     def __init__(self, elbo: ELBO):
+        check_methods("elbo", elbo, ["differentiable_loss"], "an object such as Trace_ELBO()")
         self.elbo = as_exportable(elbo)
         self._losses: dict[tuple, tuple[CompiledLoss, dict[str, Tensor]]] = {}
 

@@ -7,7 +7,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from pyro_vae.arguments import check_within
-from pyro_vae.objectives.objective import Loss, Objective
+from pyro_vae.objectives.objective import Loss, Objective, check_objective
 from pyro_vae.objectives.schedules import Scheduled
 from pyro_vae.weights.traces import is_plate
 
@@ -45,7 +45,8 @@ class KLWeight(Loss, Scheduled):
         steps: Training steps done so far, a buffer.
 
     Raises:
-        TypeError: if a latent in the dictionary is not named by a string.
+        TypeError: if the objective is none, beta is no number, or a latent in the dictionary is not
+            named by a string.
         ValueError: if beta is negative or not finite, or the dictionary is empty. At the first
             call, if it names a latent that the pair does not have.
 
@@ -70,6 +71,7 @@ class KLWeight(Loss, Scheduled):
     def __init__(self, objective: Loss, beta: Weight | Mapping[str, Weight]):
         super().__init__()
 
+        check_objective(objective)
         self.objective = objective
         self.sites = _read_sites(beta) if isinstance(beta, Mapping) else None
         betas = list(beta.values()) if isinstance(beta, Mapping) else [beta]
@@ -119,12 +121,21 @@ class KLWeight(Loss, Scheduled):
     def _find_weight(self) -> float | list[float]:
         step = int(self.steps)
         if self.sites is None:
-            return check_within("beta", float(self.schedules[0](step)), 0.0)
+            return _find_weight("beta", self.schedules[0], step)
 
         return [
-            check_within(f"beta of {site!r}", float(schedule(step)), 0.0)
+            _find_weight(f"beta of {site!r}", schedule, step)
             for site, schedule in zip(self.sites, self.schedules, strict=True)
         ]
+
+
+def _find_weight(name: str, schedule: Callable[[int], float], step: int) -> float:
+    """The weight at a step. A function that takes no step is refused by name."""
+    try:
+        weight = schedule(step)
+    except TypeError as error:
+        raise TypeError(f"{name}: {error}") from error
+    return check_within(name, weight.item() if isinstance(weight, Tensor) else weight, 0.0)
 
 
 def _stay(beta: float) -> Callable[[int], float]:

@@ -6,7 +6,7 @@ from pyro.infer import ELBO
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from pyro_vae.arguments import check_choice, check_within
+from pyro_vae.arguments import check_choice, check_type, check_within
 from pyro_vae.objectives.bound import Bound
 from pyro_vae.objectives.compiled import Compiled
 from pyro_vae.objectives.objective import Loss, Objective
@@ -51,6 +51,7 @@ class LikelihoodWeights(Loss):
         inner = _find_inner(objective)
         _refuse_nonlinear(inner.elbo)
         names = list(inner.pair.likelihoods)
+        check_type("weights", weights, Mapping, "weights by the name of the modality")
         for name in weights:
             check_choice("weights", name, names)
         self.objective = objective

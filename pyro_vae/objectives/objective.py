@@ -5,7 +5,7 @@ from functools import partial
 from pyro.infer import ELBO, Trace_ELBO
 from torch import Tensor, nn
 
-from pyro_vae.arguments import check_methods, check_pair
+from pyro_vae.arguments import check_methods, check_pair, say
 from pyro_vae.compiling.loss import CompiledLoss
 from pyro_vae.objectives.bound import Bound
 from pyro_vae.objectives.compiled import Compiled, as_exportable
@@ -31,6 +31,20 @@ class Loss(nn.Module):
 
         `fit` calls it with all of them, where they are in memory.
         """
+
+
+def check_objective(objective: object) -> None:
+    """Raise a TypeError unless it is an objective, a module whose call is a loss.
+
+    Example:
+        >>> check_objective(pv.Objective(vae))
+    """
+    is_pair = callable(getattr(objective, "guide", None))
+    if is_pair or not isinstance(objective, nn.Module):
+        raise TypeError(
+            "objective: expected an objective made of a pair, such as pv.Objective(pair) or "
+            f"pv.Objective(pair, pv.ImportanceWeighted(5)), got {say(objective)}"
+        )
 
 
 def lists_latents(pair: nn.Module) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from pyro_vae.arguments import check_whole
+from pyro_vae.arguments import check_whole, check_within
 
 
 class Scheduled(nn.Module):
@@ -37,6 +37,7 @@ def linear(steps: int, to: float = 1.0) -> Callable[[int], float]:
         to: The last value.
 
     Raises:
+        TypeError: if an argument is no number.
         ValueError: if `steps` is below 1.
 
     Example:
@@ -44,6 +45,7 @@ def linear(steps: int, to: float = 1.0) -> Callable[[int], float]:
         [0.0, 0.25, 1.0, 1.0]
     """
     steps = check_whole("steps", steps)
+    to = check_within("to", to)
 
     return lambda step: to * min(1.0, step / steps)
 
@@ -73,6 +75,7 @@ def cyclical(
     cycles = check_whole("cycles", cycles)
     if check_whole("steps", steps) < cycles:
         raise ValueError(f"steps: expected at least as many as cycles={cycles}, got {steps}")
+    to, rise = check_within("to", to), check_within("rise", rise)
     if not 0 < rise <= 1:
         raise ValueError(f"rise: expected a part of a cycle, in (0, 1], got {rise}")
 

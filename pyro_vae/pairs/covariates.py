@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from pyro_vae.arguments import check_type
 from pyro_vae.conditionals.conditional import Conditional
 from pyro_vae.supports import describe
 
@@ -41,6 +42,8 @@ class Covariates:
         parts: dict[str, tuple[nn.Module, int]],
         shapes: Sequence[Shape] | None = None,
     ):
+        if shapes is not None:
+            check_type("covariates", shapes, Sequence, "a list of shapes")
         declared = {role: _find_declared(part, own) for role, (part, own) in parts.items()}
         longest = max(declared.values(), key=len)
 
@@ -83,9 +86,11 @@ class Covariates:
 
     def _check_shapes(self, covariates: tuple[Tensor, ...]) -> None:
         if len(covariates) != len(self.shapes):
+            few = "x alone, its parts declare no covariate"
+            several = f"x and {len(self.shapes)} covariate(s) of shapes {self.shapes}"
             raise TypeError(
-                f"data: expected x and {len(self.shapes)} covariate(s) of shapes {self.shapes}, "
-                f"got x and {len(covariates)}"
+                f"data: expected {several if self.shapes else few}, got x and {len(covariates)} "
+                "more"
             )
         for place, (covariate, shape) in enumerate(zip(covariates, self.shapes, strict=True)):
             if tuple(covariate.shape[1:]) != shape:

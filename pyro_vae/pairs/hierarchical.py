@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from pyro_vae.arguments import check_choice
 from pyro_vae.pairs.parameters import register
 from pyro_vae.pairs.parts import (
+    check_parts,
+    check_several,
     compare_shapes,
     compare_supports,
     find_event,
@@ -67,7 +69,10 @@ class HierarchicalVAE(nn.Module):
     ):
         super().__init__()
 
+        check_parts(name, likelihood=likelihood, encoder=encoder or nn.Identity())
         check_choice("order", order, ORDERS)
+        check_several("priors", priors, Sequence, "a list of modules")
+        check_several("variationals", variationals, Sequence, "a list of modules")
         if not priors or len(priors) != len(variationals):
             raise ValueError(
                 "priors: expected at least one, and as many as variationals, got "

@@ -14,6 +14,7 @@ from pyro_vae.conditionals.conditional import Conditional
 from pyro_vae.pairs.admission import ChecksData
 from pyro_vae.pairs.parameters import register
 from pyro_vae.pairs.parts import (
+    check_parts,
     compare_shapes,
     compare_supports,
     find_event,
@@ -85,6 +86,14 @@ class LabelledVAE(ChecksData):
     ):
         super().__init__()
 
+        check_parts(
+            name,
+            labels=labels,
+            prior=prior,
+            likelihood=likelihood,
+            classifier=classifier,
+            variational=variational,
+        )
         self.labels = labels
         self.prior = prior
         self.likelihood = likelihood

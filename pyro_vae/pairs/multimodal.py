@@ -16,6 +16,8 @@ from pyro_vae.distributions.missing import stand_in
 from pyro_vae.pairs.admission import ChecksData
 from pyro_vae.pairs.parameters import register
 from pyro_vae.pairs.parts import (
+    check_parts,
+    check_several,
     compare_shapes,
     compare_supports,
     find_event,
@@ -81,7 +83,10 @@ class MultimodalVAE(ChecksData):
     ):
         super().__init__()
 
+        check_parts(name, prior=prior)
         check_choice("join", join, JOINS)
+        check_several("likelihoods", likelihoods, Mapping, "modules by the name of the modality")
+        check_several("experts", experts, Mapping, "modules by the name of the modality")
         if not likelihoods or list(likelihoods) != list(experts):
             raise ValueError(
                 "experts: expected one for each likelihood, under the same names and in the same "

@@ -10,6 +10,7 @@ from pyro.poutine.messenger import Messenger
 from torch import nn
 from torch.distributions import constraints, transform_to
 
+from pyro_vae.arguments import check_function, check_type
 from pyro_vae.pairs.parameters import answer, find_modules, initial_value, register
 
 
@@ -51,10 +52,9 @@ class Pair(nn.Module):
         super().__init__()
 
         functions = {"model": model, "guide": guide}
+        check_type("name", name, str, "a string")
         for role, fn in functions.items():
-            if not callable(fn):
-                kind = type(fn).__name__
-                raise TypeError(f"{role}: expected a function of the data, got {kind}")
+            check_function(role, fn, "a function of the data")
 
         self.name = name
         self.functions = functions

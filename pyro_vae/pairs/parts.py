@@ -1,11 +1,37 @@
 """Whether the parts of a pair fit together, in their shapes and supports."""
 
+from collections.abc import Mapping, Sequence  # noqa: F401  for the example
+from typing import Any
+
 from torch import nn
 
+from pyro_vae.arguments import check_type
 from pyro_vae.conditionals.conditional import Conditional
 from pyro_vae.supports import describe, is_same_support
 
 Shape = tuple[int, ...]
+
+
+def check_parts(name: str, **parts: object) -> None:
+    """Raise a TypeError unless the name of a pair is a string, and each of its parts a module.
+
+    Example:
+        >>> check_parts("vae", prior=pv.StandardNormal(2))
+    """
+    check_type("name", name, str, "a string")
+    for role, part in parts.items():
+        check_type(role, part, nn.Module, "a module, such as pv.Normal(2, given=3)")
+
+
+def check_several(role: str, parts: Any, kind: type, expected: str) -> None:
+    """Raise a TypeError unless it is a list of modules, or a mapping to modules.
+
+    Example:
+        >>> check_several("priors", [pv.StandardNormal(2)], Sequence, "a list of modules")
+    """
+    check_type(role, parts, kind, expected)
+    for part in parts.values() if isinstance(parts, Mapping) else parts:
+        check_type(role, part, nn.Module, expected)
 
 
 def find_event(part: nn.Module) -> Shape | None:

@@ -12,6 +12,7 @@ from pyro_vae.distributions.markov import Markov
 from pyro_vae.pairs.admission import ChecksData
 from pyro_vae.pairs.parameters import register
 from pyro_vae.pairs.parts import (
+    check_parts,
     compare_shapes,
     compare_supports,
     find_event,
@@ -76,6 +77,9 @@ class SequenceVAE(ChecksData):
     ):
         super().__init__()
 
+        check_parts(
+            name, transition=transition, emission=emission, variational=variational, encoder=encoder
+        )
         shapes_of_z = {
             "transition": find_event(transition),
             "transition (given)": find_given(transition),

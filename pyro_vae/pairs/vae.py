@@ -5,10 +5,12 @@ from collections.abc import Sequence
 import pyro
 from torch import Tensor, nn
 
+from pyro_vae.arguments import check_flag
 from pyro_vae.pairs.admission import ChecksData
 from pyro_vae.pairs.covariates import Covariates, Shape
 from pyro_vae.pairs.parameters import register
 from pyro_vae.pairs.parts import (
+    check_parts,
     compare_shapes,
     compare_supports,
     find_event,
@@ -39,6 +41,7 @@ class VAE(ChecksData):
             `TraceEnum_ELBO(max_plate_nesting=1)` sums as well.
 
     Raises:
+        TypeError: if a part is no module.
         ValueError: if the parts do not fit together, in their shapes or in the supports of prior
             and variational. At a call, if z is to be summed over and cannot be.
         TypeError: at a call, if another number of covariates is given.
@@ -81,6 +84,8 @@ class VAE(ChecksData):
     ):
         super().__init__()
 
+        check_parts(name, prior=prior, likelihood=likelihood, variational=variational)
+        check_flag("enumerate", enumerate)
         _fit_together(prior, likelihood, variational)
         self.prior = prior
         self.likelihood = likelihood

@@ -9,6 +9,8 @@ import torch
 from pyro.optim import PyroOptim
 from torch import Tensor
 
+from pyro_vae.arguments import check_function, say
+
 
 class FusedOptim(PyroOptim):
     """A `PyroOptim` that steps all parameters in one call. Pyro's steps them one by one in Python.
@@ -41,9 +43,11 @@ class FusedOptim(PyroOptim):
         optim_args: dict | Callable[[str], dict],
         clip_args: dict | None = None,
     ):
-        if not callable(optim_constructor):
+        check_function("optim_constructor", optim_constructor, "a class of torch.optim")
+        if not isinstance(optim_args, dict) and not callable(optim_args):
             raise TypeError(
-                f"optim_constructor: expected a class of torch.optim, got {optim_constructor!r}"
+                "optim_args: expected a dictionary of options, or a function of the name of a "
+                f"parameter that returns one, got {say(optim_args)}"
             )
         super().__init__(optim_constructor, optim_args, clip_args)
 

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -19,6 +20,14 @@ def test_a_vamp_is_the_average_over_its_pseudo_inputs():
 
     torch.testing.assert_close(prior().log_prob(z), truth)
     assert prior.variational is q and isinstance(prior.pseudo_inputs, nn.Parameter)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.Tensor.tolist])
+def test_pseudo_inputs_may_be_an_array_or_a_list(kind):
+    u = torch.randn(4, 3)
+    assert torch.equal(pv.Vamp(Q, kind(u)).pseudo_inputs, u)
+    assert pv.Vamp.from_data(Q, kind(u), components=4).pseudo_inputs.shape == (4, 3)
+    assert torch.equal(pv.Aggregate(Q, kind(u)).x, u)
 
 
 def test_a_vamp_of_one_standard_normal_is_the_standard_normal():

@@ -29,7 +29,7 @@ MISUSES = {
     ),
     "a fractional event": (
         lambda: pv.Normal((2, 0.5)),
-        ValueError,
+        TypeError,
         "event_shape: expected a positive",
     ),
     "a negative given": (

@@ -41,12 +41,12 @@ MISUSES = {
     "a family of dependent bounds": (
         lambda: pv.family(dist.Uniform, "low", "high"),
         TypeError,
-        "Uniform: expected a class of pyro.distributions, .* do not depend on its other parameters",
+        "cls: expected a class of pyro.distributions, .* its other parameters, got Uniform",
     ),
     "a family of torch's own": (
         lambda: pv.family(torch.distributions.Gumbel, "loc", "scale"),
         TypeError,
-        "Gumbel: expected a class of pyro.distributions, or one with to_event",
+        "cls: expected a class of pyro.distributions, or one with to_event.* got Gumbel",
     ),
     "a family of whole parameters": (
         lambda: pv.family(dist.Binomial, "total_count", "logits"),

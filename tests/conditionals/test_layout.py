@@ -194,7 +194,7 @@ MISUSES = {
     "half a class": (
         lambda: pv.Categorical(3, classes=2.5),
         TypeError,
-        r"needs classes=.*got 2\.5",
+        r"classes: expected a positive whole number, got 2\.5",
     ),
     "a vector's family for a scalar": (
         lambda: pv.MultivariateNormal(()),

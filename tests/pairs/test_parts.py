@@ -5,12 +5,31 @@ from torch import nn
 
 import pyro_vae as pv
 from pyro_vae.pairs.parts import (
+    check_parts,
+    check_several,
     compare_shapes,
     compare_supports,
     find_event,
     find_given,
     write_story,
 )
+
+
+def test_a_part_is_a_module_and_no_class():
+    check_parts("vae", prior=pv.StandardNormal(2))
+    said = r"prior: expected a module, .* got the class StandardNormal \(make one"
+    with pytest.raises(TypeError, match=said):
+        check_parts("vae", prior=pv.StandardNormal)
+    with pytest.raises(TypeError, match="name: expected a string, got 5"):
+        check_parts(5)
+
+
+@pytest.mark.parametrize(
+    ("parts", "kind"), [([nn.Identity, 5], list), ({"a": None}, dict), (5, list)]
+)
+def test_several_parts_are_modules(parts, kind):
+    with pytest.raises(TypeError, match="experts: expected modules, got "):
+        check_several("experts", parts, kind, "modules")
 
 
 def test_a_part_says_its_shapes_or_nothing():
