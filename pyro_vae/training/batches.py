@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
+from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler
 from torch.utils.data.distributed import DistributedSampler
 
 from pyro_vae.pairs.multimodal import MultimodalVAE
@@ -16,6 +16,7 @@ from pyro_vae.pairs.pair import find_arguments
 from pyro_vae.pairs.vae import VAE
 from pyro_vae.processes import count_processes, gather, take_share
 from pyro_vae.training.noise import Noise
+from pyro_vae.training.origin import describe
 from pyro_vae.weights.intake import admit, as_tensors
 
 WATCHED = 1000  # rows of the training data that are measured where there are no validation data
@@ -51,8 +52,8 @@ class Batches(ABC):
         """The first rows, to be measured after each epoch."""
 
     @abstractmethod
-    def describe(self) -> dict[str, int | None]:
-        """What two runs must have in common if one resumes the other."""
+    def describe(self) -> dict[str, str]:
+        """What two runs must have in common if one resumes the other, in words by name."""
 
 
 class InMemory(Batches):
@@ -101,8 +102,8 @@ class InMemory(Batches):
         first = tuple(d[:WATCHED] for d in self.whole)
         return transform_first(first, self.transform)
 
-    def describe(self) -> dict[str, int | None]:
-        return {"rows": self.rows, "batch_size": self.batch_size}
+    def describe(self) -> dict[str, str]:
+        return {"data": describe(self.whole), "batch_size": str(self.batch_size)}
 
 
 class FromLoader(Batches):
@@ -155,8 +156,19 @@ class FromLoader(Batches):
     def take_first(self) -> tuple[Tensor, ...]:
         return tuple(d[:WATCHED] for d in self.first)
 
-    def describe(self) -> dict[str, int | None]:
-        return {"batches": len(self), "batch_size": self.loader.batch_size}
+    def describe(self) -> dict[str, str]:
+        loader = self.loader
+        sampler = type(loader.sampler).__qualname__
+        kind = f"{type(loader.dataset).__qualname__} by {type(loader).__qualname__}, {sampler}"
+        count = count_processes()
+        # of several processes each has batches of its own
+        of = f" of each of {count} processes" if count > 1 else ""
+        words = {"data": kind, f"batches{of}": str(len(self))}
+        words[f"batch_size{of}"] = str(loader.batch_size)
+        # what streams may come in any order
+        if count == 1 and not isinstance(loader.dataset, IterableDataset):
+            words[f"first batch on {self.device.type}"] = describe(self.first)
+        return words
 
 
 def refuse_few(batch_size: int) -> None:

@@ -26,7 +26,15 @@ from pyro_vae.training.interrupts import Interrupts
 from pyro_vae.training.loop import Loop, Observer, run
 from pyro_vae.training.makers import make_optimizer, make_schedule
 from pyro_vae.training.observers import Bar, Callback, Checkpoint, NoCheckpoint
-from pyro_vae.training.randomness import find_generators, fork, seed_all
+from pyro_vae.training.origin import (
+    Origin,
+    describe,
+    describe_modules,
+    describe_optimizer,
+    describe_parts,
+    describe_schedule,
+)
+from pyro_vae.training.randomness import find_generators, fork, read_state, seed_all, write_state
 from pyro_vae.training.settings import Settings
 from pyro_vae.training.shares import SharedStep, has_compiled
 from pyro_vae.training.state import State
@@ -98,7 +106,8 @@ def fit(
             lock beside it keeps other runs away.
         checkpoint_every: Seconds between two writings of it. With 0 it is written after every step.
         resume: Go on from the checkpoint, if it is there. The weights become equal bit for bit to
-            those of a run that was never interrupted. The arguments must be those of that run.
+            those of a run that was never interrupted. The arguments must be those of that run, but
+            for `epochs`, `device`, `compile`, `callback` and what is shown and written.
         seed: Random seed, for torch, NumPy and Python. By default it is drawn from torch's
             generator. A generator that data, transform or modules have for themselves goes on from
             where it is, and a checkpoint keeps its state.
@@ -177,11 +186,13 @@ def _fit(pair: nn.Module, data: tuple, settings: Settings) -> History:
     check_pair(pair)
     objective = _choose_objective(pair, settings.objective)
     device = _place(pair, settings.device)
-    seed = ask_first(partial(_choose_seed, settings))
+    saved = ask_first(partial(_read_saved, settings))
+    seed = _choose_seed(settings, saved)
 
     with fork(device):
         seed_all(seed)
         generators = find_generators(*data, settings.transform, objective)
+        own = _rewind(generators, saved)
         batches = make_batches(pair, data, device, settings.transform, settings.batch_size)
         _check_training(pair, objective, batches)
         held_out = _choose_held_out(pair, batches, settings)
@@ -190,10 +201,13 @@ def _fit(pair: nn.Module, data: tuple, settings: Settings) -> History:
 
         # whatever was drawn until here, training draws from its seed
         seed_all(seed)
-        state = State(pair, objective, optimizer, schedule, device, generators)
+        given = _describe_given(settings, batches, held_out, optimizer, schedule, generators)
+        origin = Origin(seed, partial(_describe_now, given, pair, objective, settings), own)
+        state = State(pair, objective, optimizer, schedule, device, origin, generators)
         watch = Watch(pair, objective, state, settings.path)
-        keeper = _make_keeper(settings, watch, _describe_origin(seed, batches, state))
-        keeper.resume(state)
+        keeper = _make_keeper(settings, watch)
+        if saved is not None:
+            state.unpack(saved, str(settings.path))
         if settings.callback is None:  # nobody is left who stopped it
             state.record.is_stopped = False
 
@@ -236,15 +250,68 @@ def _place(pair: nn.Module, device: torch.device | str | None) -> torch.device:
     return find_device(pair, torch.device(device or "cpu"))
 
 
-def _choose_seed(settings: Settings) -> int:
+def _read_saved(settings: Settings) -> dict[str, Any] | None:
+    """The state of the run to resume, if there is one."""
+    if settings.path is None or not settings.path.exists():
+        return None
+    saved = read_tree(settings.path)
+    if "position" not in saved:
+        raise ValueError(
+            f"checkpoint: {settings.path} holds weights, but no state of a run to resume"
+        )
+    if "origin" not in saved:
+        raise ValueError(
+            f"checkpoint: {settings.path} was written by an earlier version of this library; read "
+            "its weights with load_weights, and start a new run"
+        )
+    return saved
+
+
+def _choose_seed(settings: Settings, saved: dict[str, Any] | None) -> int:
     """The seed that was given, that of the run to resume, or one drawn from torch's generator."""
     if settings.seed is not None:
         return settings.seed
-    if settings.path is not None and settings.path.exists():
-        saved = read_tree(settings.path)
-        if "seed" in saved:
-            return saved["seed"]
-    return int(torch.randint(2**31, ()))
+    if saved is not None:
+        return saved["origin"]["seed"]
+    return ask_first(lambda: int(torch.randint(2**31, ())))
+
+
+def _rewind(generators: list, saved: dict[str, Any] | None) -> list:
+    """Bring generators to where they were when the run started, and return their states there."""
+    if saved is not None:
+        for generator, state in zip(generators, saved["origin"]["own"], strict=False):
+            write_state(generator, state)
+    return [read_state(generator) for generator in generators]
+
+
+def _describe_given(
+    settings: Settings,
+    batches: Batches,
+    held_out: tuple[Tensor, ...],
+    optimizer: torch.optim.Optimizer,
+    schedule: LRScheduler | None,
+    generators: list,
+) -> dict[str, str]:
+    """What a run is made with beside its modules. What may differ without harm is not in it."""
+    words = {"precision": describe(settings.precision), "patience": describe(settings.patience)}
+    words |= batches.describe()
+    words["validation"] = "none" if settings.validation is None else "given"
+    # another device draws otherwise
+    words[f"validation on {batches.device.type}"] = describe(held_out)
+    words["generators"] = describe(generators)
+    words |= describe_optimizer(optimizer)
+    if settings.optimizer is None:
+        words["learning_rate"] = words.pop("optimizer.lr")
+    return words | describe_schedule(schedule)
+
+
+def _describe_now(
+    given: dict[str, str], pair: nn.Module, objective: nn.Module, settings: Settings
+) -> dict[str, str]:
+    """What a run is made with, where objects may have changed since it started."""
+    modules = describe_modules(pair, objective)
+    # what explains other differences comes first
+    return describe_parts("transform", settings.transform) | modules | given
 
 
 def _check_training(pair: nn.Module, objective: nn.Module, batches: Batches) -> None:
@@ -310,22 +377,10 @@ def _make_step(
     return step
 
 
-def _make_keeper(
-    settings: Settings, watch: Watch, origin: dict[str, Any]
-) -> Checkpoint | NoCheckpoint:
+def _make_keeper(settings: Settings, watch: Watch) -> Checkpoint | NoCheckpoint:
     if settings.path is None:
         return NoCheckpoint(watch)
-    return Checkpoint(settings.path, settings.checkpoint_every, watch, origin)
-
-
-def _describe_origin(seed: int, batches: Batches, state: State) -> dict[str, Any]:
-    """What a checkpoint says of its run, so that no other run resumes from it."""
-    makers = (state.optimizer.optimizer, state.schedule.schedule)
-    return {
-        "seed": seed,
-        "data": batches.describe(),
-        "made_with": [type(maker).__name__ for maker in makers],
-    }
+    return Checkpoint(settings.path, settings.checkpoint_every, watch)
 
 
 def _list_observers(

@@ -3,13 +3,12 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from pyro_vae.processes import ask_first, is_first
 from pyro_vae.progress import progress_bar
-from pyro_vae.training.checkpoints import read_tree, write_tree
+from pyro_vae.training.checkpoints import write_tree
 from pyro_vae.training.faults import Watch
 from pyro_vae.training.history import History
 from pyro_vae.training.loop import Observer
@@ -26,13 +25,11 @@ class Checkpoint(Observer):
         path: The file.
         every: Seconds between two writings. With 0 it writes after every step.
         watch: Checks the state before it is written.
-        origin: What makes the run what it is: its seed, data and optimiser.
     """
 
-    def __init__(self, path: Path, every: float, watch: Watch, origin: dict[str, Any]):
+    def __init__(self, path: Path, every: float, watch: Watch):
         self.path = path
         self.every = every
-        self.origin = origin
         self.watch = watch
         self.written_at = time.monotonic()
 
@@ -50,23 +47,6 @@ class Checkpoint(Observer):
         self._write(state)
         return f"go on with fit(..., checkpoint={str(self.path)!r}, resume=True)"
 
-    def resume(self, state: State) -> None:
-        """Go on from the file, if it is there.
-
-        Raises:
-            ValueError: if the file is not whole, or holds the state of another run, or none.
-        """
-        saved = ask_first(self._read)
-        if saved is not None:
-            state.unpack(saved, str(self.path))
-
-    def _read(self) -> dict[str, Any] | None:
-        if not self.path.exists():
-            return None
-        saved = read_tree(self.path)
-        self._check_origin(saved)
-        return saved
-
     def _write_if_due(self, state: State) -> None:
         if time.monotonic() - self.written_at >= self.every:
             self._write(state)
@@ -76,28 +56,13 @@ class Checkpoint(Observer):
             return
         self.watch.check_state()
         try:
-            write_tree(self.path, self.origin | state.pack())
+            write_tree(self.path, state.pack())
         except OSError as error:
             raise OSError(
                 f"checkpoint: {error}, then go on with resume=True. The pair in memory has what was"
                 f" learned before {state.describe_place()}"
             ) from error
         self.written_at = time.monotonic()
-
-    def _check_origin(self, saved: dict[str, Any]) -> None:
-        if "position" not in saved:
-            raise ValueError(
-                f"checkpoint: {self.path} holds weights, but no state of a run to resume"
-            )
-        for key, kind in (
-            ("data", "on other data or batches"),
-            ("made_with", "with another optimizer or schedule"),
-        ):
-            if saved[key] != self.origin[key]:
-                raise ValueError(
-                    f"checkpoint: {self.path} is of a run {kind}, {saved[key]}; got "
-                    f"{self.origin[key]}. Resume with the arguments of that run."
-                )
 
 
 class NoCheckpoint(Observer):
@@ -109,9 +74,6 @@ class NoCheckpoint(Observer):
 
     def __init__(self, watch: Watch):
         self.watch = watch
-
-    def resume(self, state: State) -> None:
-        """Start anew."""
 
     def at_end(self, state: State) -> None:
         self.watch.check_weights()

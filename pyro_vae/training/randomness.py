@@ -27,13 +27,13 @@ def fork(device: torch.device) -> Iterator[None]:
 
     They are those of torch, NumPy and Python.
     """
-    states = [_read(generator) for generator in GLOBAL]
+    states = [read_state(generator) for generator in GLOBAL]
     try:
         with torch.random.fork_rng(devices=_list_cuda(device)):
             yield
     finally:
         for generator, state in zip(GLOBAL, states, strict=True):
-            _write(generator, state)
+            write_state(generator, state)
 
 
 def seed_all(seed: int) -> None:
@@ -101,8 +101,8 @@ class RandomStates(Kept):
         return {
             "cpu": torch.get_rng_state(),
             "cuda": [torch.cuda.get_rng_state(device) for device in self.cuda],
-            "global": [_read(generator) for generator in GLOBAL],
-            "own": self.pack_own(),
+            "global": [read_state(generator) for generator in GLOBAL],
+            "own": [read_state(generator) for generator in self.own],
         }
 
     def unpack(self, saved: dict[str, Any], source: str) -> None:
@@ -118,17 +118,9 @@ class RandomStates(Kept):
         for device, state in zip(self.cuda, saved["cuda"], strict=False):
             torch.cuda.set_rng_state(state, device)
         for generator, state in zip(GLOBAL, saved["global"], strict=True):
-            _write(generator, state)
-        self.unpack_own(saved["own"])
-
-    def pack_own(self) -> list:
-        """The states of the generators that are not shared."""
-        return [_read(generator) for generator in self.own]
-
-    def unpack_own(self, saved: list) -> None:
-        """Go on from what `pack_own` returned."""
-        for generator, state in zip(self.own, saved, strict=True):
-            _write(generator, state)
+            write_state(generator, state)
+        for generator, state in zip(self.own, saved["own"], strict=True):
+            write_state(generator, state)
 
 
 class EpochStart(Kept):
@@ -169,7 +161,7 @@ def _list_cuda(device: torch.device) -> list[torch.device]:
     return [device] if device.type == "cuda" else []
 
 
-def _read(generator: Any) -> Any:
+def read_state(generator: Any) -> Any:
     """The state of a generator, as a tree of tensors and values that JSON has."""
     if isinstance(generator, torch.Generator):
         return generator.get_state()
@@ -181,7 +173,7 @@ def _read(generator: Any) -> Any:
     return {"version": version, "words": torch.tensor(words), "gauss": gauss}
 
 
-def _write(generator: Any, state: Any) -> None:
+def write_state(generator: Any, state: Any) -> None:
     """Put the state of a generator back."""
     if isinstance(generator, torch.Generator):
         generator.set_state(state)

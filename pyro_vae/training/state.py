@@ -15,12 +15,10 @@ from pyro_vae.objectives.objective import Loss
 from pyro_vae.training.checkpoints import OBJECTIVE, PAIR, copy_into, list_tensors
 from pyro_vae.training.history import Record
 from pyro_vae.training.kept import Kept, match
+from pyro_vae.training.origin import HOW, PLAIN, TORCHS, Origin
 from pyro_vae.training.randomness import EpochStart, RandomStates
 
 SYNC = 50  # steps on CUDA between two looks at the loss
-HOW = ("fused", "foreach", "capturable", "differentiable")  # how an optimiser computes, not what
-PLAIN = (bool, int, float, str, type(None))
-TORCHS = vars(nn.Module()).keys()  # attributes that every module has
 
 
 class State:
@@ -30,6 +28,7 @@ class State:
         pair, objective: What is trained.
         optimizer, schedule: How.
         device: Where.
+        origin: What the run is made with.
         generators: Those that data, transform and modules have for themselves.
     """
 
@@ -40,8 +39,10 @@ class State:
         optimizer: Optimizer,
         schedule: Any,
         device: torch.device,
+        origin: Origin,
         generators: list | None = None,
     ):
+        self.origin = origin  # the first, so that another run changes nothing
         self.weights = ModuleTensors(pair, objective)
         self.settings = ModuleSettings(objective)
         self.best = Best()

@@ -10,6 +10,7 @@ from pyro_vae.training.checkpoints import load_weights
 from pyro_vae.training.faults import Watch
 from pyro_vae.training.held_out import HeldOut
 from pyro_vae.training.loop import Loop, Observer, run
+from pyro_vae.training.origin import Origin
 from pyro_vae.training.state import State
 from pyro_vae.training.steps import Step
 from tests.runs import RUN, X, equal, make, ruin, weights
@@ -74,7 +75,7 @@ def make_loop(epochs, patience=None):
     objective = pv.Objective(pair)
     optimizer = torch.optim.SGD(pair.parameters(), lr=1e-2)
     batches = InMemory(pair, (X,), CPU, None, 25)
-    state = State(pair, objective, optimizer, None, CPU)
+    state = State(pair, objective, optimizer, None, CPU, Origin(0, dict, []))
     watch = Watch(pair, objective, state, None)
     step = Step(objective, optimizer, None, watch.check_loss)
     held_out = HeldOut(pair, (X,), 0)

@@ -10,6 +10,7 @@ from torch.optim import lr_scheduler
 import pyro_vae as pv
 from pyro_vae.training.checkpoints import list_tensors, read_tree, write_tree
 from pyro_vae.training.kept import Kept, split
+from pyro_vae.training.origin import Origin
 from pyro_vae.training.state import Best, Position, State, is_bound
 from tests.runs import X, make
 
@@ -56,7 +57,7 @@ def make_state(seed, optimizer, schedule, cls=State):
     opt = optimizer(objective.parameters())
     plan = schedule(opt)
     generator = torch.Generator().manual_seed(seed)
-    return cls(pair, objective, opt, plan, CPU, [generator])
+    return cls(pair, objective, opt, plan, CPU, Origin(0, dict, []), [generator])
 
 
 def go_on(state, steps):
