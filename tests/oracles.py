@@ -90,6 +90,18 @@ def linear_gaussian(d: int = 3, n: int = 6, s: float = 0.5) -> LinearGaussian:
     return LinearGaussian(w / math.sqrt(d), b, s)
 
 
+def narrow_gaussian(d: int, condition: float, s: float = 0.5) -> LinearGaussian:
+    """A world whose p(z | x) has a covariance of this condition number, along no axis."""
+    g = torch.Generator().manual_seed(1)
+    left, right = (
+        torch.linalg.qr(torch.randn(n, d, generator=g, dtype=torch.float64))[0] for n in (2 * d, d)
+    )
+    precision = torch.logspace(0, math.log10(condition), d, dtype=torch.float64)
+    return LinearGaussian(
+        s * left * (precision - 1).clamp(min=0).sqrt() @ right.T, torch.zeros(2 * d).double(), s
+    )
+
+
 def within(value: Tensor, truth: Tensor, stderr: Tensor, errors: float = 5.0) -> bool:
     """Whether every estimate is within so many of its standard errors of the truth."""
     return bool(((value - truth).abs() <= errors * stderr + 1e-9).all())

@@ -2,6 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from copy import copy
+from itertools import accumulate, pairwise
 
 import torch
 from pyro.distributions import MaskedDistribution
@@ -11,18 +13,20 @@ from torch.distributions import Distribution
 
 from pyro_vae.conditionals import Conditional
 from pyro_vae.diagnostics.free import (
+    SCALES,
     Factor,
     Free,
     explain_refusal,
     list_parameters,
     read_parameters,
+    select_rows,
     unwrap,
 )
+from pyro_vae.diagnostics.normal_fit import LARGEST, Normals
 from pyro_vae.diagnostics.unconstrained import Unconstrained, choose_support
 from pyro_vae.supports import describe, is_real
 from pyro_vae.weights.traces import drawn_sites, latent_sites, latent_values, trace
 
-SCALES = {"scale", "scale_tril", "cov_diag"}  # parameters at which the spread of q can start
 FIRST_DF = 10.0  # degrees of freedom at the start: nearly normal
 
 
@@ -30,17 +34,40 @@ class LocalQ(ABC):
     """q* of a block of data.
 
     Attributes:
-        free: The free numbers.
         has_listed: Whether the guide lists latents. q* is then over the others, and the listed ones
             are summed over.
     """
 
-    free: list[Free]
     has_listed: bool
 
+    @property
     @abstractmethod
-    def draw(self, k: int) -> tuple[dict[str, Tensor], Tensor]:
-        """Draws of z by site, `[k, n, *event]`, and log q(z), `[k, n]`."""
+    def free(self) -> list[Free]:
+        """The free numbers."""
+
+    @abstractmethod
+    def draw(self, k: int, *, mirrored: bool = False) -> tuple[dict[str, Tensor], Tensor]:
+        """Draws of z by site, `[k, n, *event]`, and log q(z), `[k, n]`.
+
+        Arguments:
+            k: How many.
+            mirrored: Whether half of them mirror the others, where q is symmetric.
+        """
+
+    @abstractmethod
+    def find_moments(self) -> tuple[Tensor, Tensor] | None:
+        """Where q lies as one vector of unconstrained numbers: mean and spread, `[n, d]`.
+
+        It is None where q cannot start at a normal over such vectors.
+        """
+
+    @abstractmethod
+    def place(self, u: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """The latents z by site of such vectors, `[k, n, d]`, and log|dz/du|, `[k, n]`."""
+
+    @abstractmethod
+    def start_at(self, normals: Normals, where: Tensor) -> "LocalQ":
+        """The same q, started at normals over such vectors for the data where it holds, `[n]`."""
 
 
 class OwnFamily(LocalQ):
@@ -70,16 +97,54 @@ class OwnFamily(LocalQ):
             _refuse_site(name, fn, other, data[0].shape[0])
             base, reinterpreted = unwrap(fn)
             self.factors[name] = Factor(base, reinterpreted, find_spread(drawn[name]))
-        self.free = [free for factor in self.factors.values() for free in factor.free]
 
-    def draw(self, k: int) -> tuple[dict[str, Tensor], Tensor]:
+    @property
+    def free(self) -> list[Free]:
+        return [free for factor in self.factors.values() for free in factor.free]
+
+    def draw(self, k: int, *, mirrored: bool = False) -> tuple[dict[str, Tensor], Tensor]:
         z, log_q = {}, torch.zeros(())
         for name, factor in self.factors.items():
-            z[name], log_prob = factor.draw(k)
+            z[name], log_prob = factor.draw(k, mirrored=mirrored)
             for mask in self.masks[name]:
                 log_prob = scale_and_mask(log_prob, mask=mask)
             log_q = log_q + log_prob
         return z, log_q
+
+    def find_moments(self) -> tuple[Tensor, Tensor] | None:
+        factors = self.factors.values()
+        if any(self.masks.values()) or not all(factor.is_normal_like() for factor in factors):
+            return None
+
+        locs = _join([factor.values()["loc"].detach() for factor in factors])
+        spreads = _join([factor.unit for factor in factors])
+        return (locs, spreads) if locs.shape[1] <= LARGEST else None
+
+    def place(self, u: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        parts = u.split([columns.stop - columns.start for columns in self._columns()], dim=-1)
+        z = {
+            name: part.reshape(*u.shape[:2], *factor.unit.shape[1:])
+            for (name, factor), part in zip(self.factors.items(), parts, strict=True)
+        }
+        return z, torch.zeros_like(u[..., 0])
+
+    def start_at(self, normals: Normals, where: Tensor) -> "OwnFamily":
+        started = copy(self)
+        started.factors = {
+            name: factor.start_at(normals.block(columns), where)
+            for (name, factor), columns in zip(self.factors.items(), self._columns(), strict=True)
+        }
+        return started
+
+    def _columns(self) -> list[slice]:
+        """Where the numbers of each latent are in a vector of all."""
+        ends = [0, *accumulate(factor.unit[0].numel() for factor in self.factors.values())]
+        return [slice(start, end) for start, end in pairwise(ends)]
+
+
+def _join(parts: list[Tensor]) -> Tensor:
+    """Numbers of each datum, `[n, *event]`, as one vector, `[n, d]`."""
+    return torch.cat([part.reshape(len(part), -1) for part in parts], -1)
 
 
 def _refuse_none(sites: dict[str, dict]) -> None:
@@ -160,13 +225,30 @@ class OtherFamily(LocalQ):
             _refuse_mask(name, site)
 
         self.unconstrained = Unconstrained(z, supports, "posterior_gap")
-        self.vectors = _make_vectors(family, self.unconstrained.flatten(z))
-        self.free = self.vectors.free
+        u = self.unconstrained.flatten(z)
+        self.moments = u.mean(0), find_spread(u)
+        self.vectors = _make_vectors(family, *self.moments)
 
-    def draw(self, k: int) -> tuple[dict[str, Tensor], Tensor]:
-        u, log_q = self.vectors.draw(k)
-        z, log_jacobian = self.unconstrained.unflatten(u)
+    @property
+    def free(self) -> list[Free]:
+        return self.vectors.free
+
+    def draw(self, k: int, *, mirrored: bool = False) -> tuple[dict[str, Tensor], Tensor]:
+        u, log_q = self.vectors.draw(k, mirrored=mirrored)
+        z, log_jacobian = self.place(u)
         return z, log_q - log_jacobian
+
+    def find_moments(self) -> tuple[Tensor, Tensor] | None:
+        mean, _ = self.moments
+        return self.moments if mean.shape[1] <= LARGEST else None
+
+    def place(self, u: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        return self.unconstrained.unflatten(u)
+
+    def start_at(self, normals: Normals, where: Tensor) -> "OtherFamily":
+        started = copy(self)
+        started.vectors = self.vectors.start_at(normals, where)
+        return started
 
 
 def _refuse_mask(name: str, site: dict) -> None:
@@ -178,46 +260,52 @@ def _refuse_mask(name: str, site: dict) -> None:
 
 
 class Flows:
-    """One flow for each datum, over vectors in units of the spread of q about its mean.
+    """One flow for each datum, over vectors in units of a normal.
 
     Arguments:
         flows: The flows, one for each of the n data.
-        mean, spread: The mean and standard deviation of draws of q, `[n, d]`.
+        normals: The normals.
     """
 
-    def __init__(self, flows: list[Conditional], mean: Tensor, spread: Tensor):
+    def __init__(self, flows: list[Conditional], normals: Normals):
         self.flows = flows
-        self.mean = mean
-        self.spread = spread
+        self.normals = normals
         self.free = [Free(raw, i) for i, flow in enumerate(flows) for raw in flow.parameters()]
 
-    def draw(self, k: int) -> tuple[Tensor, Tensor]:
-        """Draws, `[k, n, d]`, and their log-probabilities, `[k, n]`."""
+    def draw(self, k: int, *, mirrored: bool = False) -> tuple[Tensor, Tensor]:
+        """Draws, `[k, n, d]`, and their log-probabilities, `[k, n]`. No flow is symmetric."""
         draws, log_probs = [], []
         for flow in self.flows:
             q = flow()
             draws.append(q.rsample((k,)))
             log_probs.append(q.log_prob(draws[-1]))
 
-        u = self.mean + self.spread * torch.stack(draws, dim=1)
-        log_q = torch.stack(log_probs, dim=1) - self.spread.log().sum(-1)
-        return u, log_q
+        u = self.normals.place(torch.stack(draws, dim=1))
+        return u, torch.stack(log_probs, dim=1) - self.normals.log_volume()
+
+    def start_at(self, normals: Normals, where: Tensor) -> "Flows":
+        """The same flows in units of other normals, for the data where it holds, `[n]`."""
+        both = zip(normals, self.normals, strict=True)
+        return Flows(
+            self.flows, Normals(*[select_rows(where, new.to(old), old) for new, old in both])
+        )
 
 
-def _make_vectors(family: Callable[[int], Conditional], u: Tensor) -> Factor | Flows:
-    """A family with parameters for each datum, started at draws of vectors u, `[k, n, d]`."""
-    n, d = u.shape[1:]
-    mean, spread = u.mean(0), find_spread(u)
+def _make_vectors(
+    family: Callable[[int], Conditional], mean: Tensor, spread: Tensor
+) -> Factor | Flows:
+    """A family with parameters for each datum, started at moments `[n, d]`."""
+    n, d = mean.shape
 
-    q = _make_family(family, d).to(u)
+    q = _make_family(family, d).to(mean)
     base, reinterpreted = unwrap(q())
     reason = explain_refusal(base)
     if reason is None:
         start = _find_start(base, mean, spread)
         return Factor(base.expand((n, *base.batch_shape)), reinterpreted, spread, start)
     if _is_flow(base):
-        others = [family(d).to(u) for _ in range(n - 1)]
-        return Flows([q, *others], mean, spread)
+        others = [family(d).to(mean) for _ in range(n - 1)]
+        return Flows([q, *others], Normals(mean, spread.diag_embed()))
 
     raise ValueError(
         f"family: {type(base).__name__} {reason}, so it cannot be fitted for each datum"

@@ -92,6 +92,8 @@ class Picture:
     def warnings(self) -> list[str]:
         """Why numbers are not to be trusted. It is empty if nothing speaks against them."""
         said = self._doubt_evidence() if self.annealed is None else self.annealed.warnings()
+        if self.gaps is not None:
+            said += self.gaps.warnings()
         if self.latents is not None:
             said += self.latents.warnings()
         if self.calibration is not None:
@@ -227,8 +229,8 @@ def picture(
         num_samples: Draws of q(z | x) for each datum.
         num_steps, num_chains: Temperatures and chains of `annealed_log_evidence`. Without steps log
             p(x) is estimated by importance sampling.
-        refit_steps: Steps of `inference_gaps`, which splits the KL to the posterior. 0 leaves that
-            out.
+        refit_steps: Steps of `inference_gaps` at most, which splits the KL to the posterior. 0
+            leaves that out.
         simulations: Data simulated for `calibrate`. 0 leaves that out.
         progress: Show a progress bar, in a terminal or notebook.
 

@@ -1,6 +1,7 @@
-"""q* fitted to each datum: Adam on the ELBO, kept where it raised it."""
+"""q* fitted to each datum: from a normal on by Adam on the ELBO, until that rises no more."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -8,22 +9,42 @@ from tqdm.auto import tqdm
 
 from pyro_vae.arguments import check_positive, check_whole
 from pyro_vae.conditionals import Conditional
+from pyro_vae.diagnostics.estimate import Estimate, average_draws
 from pyro_vae.diagnostics.local import LocalQ, OtherFamily, OwnFamily
+from pyro_vae.diagnostics.normal_fit import fit_normal
 from pyro_vae.weights.blocks import count_fitting, count_numbers
 from pyro_vae.weights.weights import score_joint, score_marginals
 
 GRADIENT = 4  # numbers that a step of Adam keeps for each number of a decoded draw
-COMPARED = 1000  # draws for the ELBO before and after
+COMPARED = 300  # draws for the rise of the ELBO, of the same noise before and after
+ROUND = 100  # steps of Adam in a round
+ERRORS = 4  # standard errors, above which the ELBO moved
+SETTLED = 0.01  # nats, below which it did not
+SLOWER = 8  # times shorter are the steps of a datum whose ELBO a round lowered
+SLOWEST = 0.9  # of a rise the largest share that the next one is thought to have
+
+
+class Refit(NamedTuple):
+    """What a search found.
+
+    Attributes:
+        q: q*, with parameters for each datum.
+        left: By how much the ELBO of each datum may still rise, `[n]`, in nats. It is 0 where the
+            last steps did not move it.
+    """
+
+    q: LocalQ
+    left: Tensor
 
 
 class Search:
-    """How q* is searched for: Adam on the ELBO, kept where it raised it.
+    """How q* is searched for: a normal fitted by gradients, then rounds of Adam on the ELBO.
 
     Arguments:
         family: Another family than the guide's, called with a number d, or None.
-        num_steps: Steps of Adam. The learning rate falls to 0 along a cosine.
+        num_steps: Steps of Adam at most. In each round the learning rate falls to 0 along a cosine.
         num_particles: Draws of each datum at a step.
-        learning_rate: Of Adam at the start.
+        learning_rate: Of Adam at the start of a round.
 
     Raises:
         TypeError, ValueError: if one is no positive number, or the family cannot be called.
@@ -51,12 +72,12 @@ class Search:
         each = GRADIENT * count_numbers(x) * self.num_particles
         return count_fitting(each)
 
-    def fit(self, pair: nn.Module, data: tuple, bar: tqdm) -> LocalQ:
+    def fit(self, pair: nn.Module, data: tuple, bar: tqdm) -> Refit:
         """Find q* of a block of data.
 
-        It follows the gradient for all data at once, because their parameters are independent. A
-        datum keeps its new parameters where their ELBO, on fresh draws, is above that of the old
-        ones.
+        It follows the gradient for all data at once, because their parameters are independent.
+        After a round a datum keeps its new parameters where their ELBO, on fresh draws, is above
+        that of the old ones. The rounds end when no ELBO moves any more, or with the steps.
 
         Arguments:
             pair: The pair, run quietly. Its parameters do not change.
@@ -64,68 +85,148 @@ class Search:
             bar: The progress bar, which counts a step of each datum.
         """
         q = self._start(pair, data)
-        before = _copy(q)
-        self._ascend(q, pair, data, bar)
-        _keep_better(q, pair, data, before)
-        return q
+        pace = torch.ones(data[0].shape[0], device=data[0].device)
+        rises: list[Estimate] = []
+        steps = [ROUND] * (self.num_steps // ROUND) + [self.num_steps % ROUND or ROUND]
+        while sum(steps[: len(rises)]) < self.num_steps:
+            rises.append(self._try_round(q, pair, data, steps[len(rises)], pace, bar))
+            is_settled = _is_settled(rises[-1])
+            if is_settled.all():
+                break
+            pace = torch.where(is_settled | (rises[-1].value > 0), pace, pace / SLOWER)
+
+        skipped = self.num_steps - sum(steps[: len(rises)])
+        if skipped > 0:
+            bar.update(data[0].shape[0] * skipped)
+        return Refit(q, _extrapolate(rises))
 
     def _start(self, pair: nn.Module, data: tuple) -> LocalQ:
-        if self.family is None:
-            return OwnFamily(pair, data)
-        return OtherFamily(pair, data, self.family)
+        """The guide's q, or another family at its moments, and a normal where that is better."""
+        q = OwnFamily(pair, data) if self.family is None else OtherFamily(pair, data, self.family)
+        moments = q.find_moments()
+        if moments is None:
+            return q
 
-    def _ascend(self, q: LocalQ, pair: nn.Module, data: tuple, bar: tqdm) -> None:
+        def score(u: Tensor) -> Tensor:
+            z, log_jacobian = q.place(u)
+            return _score_latents(pair, data, len(u), z, q.has_listed) + log_jacobian
+
+        normals = fit_normal(score, *moments)
+        started = q.start_at(normals, torch.ones_like(normals.mean[:, 0], dtype=torch.bool))
+        seed = _draw_seed()
+        rise = _weigh_alike(started, pair, data, seed) - _weigh_alike(q, pair, data, seed)
+        return q.start_at(normals, rise.mean(0) > 0)
+
+    def _try_round(
+        self,
+        q: LocalQ,
+        pair: nn.Module,
+        data: tuple,
+        num_steps: int,
+        pace: Tensor,
+        bar: tqdm,
+    ) -> Estimate:
+        """Climb, and go back where that did not help: by how much the ELBO rose, `[n]`."""
+        before = _copy(q)
+        self._ascend(q, pair, data, num_steps, pace, bar)
+        after, seed = _copy(q), _draw_seed()
+        new = _weigh_alike(q, pair, data, seed)
+        _assign(q, before)
+        rise = average_draws(new - _weigh_alike(q, pair, data, seed))
+
+        is_better = (rise.value > 0) & new.mean(0).isfinite()
+        both = zip(q.free, before, after, strict=True)
+        _assign(q, [free.select(is_better, old, new) for free, old, new in both])
+        return rise
+
+    def _ascend(
+        self,
+        q: LocalQ,
+        pair: nn.Module,
+        data: tuple,
+        num_steps: int,
+        pace: Tensor,
+        bar: tqdm,
+    ) -> None:
+        """Steps of Adam, of each datum at its pace, `[n]`."""
         tensors = [free.tensor for free in q.free]
         optimiser = torch.optim.Adam(tensors, lr=self.learning_rate, betas=(0.9, 0.99))
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, self.num_steps)
-        for _ in range(self.num_steps):
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, num_steps)
+        for _ in range(num_steps):
+            before = _copy(q)
             _set_gradients(q, pair, data, self.num_particles)
             optimiser.step()
             schedule.step()
+            both = zip(q.free, before, _copy(q), strict=True)
+            _assign(q, [old + free.spread(pace) * (new - old) for free, old, new in both])
             bar.update(data[0].shape[0])
+
+
+def _is_settled(rise: Estimate) -> Tensor:
+    """Where a round did not move the ELBO, up or down, by more than its error, `[n]`."""
+    return rise.value.abs() <= (ERRORS * rise.stderr).clamp(min=SETTLED)
+
+
+def _extrapolate(rises: list[Estimate]) -> Tensor:
+    """By how much the ELBO may still rise, `[n]`, from its rises in rounds.
+
+    If each rise is a share r of the one before, then all that are to come are r / (1 - r) of the
+    last. At least it is the last one itself.
+    """
+    last = rises[-1].value.abs()
+    before = rises[-2].value if len(rises) > 1 else last
+    share = (rises[-1].value / before).nan_to_num(1.0).clamp(0.0, SLOWEST)
+    left = last * (share / (1 - share)).clamp(min=1)
+    return torch.where(_is_settled(rises[-1]), 0.0, left)
 
 
 def weigh_draws(q: LocalQ, pair: nn.Module, data: tuple, num_samples: int) -> Tensor:
     """log p(x, z) - log q(z) of draws of q*, `[k, n]`, in pieces, float64."""
     size = count_fitting(data[0].numel())
     pieces = [
-        _weigh(q, pair, data, min(size, num_samples - first))
+        _weigh(q, pair, data, min(size, num_samples - first), mirrored=False)
         for first in range(0, num_samples, size)
     ]
     return torch.cat(pieces).double()
 
 
-def _weigh(q: LocalQ, pair: nn.Module, data: tuple, k: int) -> Tensor:
+def _weigh(q: LocalQ, pair: nn.Module, data: tuple, k: int, *, mirrored: bool) -> Tensor:
     """The same at once, differentiable in the free numbers of q*."""
-    z, log_q = q.draw(k)
-    if q.has_listed:
-        log_joint, _ = score_marginals(pair, data, k, z)
-        return log_joint - log_q
+    z, log_q = q.draw(k, mirrored=mirrored)
+    return _score_latents(pair, data, k, z, q.has_listed) - log_q
+
+
+def _score_latents(
+    pair: nn.Module, data: tuple, k: int, z: dict[str, Tensor], has_listed: bool
+) -> Tensor:
+    """log p(x, z), `[k, n]`, with listed latents summed over."""
+    if has_listed:
+        return score_marginals(pair, data, k, z)[0]
 
     log_likelihood, log_prior = score_joint(pair, data, k, z)
-    return log_likelihood + log_prior - log_q
+    return log_likelihood + log_prior
 
 
 def _set_gradients(q: LocalQ, pair: nn.Module, data: tuple, num_particles: int) -> None:
     """The gradients of minus the ELBO, summed over the data. What is not finite counts as 0."""
     tensors = [free.tensor for free in q.free]
     with torch.enable_grad():
-        loss = -_weigh(q, pair, data, num_particles).mean(0).sum()
+        loss = -_weigh(q, pair, data, num_particles, mirrored=True).mean(0).sum()
         gradients = torch.autograd.grad(loss, tensors)
     for tensor, gradient in zip(tensors, gradients, strict=True):
         tensor.grad = gradient.nan_to_num(0.0, 0.0, 0.0)
 
 
-def _keep_better(q: LocalQ, pair: nn.Module, data: tuple, before: list[Tensor]) -> None:
-    """Take the old numbers back for the data whose ELBO the new ones did not raise."""
-    after = _copy(q)
-    at_end = weigh_draws(q, pair, data, COMPARED).mean(0)
-    _assign(q, before)
-    at_start = weigh_draws(q, pair, data, COMPARED).mean(0)
+def _draw_seed() -> int:
+    return int(torch.randint(2**31, ()))
 
-    is_better = (at_end > at_start) & at_end.isfinite()
-    both = zip(q.free, before, after, strict=True)
-    _assign(q, [free.select(is_better, old, new) for free, old, new in both])
+
+def _weigh_alike(q: LocalQ, pair: nn.Module, data: tuple, seed: int) -> Tensor:
+    """log p(x, z) - log q(z), `[k, n]`, of draws that are made of the same noise for any q."""
+    devices = [data[0].device] if data[0].is_cuda else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        return weigh_draws(q, pair, data, COMPARED)
 
 
 def _copy(q: LocalQ) -> list[Tensor]:

@@ -11,6 +11,7 @@ from pyro_vae.diagnostics.free import (
     read_parameters,
     unwrap,
 )
+from pyro_vae.diagnostics.normal_fit import Normals
 
 TRIL = torch.tensor([[1.0, 0.0], [0.5, 2.0]]).double().expand(3, 2, 2)
 ONES = torch.ones(3).double()
@@ -50,6 +51,44 @@ def test_every_free_number_has_a_gradient(base):
     assert len(tensors) == len(list_parameters(base))
     gradients = torch.autograd.grad(log_q.sum() + value.square().sum(), tensors)
     assert all(gradient.isfinite().all() and gradient.any() for gradient in gradients)
+
+
+def test_symmetric_draws_are_mirrored_at_the_location():
+    factor = Factor(BASES[0], 0, ONES)
+    value, log_q = factor.draw(5, mirrored=True)
+    assert torch.allclose(value[:2] + value[3:], torch.tensor(4.0).double())
+    assert torch.allclose(log_q, BASES[0].log_prob(value)) and len(value) == 5
+    skew = dist.Gumbel(ONES, 2 * ONES)
+    for factor in (Factor(skew, 0, ONES), Factor(BASES[2], 0, ONES)):
+        value, _ = factor.draw(4, mirrored=True)
+        assert not torch.allclose(value[0] + value[2], value[1] + value[3])
+
+
+def test_a_covariance_is_counted_in_its_own_factor():
+    """A step of the free numbers is as large for a narrow normal as for a wide one."""
+    steps = []
+    for tril in (TRIL, 1e-3 * TRIL):
+        base = dist.MultivariateNormal(torch.zeros(3, 2).double(), scale_tril=tril)
+        factor = Factor(base, 0, torch.ones(3, 2).double())
+        factor.parameters["scale_tril"].raw.data += 0.1
+        steps.append(torch.linalg.solve_triangular(tril, factor().scale_tril, upper=False))
+    assert torch.allclose(*steps)
+    assert steps[0][0].flatten().tolist() == pytest.approx([1.1052, 0, 0.1, 1.1052], abs=1e-4)
+
+
+@pytest.mark.parametrize("base", [BASES[0], BASES[-1], BASES[-2]])
+def test_it_starts_at_normals_where_it_is_asked_to(base):
+    assert Factor(base, 0, torch.ones(3, *base.event_shape).double()).is_normal_like()
+    d = base.event_shape.numel()
+    normals = Normals(torch.full((3, d), 7.0).double(), torch.eye(d).double().expand(3, d, d) / 9)
+    where = torch.tensor([True, False, True])
+    factor = Factor(base, 0, torch.ones(3, *base.event_shape).double())
+    new = factor.start_at(normals, where)().loc.reshape(3, d)
+    assert (new[where] == 7).all() and torch.equal(new[1], base.loc.reshape(3, d)[1])
+    scale = factor.start_at(normals, where)().stddev.reshape(3, d)
+    assert torch.equal(scale[1], base.stddev.reshape(3, d)[1])
+    # the factors of few dimensions stay, in the new units
+    assert (scale[0] < 0.2).all()
 
 
 def test_a_location_moves_in_units_of_the_spread():

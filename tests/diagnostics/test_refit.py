@@ -4,9 +4,9 @@ import pytest
 import torch
 
 import pyro_vae as pv
-from pyro_vae.diagnostics.estimate import average_draws
+from pyro_vae.diagnostics.estimate import Estimate, average_draws
 from pyro_vae.diagnostics.local import OwnFamily
-from pyro_vae.diagnostics.refit import Search, weigh_draws
+from pyro_vae.diagnostics.refit import Search, _extrapolate, weigh_draws
 from pyro_vae.progress import progress_bar
 from pyro_vae.weights import blocks
 from pyro_vae.weights.traces import quietly
@@ -17,7 +17,7 @@ BAR = progress_bar(1, "testing", show=False)
 
 def find(search, pair, x):
     with quietly(pair):
-        return search.fit(pair, (x,), BAR)
+        return search.fit(pair, (x,), BAR).q
 
 
 def measure(q, pair, x, num_samples=500):
@@ -85,11 +85,39 @@ def test_each_datum_is_judged_by_itself():
             pyro.sample("z", fn)
 
     pair = pv.Pair(world.pair().model, guide)
-    with quietly(pair):
-        before = OwnFamily(pair, (x,))
     q = find(Search(None, 30, 16, 0.3), pair, x)
-    loc = q.factors["z"].parameters["loc"].raw - before.factors["z"].parameters["loc"].raw
-    assert (loc[2:].norm(dim=-1) > 0.5).all() and (loc[:2].norm(dim=-1) < 0.5).all()
+    miss = q.factors["z"]().loc - (x - world.b) @ world.to_mean.T
+    assert (miss.abs() < 0.05).all()
+
+
+@pytest.mark.parametrize("rises", [[0.5], [1.0, 0.5], [0.1, 0.5]])
+def test_what_is_left_is_at_least_the_last_rise(rises):
+    """Halved from round to round, all rises to come are as much as the last."""
+    each = [Estimate(torch.tensor([rise, 0.0]), torch.full((2,), 0.01)) for rise in rises]
+    left = _extrapolate(each)
+    share = min(rises[-1] / rises[-2], 0.9) if len(rises) > 1 else 0.9
+    assert left.tolist() == pytest.approx([0.5 * max(share / (1 - share), 1), 0.0], rel=1e-4)
+
+
+def test_a_climb_that_is_not_over_says_what_is_left():
+    """A latent over the positive numbers has no normal to start at, and 5 steps lead nowhere."""
+    x = torch.tensor([0.3, 0.6, 0.9]).double()
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Gamma(torch.tensor(2.0).to(x), 1.0))
+            pyro.sample("x", dist.Normal(z, 0.1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Gamma(torch.full_like(x, 20.0), 2.0))
+
+    pair = pv.Pair(model, guide)
+    with quietly(pair):
+        few, enough = (Search(None, steps, 16, 0.1).fit(pair, (x,), BAR) for steps in (5, 2000))
+        bounds = [weigh_draws(found.q, pair, (x,), 2000).mean(0) for found in (few, enough)]
+    assert (few.left > 1).all() and (enough.left < 0.1).all()
+    assert (few.left > 0.3 * (bounds[1] - bounds[0])).all()
 
 
 def test_pieces_give_what_one_piece_gives(monkeypatch):
