@@ -34,6 +34,18 @@ def copy_into(own: dict[str, Tensor], other: dict[str, Tensor], source: str) -> 
     Raises:
         ValueError: if they are those of another pair. It names the source.
     """
+    check_same(own, other, source)
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(other[name])
+
+
+def check_same(own: dict[str, Tensor], other: dict[str, Any], source: str) -> None:
+    """Check that tensors have the same names and shapes.
+
+    Raises:
+        ValueError: if they are those of another pair. It names the source.
+    """
     differing = [name for name in own if not _has_shape(other.get(name), own[name])]
     differing += [name for name in other if name not in own]
     if differing:
@@ -44,17 +56,13 @@ def copy_into(own: dict[str, Tensor], other: dict[str, Tensor], source: str) -> 
             f"expected {expected}, got {got}"
         )
 
-    with torch.no_grad():
-        for name, tensor in own.items():
-            tensor.copy_(other[name])
+
+def _has_shape(tensor: Any, like: Tensor) -> bool:
+    return isinstance(tensor, Tensor) and tensor.shape == like.shape
 
 
-def _has_shape(tensor: Tensor | None, like: Tensor) -> bool:
-    return tensor is not None and tensor.shape == like.shape
-
-
-def _describe_shape(tensor: Tensor | None) -> str:
-    return "nothing" if tensor is None else str(tuple(tensor.shape))
+def _describe_shape(tensor: Any) -> str:
+    return str(tuple(tensor.shape)) if isinstance(tensor, Tensor) else "nothing"
 
 
 def write_file(path: Path, tensors: dict[str, Tensor], notes: Any) -> None:

@@ -23,6 +23,7 @@ from pyro_vae.training.faults import Watch
 from pyro_vae.training.held_out import HeldOut
 from pyro_vae.training.history import History
 from pyro_vae.training.interrupts import Interrupts
+from pyro_vae.training.kept import match, reading
 from pyro_vae.training.loop import Loop, Observer, run
 from pyro_vae.training.makers import make_optimizer, make_schedule
 from pyro_vae.training.observers import Bar, Callback, Checkpoint, NoCheckpoint
@@ -192,7 +193,7 @@ def _fit(pair: nn.Module, data: tuple, settings: Settings) -> History:
     with fork(device):
         seed_all(seed)
         generators = find_generators(*data, settings.transform, objective)
-        own = _rewind(generators, saved)
+        own = _rewind(generators, saved, settings)
         batches = make_batches(pair, data, device, settings.transform, settings.batch_size)
         _check_training(pair, objective, batches)
         held_out = _choose_held_out(pair, batches, settings)
@@ -264,6 +265,8 @@ def _read_saved(settings: Settings) -> dict[str, Any] | None:
             f"checkpoint: {settings.path} was written by an earlier version of this library; read "
             "its weights with load_weights, and start a new run"
         )
+    with reading(str(settings.path), "origin"):
+        match(saved["origin"], {"seed": 0, "own": [], "words": {}})
     return saved
 
 
@@ -276,11 +279,12 @@ def _choose_seed(settings: Settings, saved: dict[str, Any] | None) -> int:
     return ask_first(lambda: int(torch.randint(2**31, ())))
 
 
-def _rewind(generators: list, saved: dict[str, Any] | None) -> list:
+def _rewind(generators: list, saved: dict[str, Any] | None, settings: Settings) -> list:
     """Bring generators to where they were when the run started, and return their states there."""
     if saved is not None:
-        for generator, state in zip(generators, saved["origin"]["own"], strict=False):
-            write_state(generator, state)
+        with reading(str(settings.path), "origin"):
+            for generator, state in zip(generators, saved["origin"]["own"], strict=False):
+                write_state(generator, state)
     return [read_state(generator) for generator in generators]
 
 

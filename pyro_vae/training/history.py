@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from pyro_vae.training.kept import Kept
+from pyro_vae.training.kept import Kept, match
 
 
 class History(NamedTuple):
@@ -58,5 +58,8 @@ class Record(Kept):
         return self.history._asdict() | {"is_stopped": self.is_stopped}
 
     def unpack(self, saved: dict[str, Any], source: str) -> None:
-        self.history = History(*(saved[name] for name in History._fields))
-        self.is_stopped = saved["is_stopped"]
+        columns = [saved[name] for name in History._fields]
+        # as many numbers in each as there are in the first
+        matched = match(columns, [(0.0,) * len(columns[0])] * len(columns))
+        self.history = History(*map(list, matched))
+        self.is_stopped = match(saved["is_stopped"], False)

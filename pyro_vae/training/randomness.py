@@ -152,9 +152,10 @@ class EpochStart(Kept):
         return self.states
 
     def unpack(self, saved: dict[str, Any], source: str) -> None:
+        here = self.random.pack()
+        self.random.unpack(saved, source)  # it refuses what is no state
+        self.random.unpack(here, source)
         self.states = saved
-        with self.recalled():
-            """Nothing, but it refuses what is no state."""
 
 
 def _list_cuda(device: torch.device) -> list[torch.device]:

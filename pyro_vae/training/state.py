@@ -12,9 +12,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from pyro_vae.objectives.objective import Loss
-from pyro_vae.training.checkpoints import OBJECTIVE, PAIR, copy_into, list_tensors
+from pyro_vae.training.checkpoints import OBJECTIVE, PAIR, check_same, copy_into, list_tensors
 from pyro_vae.training.history import Record
-from pyro_vae.training.kept import Kept, match
+from pyro_vae.training.kept import Kept, match, reading
 from pyro_vae.training.origin import HOW, PLAIN, TORCHS, Origin
 from pyro_vae.training.randomness import EpochStart, RandomStates
 
@@ -71,12 +71,14 @@ class State:
                 f"no {lacking[0]}; read its weights with load_weights, and start a new run"
             )
         for name, part in vars(self).items():
-            try:
-                part.unpack(saved[name], source)
-            except (TypeError, KeyError, IndexError, AttributeError, RuntimeError) as error:
-                raise ValueError(
-                    f"checkpoint: {source} is damaged, its {name} cannot be read: {error!r}"
-                ) from error
+            if name != "weights":
+                with reading(source, name):
+                    part.unpack(saved[name], source)
+        # these come last, so that a state that is refused leaves the pair as it was
+        with reading(source, "weights"):
+            if self.best.weights:
+                self.weights.check(self.best.weights, source)
+            self.weights.unpack(saved["weights"], source)
 
     def describe_place(self) -> str:
         """The epoch and the step that come next."""
@@ -109,7 +111,12 @@ class ModuleTensors(Kept):
         return self.list_all()
 
     def unpack(self, saved: dict[str, Tensor], source: str) -> None:
+        self.check(saved, source)
         copy_into(self.list_all(), saved, source)
+
+    def check(self, saved: dict[str, Tensor], source: str) -> None:
+        """Refuse tensors of another pair."""
+        check_same(self.list_all(), match(saved, {}), source)
 
 
 class ModuleSettings(Kept):
@@ -187,7 +194,7 @@ class Best(Kept):
         return dict(vars(self))
 
     def unpack(self, saved: dict[str, Any], source: str) -> None:
-        vars(self).update(saved)
+        vars(self).update(match(saved, vars(Best())))
 
 
 class OptimizerState(Kept):
@@ -355,7 +362,8 @@ class Position(Kept):
         return list(astuple(self))
 
     def unpack(self, saved: list, source: str) -> None:
-        vars(self).update(zip(vars(self), saved, strict=True))
+        matched = match(saved, astuple(Position()))
+        vars(self).update(zip(vars(self), matched, strict=True))
 
 
 class Bound(Kept):
@@ -380,7 +388,8 @@ class Bound(Kept):
         return {"first": self.first, "last": self._read_last()}
 
     def unpack(self, saved: dict[str, bool], source: str) -> None:
-        self.first, self.last = saved["first"], saved["last"]
+        matched = match(saved, self.pack())
+        self.first, self.last = matched["first"], matched["last"]
 
     def _read_last(self) -> bool:
         # an objective may not know it again before it is called

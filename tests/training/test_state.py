@@ -242,3 +242,43 @@ def test_a_module_that_does_not_say_is_no_bound():
     assert is_bound(pv.Objective(pair))
     assert not is_bound(pv.KLWeight(pv.Objective(pair), 0.5))
     assert not is_bound(torch.nn.Linear(1, 1))
+
+
+def change(tree, path, value):
+    """A copy of a tree with another value at a path."""
+    key, *rest = path.split("/", 1)
+    if isinstance(tree, list):
+        return [change(b, rest[0], value) if i == int(key) else b for i, b in enumerate(tree)]
+    return tree | {key: change(tree[key], rest[0], value) if rest else value}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("weights/pair.likelihood.net.body.1.weight", torch.zeros(1), "is of another pair"),
+        ("weights", 3, "weights cannot be read: .*it is 3, expected a tree"),
+        ("best/weights", {"pair.none": torch.zeros(1)}, "is of another pair"),
+        ("best/elbo", "high", "best cannot be read: .*elbo is 'high', expected a number"),
+        ("optimizer/state/0/exp_avg", torch.zeros(1), r"exp_avg of parameter 0 is of shape \(1,\)"),
+        ("optimizer/state/0/step", torch.zeros(0), r"step of parameter 0 is of shape \(0,\)"),
+        ("optimizer/state/0", {"step": 1.0}, "parameter 0 is no tensor"),
+        ("optimizer/state/99", {}, "optimizer"),
+        ("optimizer/param_groups/0/lr", "fast", "optimizer cannot be read: .*lr is 'fast'"),
+        ("schedule/gamma", [0.5], "schedule cannot be read: .*gamma is"),
+        ("record/loss", ["low"], "record cannot be read: .*'low', expected a number"),
+        ("record/kl", [1.0, 2.0], "record cannot be read"),
+        ("position", [0], "position cannot be read: .*expected 5 of them"),
+        ("bound/first", "yes", "bound cannot be read: .*first is 'yes'"),
+        ("random/cpu", torch.zeros(3, dtype=torch.uint8), "random cannot be read"),
+        ("epoch_start/own", [], "is of other random generators"),
+    ],
+)
+def test_a_crafted_state_is_refused_and_changes_nothing(path, value, words, tmp_path):
+    kinds = OPTIMISERS["adam"], SCHEDULES["exponential"]
+    state, other = make_state(0, *kinds), make_state(1, *kinds)
+    go_on(state, 2)
+    before = other.weights.copy()
+    saved = put_through_a_file(state.pack(), tmp_path / "run")
+    with pytest.raises(ValueError, match=f"run .*{words}"):
+        other.unpack(change(saved, path, value), "run")
+    torch.testing.assert_close(other.weights.copy(), before, rtol=0, atol=0)
