@@ -116,14 +116,13 @@ def stop_after(epoch, how):
 
 def ruined_in_step(pair, k):
     """An objective whose gradient is NaN at its k-th call, its loss finite."""
+    left = [k]
 
     class Ruined(pv.Objective):
-        left = k
-
         def forward(self, *data):
-            self.left -= 1
+            left[0] -= 1
             loss = super().forward(*data)
-            if not self.left:
+            if not left[0]:
                 loss.register_hook(lambda g: g * float("nan"))
             return loss
 

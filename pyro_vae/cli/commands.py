@@ -13,7 +13,7 @@ import pyro_vae as pv
 from pyro_vae.arguments import check_whole
 from pyro_vae.cli import parts, settings, steps
 from pyro_vae.cli.advice import translate
-from pyro_vae.cli.data import RunData, load_data
+from pyro_vae.cli.data import RunData, load_data, sum_up_data
 from pyro_vae.cli.figures import draw_figures, find_caption
 from pyro_vae.cli.objectives import OBJECTIVES, build_objective
 from pyro_vae.cli.parts import Config, list_names
@@ -175,7 +175,9 @@ def _train(plan: settings.Plan, resume: bool) -> None:
     trained_by = build_objective(config, job.pair, rows=len(job.data.dataset.train))
     print(f"{job.pair}\n\n{_describe_training(job, trained_by)}")
 
-    run.write_config(config | _describe(job.data))
+    about = _describe(job.data)
+    _check_data(run, config, about)
+    run.write_config(config | about)
     history = steps.fit(job, trained_by, resume)
     pv.save_weights(job.pair, run.weights)
     run.write_history(history)
@@ -292,9 +294,19 @@ def _is_given(ctx: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
+def _check_data(run: Run, config: Config, about: Config) -> None:
+    """Check that a run that goes on has the data of its start."""
+    if config.get("data_sum", about["data_sum"]) != about["data_sum"]:
+        raise ValueError(
+            f"data: the run in {run.folder} was made with other data than {config['data']} holds; "
+            "give the file of its start, or start another run"
+        )
+
+
 def _describe(data: RunData) -> Config:
     """What config.json records beside the options."""
     return {
+        "data_sum": sum_up_data(data),
         "binarisation": data.binarisation,
         "event_shape": list(data.dataset.train.shape[1:]),
         "pyro_vae": pv.__version__,

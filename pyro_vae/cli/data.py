@@ -1,5 +1,6 @@
 """The data of a run, binarised where the likelihood asks for it."""
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import pyro_vae as pv
 from pyro_vae.cli.classes import NONE_KNOWN, Classes
 from pyro_vae.cli.parts import Config
 from pyro_vae.data import Dataset, binarise
+from pyro_vae.training.origin import describe
 
 NONE = "none"
 DYNAMIC = "dynamic in training, once for validation and test"
@@ -65,6 +67,12 @@ def load_data(config: Config, arrange: Callable[[Config, Dataset], Arranged]) ->
 
     arranged = arrange(config, dataset)
     return RunData(**vars(arranged), dataset=dataset, binarisation=binarisation)
+
+
+def sum_up_data(data: RunData) -> str:
+    """A checksum of all splits, by which data are known wherever they lie."""
+    words = describe(data.dataset._replace(description=""))
+    return f"{zlib.crc32(words.encode()):08x}"
 
 
 def _binarise(dataset: Dataset) -> Dataset:

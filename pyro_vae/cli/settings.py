@@ -52,7 +52,9 @@ def go_on(options: Config, out: Path | None) -> Plan:
     run = Run(out)
     config = run.read_config()
     options = _with_full_path(options)
-    for name in options.keys() - CHANGEABLE:
+    # data are known by what they hold, wherever they lie
+    free = CHANGEABLE | {"data"} if "data_sum" in config else CHANGEABLE
+    for name in options.keys() - free:
         if options[name] != config[name]:
             raise ValueError(
                 f"{name}: the run in {out} has {config[name]!r}, got {options[name]!r}; "

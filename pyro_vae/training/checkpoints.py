@@ -72,7 +72,8 @@ def write_file(path: Path, tensors: dict[str, Tensor], notes: Any) -> None:
         OSError: if it cannot be written. What was there before stays, whole.
     """
     # copies, for safetensors refuses tensors that share memory
-    copies = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in tensors.items()}
+    form = torch.contiguous_format
+    copies = {name: t.detach().cpu().clone(memory_format=form) for name, t in tensors.items()}
     text = json.dumps(notes)
     # one entry, for safetensors writes several in any order, and equal weights give equal files
     metadata = {NOTES: f"{sum_up(copies, text)} {text}"}

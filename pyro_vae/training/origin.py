@@ -197,7 +197,7 @@ def sum_up_rows(tensor: Tensor) -> str:
     if tensor.is_sparse or tensor.is_quantized:
         return "unread"
     step = max(1, tensor.nbytes // READ)
-    rows = tensor.detach()[::step].cpu().contiguous()
+    rows = tensor.detach()[::step].cpu().clone(memory_format=torch.contiguous_format)
     return f"{zlib.crc32(rows.reshape(-1).view(torch.uint8).numpy().data):08x}"
 
 

@@ -11,11 +11,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 import pyro_vae as pv
-from pyro_vae.cli import parts
+from pyro_vae.cli import commands, parts
 from pyro_vae.cli.objectives import OBJECTIVES
 from pyro_vae.cli.runs import Run
 from pyro_vae.cli.stories import PAIRS
 from tests.commands import QUICK
+
+RUN = ("--out", "run")
 
 
 def test_train_measure_plot_sample(call, tmp_path):
@@ -245,6 +247,25 @@ def test_resume_continues_to_more_epochs_exactly_and_refuses_other_options(call,
     assert (tmp_path / "short" / "weights.safetensors").read_bytes() == (
         tmp_path / "long" / "weights.safetensors"
     ).read_bytes()
+
+
+def test_a_run_goes_on_with_the_data_of_its_start_alone(call, tmp_path, monkeypatch):
+    monkeypatch.setattr(commands, "draw_figures", lambda *arguments: {})
+    x = np.random.RandomState(0).rand(60, 5).astype("float32")
+    for name, value in (("own", x), ("other", x[::-1])):
+        np.savez(tmp_path / f"{name}.npz", train=value, validation=x[:20], test=x[:20])
+    code, _, err = call("train", "--data", "own.npz", "--likelihood", "normal", *QUICK, *RUN)
+    assert code == 0, err
+    config = (tmp_path / "run" / "config.json").read_bytes()
+
+    code, _, err = call("train", "--resume", "--data", "other.npz", *RUN)
+    assert code == 2 and "data: the run in run was made with other data than" in err
+    assert (tmp_path / "run" / "config.json").read_bytes() == config
+
+    (tmp_path / "own.npz").rename(tmp_path / "moved.npz")
+    for epochs in (3, 4):
+        code, _, err = call("train", "--resume", "--data", "moved.npz", "--epochs", epochs, *RUN)
+        assert code == 0, err
 
 
 # the command line, which says on its output when an epoch is done

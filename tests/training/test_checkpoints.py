@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 import pyro_vae as pv
@@ -214,6 +214,16 @@ def test_weights_that_cannot_be_loaded(name, words, tmp_path):
     (tmp_path / "junk").write_bytes(b"junk")
     with pytest.raises(ValueError, match=words):
         load_weights(make(), tmp_path / name)
+
+
+def test_tensors_of_any_layout_are_saved(tmp_path):
+    module = nn.Module()
+    for i, t in enumerate([torch.tensor(2.0).expand(1), torch.ones(3).expand(2, 3), X.T]):
+        module.register_buffer(f"b{i}", t)
+    save_weights(module, tmp_path / "weights")
+    assert all(
+        torch.equal(t, getattr(module, n)) for n, t in load_file(tmp_path / "weights").items()
+    )
 
 
 class Around(nn.Module):

@@ -21,7 +21,8 @@ def test_ctrl_c_while_the_last_epoch_is_measured_is_not_lost(tmp_path):
 @pytest.mark.filterwarnings("ignore:Encountered NaN")
 def test_ctrl_c_does_not_overwrite_the_last_good_checkpoint(tmp_path):
     path, pair = tmp_path / "run.safetensors", make()
-    pv.fit(pair, X, **(RUN | {"epochs": 1}), checkpoint=path)
+    options = {"transform": Interrupting(), "objective": ruined_in_step(pair, -1)}
+    pv.fit(pair, X, **(RUN | {"epochs": 1}), checkpoint=path, **options)
     good = path.read_bytes()
     options = {"transform": Interrupting(4, "signal"), "objective": ruined_in_step(pair, 2)}
     # a KeyboardInterrupt that got out would end pytest
