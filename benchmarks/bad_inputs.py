@@ -37,7 +37,8 @@ from pyro_vae import cli, diagnostics
 from pyro_vae.look import plots
 
 # The type of the error that is expected, a word that its message holds, and the call. T is a
-# TypeError, V a ValueError, E either, C an error of the command line, and O the user's own error.
+# TypeError, V a ValueError, E either, F an OSError, C an error of the command line, and O an error
+# of the user's own.
 TABLE = """
 [fit]
 T pair              fit(5, x)
@@ -376,7 +377,7 @@ T x                 pv.reconstruct(vae, "x")
 T pair              diagnostics.elbo(5, x)
 V x                 diagnostics.elbo(vae)
 T x                 diagnostics.elbo(vae, None)
-T num_samples       diagnostics.elbo(vae, x, 10)
+T data[1]           diagnostics.elbo(vae, x, 10)
 V num_samples       diagnostics.elbo(vae, x, num_samples=0)
 T num_samples       diagnostics.elbo(vae, x, num_samples=1.5)
 T num_samples       diagnostics.log_evidence(vae, x, num_samples="many")
@@ -384,7 +385,6 @@ V num_samples       diagnostics.log_evidence(vae, x, num_samples=-1)
 V num_samples       diagnostics.log_evidence(vae, x, num_samples=10**30)
 T num_samples       diagnostics.log_weights(vae, x, num_samples=None)
 V num_samples       diagnostics.picture(vae, x, num_samples=0)
-V num_samples       diagnostics.picture(vae, x, num_samples=1)
 T num_steps         diagnostics.picture(vae, x, num_samples=20, num_steps=1.5)
 V num_steps         diagnostics.picture(vae, x, num_samples=20, num_steps=-1)
 V num_chains        diagnostics.picture(vae, x, num_samples=20, num_steps=2, num_chains=0)
@@ -421,7 +421,7 @@ T pair              diagnostics.classify(vae, x)
 V num_samples       diagnostics.classify(labelled, x, num_samples=0)
 T pair              diagnostics.cluster(vae, x, y)
 V labels            diagnostics.cluster(labelled, x, y[:3])
-V rows              diagnostics.compare_labels(y, y[:3])
+V guesses           diagnostics.compare_labels(y, y[:3])
 T labels            diagnostics.compare_labels(y, "labels")
 T pair              diagnostics.coherence(vae, x, classify={})
 T pair              diagnostics.cross_generate(vae, x)
@@ -438,8 +438,8 @@ T top               diagnostics.topic_diversity(5)
 
 [files]
 T pair              pv.save_weights(5, folder / "w")
-V path              pv.save_weights(vae, folder)
-V path              pv.save_weights(vae, folder / "none" / "w")
+F write             pv.save_weights(vae, folder)
+F write             pv.save_weights(vae, folder / "none" / "w")
 T path              pv.save_weights(vae, 5)
 T pair              pv.load_weights(5, folder / "weights")
 V junk              pv.load_weights(vae, folder / "junk")
@@ -464,7 +464,7 @@ V x                 pv.data.binarise(5 * x)
 T seed              pv.data.binarise(x.sigmoid(), seed="0")
 V seed              pv.data.binarise(x.sigmoid(), seed=-1)
 T counts            pv.data.to_dense(5)
-V limit             pv.data.to_dense((y, y, y), limit=1.0)
+V size              pv.data.to_dense((y, y, y), limit=1.0)
 T run               plots.history(5)
 T x                 plots.data(5)
 V x                 plots.data(x[:0])
@@ -566,7 +566,7 @@ C out               sample trained --out none/deep/s.npz
 """
 
 STEP = 5  # every so many calls of the short form
-RIGHT = {"T": (TypeError,), "V": (ValueError,), "E": (TypeError, ValueError), "C": (SystemExit,)}
+RIGHT = {"T": (TypeError,), "V": (ValueError,), "E": (TypeError, ValueError), "F": (OSError,)}
 CLEAR, UNCLEAR, WRONG, RAW, SILENT, LATE = OUTCOMES = (
     "clear and of the right type",
     "unclear",

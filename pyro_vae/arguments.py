@@ -227,6 +227,16 @@ def check_pair(pair: object) -> None:
     check_type("pair", pair, nn.Module, expected)
 
 
+def say_again(error: TypeError | ValueError, message: str) -> TypeError | ValueError:
+    """An error of the same kind with another message. Subclasses may take other arguments.
+
+    Example:
+        >>> say_again(UnicodeError("x"), "y")
+        ValueError('y')
+    """
+    return TypeError(message) if isinstance(error, TypeError) else ValueError(message)
+
+
 def say(value: object) -> str:
     """What a value is, in a few words.
 

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pyro_vae.arguments import as_tensor, check_seed
+
 
 class Dataset(NamedTuple):
     """A data set in memory. Its three splits never change.
@@ -42,9 +44,19 @@ class Dataset(NamedTuple):
 def binarise(x: Tensor, seed: int = 0) -> Tensor:
     """Draw each grey value in [0, 1] from its Bernoulli distribution. One seed gives one result.
 
+    Raises:
+        TypeError: if x is no tensor, or the seed no whole number.
+        ValueError: if x has values beyond [0, 1].
+
     Example:
         >>> binarise(torch.tensor([0.0, 1.0]))
         tensor([0., 1.])
     """
+    x = as_tensor("x", x)
+    if not ((x >= 0) & (x <= 1)).all():
+        raise ValueError(
+            f"x: expected values in [0, 1], got values from {x.min():g} to {x.max():g}"
+        )
+    seed = check_seed("seed", seed)
     generator = torch.Generator().manual_seed(seed)
     return torch.bernoulli(x, generator=generator)

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from pyro_vae.arguments import check_type
 from pyro_vae.data.dataset import Dataset
 from pyro_vae.data.files import read_file
 from pyro_vae.data.images import read_folder
@@ -63,6 +64,7 @@ def load(name: str | os.PathLike) -> Dataset:
         >>> load("digits").train.shape
         torch.Size([1297, 1, 8, 8])
     """
+    check_type("data", name, (str, os.PathLike), "the name of a data set, or a path")
     if str(name) in NAMES:
         return NAMES[str(name)]()
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pyro_vae.arguments import check_whole
+from pyro_vae.arguments import check_seed, check_whole
 from pyro_vae.conditionals import Conditional
 from pyro_vae.diagnostics.elbo import Elbo, elbo
 from pyro_vae.diagnostics.estimate import (
@@ -322,5 +322,5 @@ def _seeded(seed: int | None) -> Iterator[None]:
         yield
         return
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        torch.manual_seed(check_seed("seed", seed))
         yield

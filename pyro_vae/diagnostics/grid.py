@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pyro_vae.arguments import check_whole
+from pyro_vae.arguments import check_interval, check_whole
 from pyro_vae.diagnostics.aggregate import find_hidden
 from pyro_vae.diagnostics.unconstrained import refuse_masked
 from pyro_vae.weights.blocks import count_fitting, count_numbers
@@ -76,6 +76,7 @@ def grid_posterior(
         True
     """
     size = check_whole("size", size, least=2)
+    bounds = None if bounds is None else check_interval("bounds", bounds)
     data = admit(pair, data)
     hidden = find_hidden(pair, data)
     if hidden is not None:

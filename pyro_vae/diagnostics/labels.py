@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pyro_vae.arguments import check_whole
+from pyro_vae.arguments import as_tensor, check_whole
 from pyro_vae.diagnostics.estimate import Estimate
 from pyro_vae.pairs.labelled import LabelledVAE
 from pyro_vae.progress import progress_bar
@@ -156,6 +156,7 @@ def compare_labels(guesses: Tensor, labels: Tensor, *, match: bool = False) -> A
     # scikit-learn takes a second to import, and then changes Python's random state
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
+    guesses, labels = as_tensor("guesses", guesses), as_tensor("labels", labels)
     if guesses.shape != labels.shape or guesses.dim() != 1 or not len(labels):
         raise ValueError(
             f"guesses: expected one for each of the {len(labels)} labels, got shape "

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pyro_vae.arguments import check_whole
+from pyro_vae.arguments import check_pair, check_whole
 from pyro_vae.diagnostics.aggregate import NoAggregateError
 from pyro_vae.diagnostics.annealing import Annealed, annealed_log_evidence
 from pyro_vae.diagnostics.calibration import Calibration, calibrate
@@ -251,6 +251,7 @@ def picture(
         >>> bool((seen.evidence.value - seen.elbo.value - seen.gap.value).abs().max() < 1e-9)
         True
     """
+    check_pair(pair)
     num_steps = check_whole("num_steps", num_steps, least=0)
     refit_steps = check_whole("refit_steps", refit_steps, least=0)
     simulations = check_whole("simulations", simulations, least=0)

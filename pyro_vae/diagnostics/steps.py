@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pyro_vae.arguments import as_tensor, check_type
 from pyro_vae.diagnostics.estimate import Estimate
 from pyro_vae.pairs.sequence import check_lengths
 
@@ -59,6 +60,8 @@ def per_step(estimate: Estimate, lengths: Tensor) -> PerStep:
         >>> per_step(found, torch.tensor([2, 3]))
         -2.0000 ± 0.1000 nats per step, 5 steps of 2 sequences
     """
+    check_type("estimate", estimate, Estimate, "an Estimate, what diagnostics.elbo returned")
+    lengths = as_tensor("lengths", lengths)
     check_lengths(lengths)
     if lengths.shape != estimate.value.shape:
         raise ValueError(

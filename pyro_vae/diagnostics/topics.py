@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pyro_vae.arguments import check_choice, check_whole
+from pyro_vae.arguments import as_tensor, check_choice, check_whole
 from pyro_vae.diagnostics.estimate import Estimate
 from pyro_vae.networks import Topics
 
@@ -203,7 +203,7 @@ def topic_diversity(top: TopWords | Tensor) -> Estimate:
         >>> topic_diversity(torch.tensor([[0, 1], [1, 2]])).value
         0.75
     """
-    places = top.places if isinstance(top, TopWords) else top
+    places = top.places if isinstance(top, TopWords) else as_tensor("top", top)
     return Estimate(value=len(places.unique()) / places.numel(), stderr=0.0)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pyro_vae.arguments import check_type
 from pyro_vae.training.history import History
 
 
@@ -15,6 +16,7 @@ def history(run: History) -> Figure:
     Arguments:
         run: What `fit` returned.
     """
+    check_type("run", run, History, "the History that fit returned")
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     epochs = range(1, len(run.loss) + 1)

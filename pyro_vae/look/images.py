@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
+from pyro_vae.arguments import as_tensor, check_whole
+
 FRAME: dict[str, Any] = {"fill": False, "color": "0.6", "linewidth": 0.5, "clip_on": False}
 GAP = 0.1  # between data of a row, as a share of their width
 
@@ -21,6 +23,7 @@ def data(x: Tensor, *, title: str = "", columns: int = 10) -> Figure:
         title: The title.
         columns: How many in a row.
     """
+    x, columns = as_tensor("x", x), check_whole("columns", columns)
     rows = [x[start : start + columns] for start in range(0, len(x), columns)]
     return _draw_rows(rows, title)
 

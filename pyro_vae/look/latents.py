@@ -5,6 +5,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from pyro_vae.arguments import as_tensor
+
 COLOURS = 10  # of matplotlib's cycle
 LEGEND = 30  # labels that a legend has room for
 TITLE = "draws of q(z|x), one for each datum"
@@ -19,8 +21,18 @@ def latents(z: Tensor, labels: Tensor | None = None, *, title: str = TITLE) -> F
         z: `[n, *event]`, `reconstruct(pair, x)["z"]`.
         labels: `[n]`.
         title: The title.
+
+    Raises:
+        ValueError: if z is empty, or there is not one label for each.
     """
-    z = z.detach().cpu().flatten(1).double()
+    z = as_tensor("z", z).detach().cpu()
+    if not z[:1].numel():
+        raise ValueError(f"z: expected latents [n, *event], got shape {tuple(z.shape)}")
+    if labels is not None and labels.shape != z.shape[:1]:
+        raise ValueError(
+            f"labels: expected one for each of the {len(z)} data, got {tuple(labels.shape)}"
+        )
+    z = z.flatten(1).double()
     z, names = _project(z)
     groups = _group(z, labels)
     has_legend = 1 < len(groups) <= LEGEND

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler
 from torch.utils.data.distributed import DistributedSampler
 
+from pyro_vae.arguments import check_type, say_again
 from pyro_vae.pairs.multimodal import MultimodalVAE
 from pyro_vae.pairs.pair import find_arguments
 from pyro_vae.pairs.vae import VAE
@@ -75,7 +76,7 @@ class InMemory(Batches):
         self.batch_size = int(batch_size)
         self.noise = Noise(device)
         refuse_few(self.batch_size)
-        admit(pair, transform_first(self.whole, transform))
+        _admit_transformed(pair, self.whole, transform)
 
     @property
     def rows(self) -> int:
@@ -240,16 +241,37 @@ def admit_validation(
     data = (validation,) if is_x else tuple(validation)
     try:
         tensors = tuple(d.to(device) for d in as_tensors(pair, data))
-        return admit(pair, transform_first(tensors, transform))
+        return _admit_transformed(pair, tensors, transform)
     except (TypeError, ValueError) as error:
-        raise type(error)(f"validation: {error}") from error
+        raise say_again(error, f"validation: {error}") from error
 
 
 def transform_first(data: tuple, transform: Transform | None) -> tuple[Tensor, ...]:
     """The data with their first tensor, x, transformed."""
     if transform is None:
         return data
-    return (transform(data[0]), *data[1:])
+
+    x, rows = transform(data[0]), data[0].shape[0]
+    check_type("transform", x, Tensor, "a function that returns a tensor")
+    if x.shape[:1] != (rows,):
+        raise ValueError(
+            f"transform: expected a function that returns as many rows as it is given, {rows}, got "
+            f"shape {tuple(x.shape)}"
+        )
+    return (x, *data[1:])
+
+
+def _admit_transformed(
+    pair: nn.Module, data: tuple, transform: Transform | None
+) -> tuple[Tensor, ...]:
+    """Admit data as they are trained on. An error says that x was transformed."""
+    transformed = transform_first(data, transform)
+    try:
+        return admit(pair, transformed)
+    except (TypeError, ValueError) as error:
+        if transform is None:
+            raise
+        raise say_again(error, f"{error} This x is what transform= returned.") from error
 
 
 def count_arguments(pair: nn.Module) -> int | None:

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from pyro_vae.arguments import check_type
 from pyro_vae.files import locked, remove_halves, replacing
 from pyro_vae.training.kept import join, split
 
@@ -195,6 +196,7 @@ def save_weights(pair: nn.Module, path: str | os.PathLike) -> None:
     Raises:
         OSError: if it cannot be written. What was there before stays, whole.
     """
+    _check_arguments(pair, path)
     write_file(Path(path), list_tensors(pair), {})
 
 
@@ -207,11 +209,17 @@ def load_weights(pair: nn.Module, path: str | os.PathLike) -> None:
         ValueError: if the file is missing, truncated, or of another pair. It says where they
             differ.
     """
+    _check_arguments(pair, path)
     tensors, notes = read_file(path)
     if notes:
         tensors = _choose_weights(_join(notes, tensors, path), path)
 
     copy_into(list_tensors(pair), tensors, str(path))
+
+
+def _check_arguments(pair: object, path: object) -> None:
+    check_type("pair", pair, nn.Module, "a pair, or a part of one")
+    check_type("path", path, (str, os.PathLike), "the path of a file")
 
 
 def _choose_weights(state: dict, path: str | os.PathLike) -> dict[str, Tensor]:

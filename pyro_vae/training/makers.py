@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from pyro_vae.arguments import check_function, say
+from pyro_vae.arguments import check_function, say, say_again
 
 MAKER = "a function that makes one of the parameters, such as partial(torch.optim.Adam, lr=1e-3)"
 SCHEDULE = (
@@ -97,4 +97,4 @@ def _make(name: str, maker: Callable, made_of: Any) -> Any:
     try:
         return maker(made_of)
     except (TypeError, ValueError) as error:
-        raise type(error)(f"{name}: {error}") from error
+        raise say_again(error, f"{name}: {error}") from error

@@ -1,6 +1,7 @@
 """Data and pairs that are admitted to training and measurement, or refused with the cure."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -8,6 +9,7 @@ from pyro import poutine
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
+from pyro_vae.arguments import check_pair, say
 from pyro_vae.conditionals.conditional import Conditional
 from pyro_vae.pairs.admission import ChecksData
 from pyro_vae.supports import find_support, is_same_support
@@ -28,6 +30,7 @@ from pyro_vae.weights.traces import (
 )
 
 CHECKED = 4096  # rows that are compared with the support at a time
+HUGE = 1e12  # what no edge of a support is that people have; squares of it overflow
 EDGE = 2000  # rows with extreme values of which log p(x | z) is computed
 
 
@@ -54,7 +57,7 @@ def refuse_pair(pair: nn.Module, data: tuple) -> None:
     """
     few = tuple(d[:2] for d in data)
     devices = [data[0].device] if data[0].is_cuda else []
-    with torch.random.fork_rng(devices=devices), quietly(pair):
+    with torch.random.fork_rng(devices=devices), quietly(pair), _explain_plates():
         _refuse_run(pair, few)
         _refuse_run(pair, tuple(d[:3] for d in data))
 
@@ -115,6 +118,7 @@ def as_tensors(pair: nn.Module, data: tuple) -> tuple[Tensor, ...]:
         TypeError: if something is neither a tensor nor an array of numbers.
         ValueError: if there are none, or their lengths differ, or they hold NaN or infinity.
     """
+    check_pair(pair)
     if not data:
         raise ValueError("x: expected data, got none")
 
@@ -124,7 +128,7 @@ def as_tensors(pair: nn.Module, data: tuple) -> tuple[Tensor, ...]:
     tensors: list[Tensor] = []
     for i, values in enumerate(data):
         name = f"data[{i}]" if i else "x"
-        tensor = _as_tensor(name, values)
+        tensor = as_rows(name, values)
         if tensors and tensor.shape[0] != tensors[0].shape[0]:
             rows = tensors[0].shape[0]
             raise ValueError(f"{name}: expected as many rows as x, {rows}, got {tensor.shape[0]}")
@@ -136,15 +140,27 @@ def as_tensors(pair: nn.Module, data: tuple) -> tuple[Tensor, ...]:
     return tuple(tensors)
 
 
-def _as_tensor(name: str, values: object) -> Tensor:
+def as_rows(name: str, values: object) -> Tensor:
+    """A tensor with a row for each datum, of a tensor or an array of numbers.
+
+    Raises:
+        TypeError: if it is neither, or of complex numbers.
+        ValueError: if it has no rows, or is sparse.
+    """
     if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
         values = torch.from_numpy(values)
     if not isinstance(values, Tensor):
-        kind = type(values).__name__
         raise TypeError(
-            f"{name}: expected a tensor [n, *event], got {kind}; see pyro_vae.data.load, and "
-            "pyro_vae.data.to_dense for sparse counts"
+            f"{name}: expected a tensor [n, *event], got {say(values)}; see pyro_vae.data.load, "
+            "and pyro_vae.data.to_dense for sparse counts"
         )
+    if values.is_complex():
+        raise TypeError(
+            f"{name}: expected real numbers, got complex ones; torch.view_as_real gives their two "
+            "parts"
+        )
+    if values.layout != torch.strided:
+        raise ValueError(f"{name}: expected a dense tensor, got {values.layout}; see x.to_dense()")
     if values.dim() == 0 or values.shape[0] == 0:
         shape = list(values.shape)
         raise ValueError(f"{name} is empty: expected at least one row, got shape {shape}")
@@ -200,11 +216,28 @@ def check_data(pair: nn.Module, data: tuple) -> tuple[Tensor, ...]:
     if isinstance(pair, ChecksData):
         pair.check_data(*data)
     few = tuple(d[:2] for d in data)
-    with quietly(pair), _RefuseLargeSubsample():
+    with quietly(pair), _RefuseLargeSubsample(), _explain_plates():
         _check_supports(pair, few, data)
         trace(pair.guide, few)
         _check_edge(pair, data)
     return data
+
+
+@contextmanager
+def _explain_plates() -> Iterator[None]:
+    """Inside this context, Pyro's error on a plate of another size says what size it should have.
+
+    A few rows are run, so a size that is written as a number does not fit even where it is right.
+    """
+    try:
+        yield
+    except ValueError as error:
+        first = str(error).partition("\n")[0]
+        if "inside plate" not in first:
+            raise
+        raise ValueError(
+            f"{first}. Give the plate over the data its size, pyro.plate('data', x.shape[0])"
+        ) from error
 
 
 class _RefuseLargeSubsample(Messenger):
@@ -289,12 +322,18 @@ def _check_edge(pair: nn.Module, data: tuple) -> None:
     log_p = sum((log_prob(site) for site in observed_sites(model_trace).values()), rows)
     bad = ~log_p.isfinite()
     if bad.any():
-        row = int(edge[bad.flatten().nonzero()[0, 0]])
+        place = bad.flatten().nonzero()[0, 0]
+        said = f"log p(x | z) is {log_p[bad][0].item()} at row {int(edge[place])} of x: "
+        largest = part[0][place].abs().nan_to_num(0.0).max().item()
+        if largest > HUGE:
+            raise ValueError(
+                f"{said}it holds {largest:g}, and densities of such numbers cannot be computed. "
+                "Bring x to order one, (x - x.mean(0)) / x.std(0) for example."
+            )
         raise ValueError(
-            f"log p(x | z) is {log_p[bad][0].item()} at row {row} of x: its values touch the edge "
-            "of the likelihood's support, where its density is zero or infinite. Move them off it, "
-            "x.clamp(1e-3, 1 - 1e-3) for values between 0 and 1, or use a family that is finite "
-            "there (pv.ContinuousBernoulli, pv.Normal)."
+            f"{said}its values touch the edge of the likelihood's support, where its density is "
+            "zero or infinite. Move them off it, x.clamp(1e-3, 1 - 1e-3) for values between 0 and "
+            "1, or use a family that is finite there (pv.ContinuousBernoulli, pv.Normal)."
         )
 
 

@@ -25,11 +25,18 @@ def find_obstacles(model_trace: Trace, guide_trace: Trace) -> list[str]:
     model, guide = sample_sites(model_trace), sample_sites(guide_trace)
 
     return [
+        *_find_nothing(model),
         *compare_latents(model, guide),
         *compare_plates(model, guide),
         *_compare_masks(model, guide),
         *(line for side, run in sides.items() for line in _find_subsampling(side, run)),
     ]
+
+
+def _find_nothing(model: dict[str, dict]) -> list[str]:
+    if any(site["is_observed"] for site in model.values()):
+        return []
+    return ["the model observes nothing; give it the data, pyro.sample('x', ..., obs=x)"]
 
 
 def compare_latents(model: dict[str, dict], guide: dict[str, dict]) -> list[str]:

@@ -189,6 +189,24 @@ def test_bad_calls(pair, data, error, words):
         pv.fit(pair, *data, **RUN)
 
 
+@pytest.mark.parametrize(
+    ("transform", "error", "words"),
+    [
+        (lambda x: None, TypeError, "transform: expected a function that returns a tensor, got N"),
+        (
+            lambda x: x[:5],
+            ValueError,
+            r"transform: .* as many rows .* 50, got shape .5, 3",
+        ),
+        (lambda x: x[:, :2], ValueError, r"x: expected .* This x is what transform= returned"),
+        (lambda x: x / 0, ValueError, r"x holds .* This x is what transform= returned"),
+    ],
+)
+def test_what_a_transform_returns(transform, error, words):
+    with pytest.raises(error, match=words):
+        pv.fit(make(), X, transform=transform, **RUN)
+
+
 class Stream(torch.utils.data.IterableDataset):
     def __iter__(self):
         return iter(X)

@@ -4,10 +4,11 @@ import os
 
 import numpy as np
 import pytest
+import torch
 
 import pyro_vae as pv
 from pyro_vae.training.settings import check_device
-from tests.runs import RUN, X, make
+from tests.runs import RUN, X, equal, make
 
 
 def test_checkpoint_that_exists_is_not_overwritten(tmp_path):
@@ -71,6 +72,19 @@ def test_a_device_that_is_not_there():
     check_device("cpu")
     with pytest.raises(ValueError, match=r"^device: cannot use 'nope', there is cpu"):
         check_device("nope")
+
+
+@pytest.mark.parametrize("switched_off", [torch.no_grad, torch.inference_mode])
+def test_training_takes_gradients(switched_off):
+    with switched_off(), pytest.raises(ValueError, match=r"call fit outside of torch.no_grad\(\)"):
+        pv.fit(make(), X, **RUN)
+
+
+def test_a_bound_is_made_an_objective():
+    ours, theirs = make(), make()
+    pv.fit(ours, X, **RUN, objective=pv.ImportanceWeighted(3))
+    pv.fit(theirs, X, **RUN, objective=pv.Objective(theirs, pv.ImportanceWeighted(3)))
+    assert equal(ours, theirs) and not equal(ours, make())
 
 
 def a_file(tmp_path):

@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import torch
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import lr_scheduler
 
 import pyro_vae as pv
@@ -282,3 +283,13 @@ def test_a_crafted_state_is_refused_and_changes_nothing(path, value, words, tmp_
     with pytest.raises(ValueError, match=f"run .*{words}"):
         other.unpack(change(saved, path, value), "run")
     torch.testing.assert_close(other.weights.copy(), before, rtol=0, atol=0)
+
+
+def test_an_objective_of_several_processes_is_a_bound_as_it_is_alone(tmp_path):
+    distributed = torch.distributed
+    distributed.init_process_group("gloo", f"file://{tmp_path / 'meet'}", rank=0, world_size=1)
+    try:
+        wrapped = DistributedDataParallel(pv.Objective(make()))
+        assert is_bound(wrapped)
+    finally:
+        distributed.destroy_process_group()

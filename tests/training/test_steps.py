@@ -101,6 +101,25 @@ def test_what_was_compiled_before_stays_compiled():
     assert objective.is_compiled
 
 
+@pytest.mark.parametrize(
+    ("returned", "error", "words"),
+    [
+        (lambda x: None, TypeError, "returns the mean loss, .* it returned None"),
+        (lambda x: x.sum(1), TypeError, r"it returned Tensor of shape \(50,\)"),
+        (lambda x: x.sum(), ValueError, "does not depend on the parameters"),
+    ],
+)
+def test_what_is_no_loss_is_refused_at_the_first_step(returned, error, words):
+    class Own(pv.Objective):
+        def forward(self, x):
+            return returned(x)
+
+    pair = make()
+    with pytest.raises(error, match=f"objective: .*{words}"):
+        pv.fit(pair, X, objective=Own(pair), **(RUN | {"batch_size": 50}))
+    assert equal(pair, make())
+
+
 def test_the_loss_is_checked_before_the_weights_change():
     pair = make()
     before, seen = weights(pair), []

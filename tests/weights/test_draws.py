@@ -1,5 +1,6 @@
 """Draws from a pair, and draws of z decoded."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -39,6 +40,48 @@ def test_means_are_decoded():
     assert torch.equal(pv.reconstruct(pair, world.sample(5), at={"z": z})["z"], z)
 
 
+def ladder():
+    return pv.HierarchicalVAE(
+        priors=[pv.StandardNormal(2), pv.Normal(4, given=2)],
+        likelihood=pv.Normal(3, given=4),
+        variationals=[pv.Normal(4, given=3), pv.Normal(2, given=4)],
+    )
+
+
+def test_what_is_not_named_is_drawn_from_the_model():
+    z2 = torch.randn(5, 2)
+    drawn = pv.reconstruct(ladder(), torch.zeros(5, 3), at={"z2": z2})
+    assert torch.equal(drawn["z2"], z2) and drawn["z1"].shape == (5, 4)
+
+
+def test_values_may_be_lists():
+    drawn = pv.reconstruct(world_vae(), np.zeros((2, 3)), at={"z": [[0.0, 1.0], [2.0, 3.0]]})
+    assert drawn["z"].tolist() == [[0.0, 1.0], [2.0, 3.0]]
+
+
+@pytest.mark.parametrize(
+    ("at", "words"),
+    [
+        ({"typo": torch.zeros(5, 2)}, r"at: expected values of 'z', got \['typo'\]"),
+        ({"x": torch.zeros(5, 3)}, r"at: expected values of 'z', got \['x'\]"),
+        ({}, "at: expected values of 'z', got none"),
+        ({"z": torch.zeros(5, 3)}, r"at\['z'\]: expected shape \(5, 2\), got \(5, 3\)"),
+        ({"z": torch.zeros(4, 2)}, r"at\['z'\]: expected shape \(5, 2\), got \(4, 2\)"),
+    ],
+)
+def test_values_of_no_latent_are_refused(at, words):
+    with pytest.raises(ValueError, match=words):
+        pv.reconstruct(world_vae(), torch.zeros(5, 3), at=at)
+
+
+def world_vae():
+    return pv.VAE(
+        prior=pv.StandardNormal(2),
+        likelihood=pv.Normal(3, given=2),
+        variational=pv.Normal(2, given=3),
+    )
+
+
 def test_a_family_without_a_mean_gives_a_draw():
     vae = pv.VAE(
         prior=pv.StandardNormal(2),
@@ -51,7 +94,7 @@ def test_a_family_without_a_mean_gives_a_draw():
 
 @pytest.mark.parametrize("bad", [0, -3])
 def test_the_number_of_draws_is_positive(bad):
-    with pytest.raises(ValueError, match="positive number of draws"):
+    with pytest.raises(ValueError, match="data: expected a positive whole number"):
         pv.simulate(linear_gaussian().pair(), bad)
 
 

@@ -80,6 +80,8 @@ BAD_ROWS[[1, 2, 3, 4, 5, 7], 0] = torch.inf
         ((), ValueError, "x: expected data, got none"),
         (([[1.0]],), TypeError, r"x: expected a tensor \[n, \*event\], got list"),
         ((np.array(["a"]),), TypeError, "x: expected a tensor .*got ndarray"),
+        ((torch.zeros(2, 3) + 0j,), TypeError, "x: expected real numbers, got complex ones"),
+        ((torch.zeros(2, 3).to_sparse(),), ValueError, r"x: expected a dense .* x.to_dense"),
         ((torch.zeros(0, 3),), ValueError, r"x is empty: .* got shape \[0, 3\]"),
         ((torch.tensor(1.0),), ValueError, r"x is empty: .* got shape \[\]"),
         (
@@ -136,6 +138,7 @@ def test_missing_values_are_admitted_to_a_likelihood_that_takes_them():
             r"Reshape it: x\.reshape\(-1, 3\)",
         ),
         (pv.Bernoulli(3, given=2), torch.rand(5, 3), ValueError, "outside the support of Bernou"),
+        (pv.Normal(3, given=2), 1e30 * torch.eye(3), ValueError, "it holds 1e.30, .* order one"),
         (pv.Beta(3, given=2), torch.eye(3), ValueError, "at row 0 of x: .*touch the edge"),
     ],
 )
@@ -191,6 +194,20 @@ def test_a_pair_without_a_weight_per_datum_is_refused():
 
     with pytest.raises(ValueError, match="no weight per datum: site 'mean' of the model is out"):
         admit(pv.Pair(model, guide), (torch.zeros(4),))
+
+
+def test_a_plate_of_a_fixed_size_is_refused_with_its_cure():
+    def model(x):
+        with pyro.plate("rows", 7):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z[:, None] + torch.zeros(3), 1.0).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("rows", x.shape[0]):
+            pyro.sample("z", dist.Normal(0.0, 1.0))
+
+    with pytest.raises(ValueError, match=r"'rows'.* its size, pyro.plate\('data', x.shape\[0\]\)"):
+        admit(pv.Pair(model, guide), (torch.zeros(7, 3),))
 
 
 def test_a_pair_that_mixes_draws_is_refused():

@@ -126,6 +126,11 @@ def test_each_is_named_with_its_cure(model, guide, expected):
     assert find_obstacles(*run(model, guide)) == expected
 
 
+def test_a_model_that_observes_nothing():
+    (said,) = find_obstacles(*run(guide, guide))
+    assert said == "the model observes nothing; give it the data, pyro.sample('x', ..., obs=x)"
+
+
 def test_all_are_said_at_once():
     with pytest.raises(ValueError, match=r"no weight per datum: .*'w' .*; .*'extra'"):
         refuse_obstacles(*run(model_of_two, guide_of_two))
