@@ -102,6 +102,34 @@ def narrow_gaussian(d: int, condition: float, s: float = 0.5) -> LinearGaussian:
     )
 
 
+def one_of_two_modes(n: int = 100, s: float = 0.2, both: bool = False) -> tuple[pv.Pair, Tensor]:
+    """x_1 ~ N(|z_1|, s²), x_2 ~ N(z_2, s²), so that z_1 has two modes. Data, none near 0.
+
+    The guide is p(z | x) exactly on the mode above 0, or draws one of both.
+    """
+
+    def model(x):
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2).to(x), 1.0).to_event(1))
+            mean = torch.stack([z[..., 0].abs(), z[..., 1]], -1)
+            pyro.sample("x", dist.Normal(mean, s).to_event(1), obs=x)
+
+    def guide(x):
+        loc, scale = x / (1 + s**2), s / (1 + s**2) ** 0.5
+        signs = x.new_tensor([[1.0, 1.0], [-1.0, 1.0]])
+        with pyro.plate("data", x.shape[0]):
+            if not both:
+                pyro.sample("z", dist.Normal(loc, scale).to_event(1))
+                return
+            modes = dist.Normal(loc.unsqueeze(-2) * signs, scale).to_event(1)
+            halves = dist.Categorical(logits=torch.zeros(x.shape[0], 2).to(x))
+            pyro.sample("z", dist.MixtureSameFamily(halves, modes))
+
+    z = torch.randn(n, 2, dtype=torch.float64)
+    z[:, 0] = z[:, 0].abs().clamp(min=6 * s)
+    return pv.Pair(model, guide), z + s * torch.randn(n, 2, dtype=torch.float64)
+
+
 def within(value: Tensor, truth: Tensor, stderr: Tensor, errors: float = 5.0) -> bool:
     """Whether every estimate is within so many of its standard errors of the truth."""
     return bool(((value - truth).abs() <= errors * stderr + 1e-9).all())

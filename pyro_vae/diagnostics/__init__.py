@@ -41,6 +41,8 @@ from pyro_vae.diagnostics.latents import latents as latents
 from pyro_vae.diagnostics.log_weights import log_weights as log_weights
 from pyro_vae.diagnostics.picture import Picture as Picture
 from pyro_vae.diagnostics.picture import picture as picture
+from pyro_vae.diagnostics.second_look import SecondLook as SecondLook
+from pyro_vae.diagnostics.second_look import prior_evidence as prior_evidence
 from pyro_vae.diagnostics.steps import PerStep as PerStep
 from pyro_vae.diagnostics.steps import per_step as per_step
 from pyro_vae.diagnostics.topics import TopicCoherence as TopicCoherence

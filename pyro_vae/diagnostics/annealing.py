@@ -81,6 +81,9 @@ def annealed_log_evidence(
     pilot run and then frozen, because adapting it in the run that counts would bias it. Constrained
     latents move through their bijections.
 
+    The chains start at q. If they never reach a mode of p(z | x) that q has missed, then nothing in
+    an `Annealed` shows it. `bracket` also starts at draws of the model.
+
     (Neal, 2001; Grosse, Ghahramani & Adams, 2015; Wu, Burda, Salakhutdinov & Grosse, 2017)
 
     Arguments:

@@ -6,13 +6,16 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vae.diagnostics.annealing import Chains, climb
-from pyro_vae.diagnostics.estimate import Estimate, join_blocks, subtract
+from pyro_vae.diagnostics.estimate import Estimate, average_data, join_blocks, subtract
 from pyro_vae.diagnostics.evidence import estimate_evidence
 from pyro_vae.diagnostics.hmc import Sampler, State, find_step_sizes
 from pyro_vae.diagnostics.templates import Simulated, simulate_data
 from pyro_vae.progress import progress_bar
 from pyro_vae.weights.draws import make_template
 from pyro_vae.weights.intake import find_device, refuse_pair
+
+CLEAR = 4  # standard errors of the mean distance that are no chance
+CLOSE = 0.1  # nats between the two sides that are no matter
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,16 @@ class Bracket:
     def distance(self) -> Estimate:
         """Upper less lower, `[n]`."""
         return subtract(self.upper, self.lower)
+
+    def warnings(self) -> list[str]:
+        """Why the numbers are not to be trusted. It is empty if nothing speaks against them."""
+        mean = average_data(self.distance)
+        if mean.value <= max(CLEAR * mean.stderr, CLOSE):
+            return []
+        return [
+            f"the two sides are {mean.value:.2f} ± {mean.stderr:.2f} nats apart in the mean: too "
+            "few steps, num_steps=, or the chains from q(z|x) do not reach every mode of p(z|x)"
+        ]
 
 
 def bracket(

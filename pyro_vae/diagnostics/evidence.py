@@ -42,6 +42,10 @@ def log_evidence(
     .. math:: \log \hat p(x) = \log \frac{1}{k} \sum_{i=1}^k w_i, \qquad E[\log \hat p(x)] \le \log
         p(x)
 
+    Draws of q do not see a mode of p(z | x) that q has missed. Then k̂ is low, the effective sample
+    size is high, and the estimate is too low all the same. `prior_evidence`, `bracket` and
+    `calibrate` look from elsewhere.
+
     (Burda, Grosse & Salakhutdinov, 2016; Vehtari, Simpson, Gelman, Yao & Gabry, 2024)
 
     Arguments:

@@ -17,6 +17,7 @@ from pyro_vae.diagnostics.gaps import InferenceGaps, estimate_gap, inference_gap
 from pyro_vae.diagnostics.latents import Latents, latents, write_active
 from pyro_vae.diagnostics.log_weights import weigh_data
 from pyro_vae.diagnostics.pareto import FEW, khat_threshold
+from pyro_vae.diagnostics.second_look import SecondLook, look_again
 from pyro_vae.diagnostics.table import (
     Row,
     list_elbo,
@@ -47,6 +48,8 @@ class Picture:
         annealed: log p(x) by annealing, in place of importance sampling in the table, or None.
         gaps: What of the gap is the family's and what the encoder's, or None.
         calibration: Of q(z | x) on simulated data, or None.
+        second_look: log p(x) of the first 100 data by draws of the prior, or None where z has more
+            than three numbers, or is masked, or is summed over.
         left_out: Why the KL term is not taken apart, where it is not, or None.
         note: What log p(x) is of, where it is not x alone in every row, or None.
     """
@@ -59,6 +62,7 @@ class Picture:
     annealed: Annealed | None = None
     gaps: InferenceGaps | None = None
     calibration: Calibration | None = None
+    second_look: SecondLook | None = None
     left_out: str | None = None
     note: str | None = None
 
@@ -92,6 +96,8 @@ class Picture:
     def warnings(self) -> list[str]:
         """Why numbers are not to be trusted. It is empty if nothing speaks against them."""
         said = self._doubt_evidence() if self.annealed is None else self.annealed.warnings()
+        if self.second_look is not None:
+            said += self.second_look.warnings()
         if self.gaps is not None:
             said += self.gaps.warnings()
         if self.latents is not None:
@@ -223,6 +229,11 @@ def picture(
     KL to the posterior is the logarithm of a mean less the mean of a logarithm, so it cannot come
     out negative.
 
+    All of it starts at q(z | x), and does not see a mode of p(z | x) that q has missed. For up to
+    three latents log p(x) of the first 100 data is therefore estimated again, by draws of the
+    prior, at no more than the cost of the draws of q. A warning says where the prior finds more.
+    With more latents nothing but `bracket` and `calibrate` look from elsewhere, on simulated data.
+
     Arguments:
         pair: Any pair.
         data: x, `[n, *event]`, and what else the model takes.
@@ -287,6 +298,7 @@ def picture(
         annealed=annealed,
         gaps=gaps,
         calibration=calibration,
+        second_look=look_again(pair, data, annealed or terms.evidence, num_samples),
     )
 
 

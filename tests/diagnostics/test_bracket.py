@@ -6,7 +6,7 @@ import torch
 import pyro_vae as pv
 from pyro_vae.diagnostics import bracket
 from pyro_vae.weights import blocks
-from tests.oracles import linear_gaussian, within
+from tests.oracles import linear_gaussian, one_of_two_modes, within
 
 
 def test_the_bracket_contains_the_evidence():
@@ -26,6 +26,14 @@ def test_a_loose_bracket_is_wide_and_still_on_the_right_sides():
     truth = world.log_evidence(found.x)
     assert found.lower.value.mean() < truth.mean() < found.upper.value.mean()
     assert found.distance.value.mean() > 1
+
+
+def test_sides_that_are_apart_are_said():
+    pair, x = one_of_two_modes(20)
+    (said,) = bracket(pair, x, num_steps=10, num_chains=4, num_leapfrog=3).warnings()
+    assert "do not reach every mode" in said
+    pair = linear_gaussian().pair(0.1)
+    assert bracket(pair, 20, num_steps=10, num_chains=4, num_leapfrog=3).warnings() == []
 
 
 def test_with_the_posterior_as_variational_both_sides_are_the_evidence():
