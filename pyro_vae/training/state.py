@@ -209,8 +209,8 @@ class OptimizerState(Kept):
     def unpack(self, saved: dict[str, Any], source: str) -> None:
         groups = [_merge(*both) for both in self._pair_groups(saved["param_groups"], source)]
         slots = {int(i): values for i, values in saved["state"].items()}
-        form = _find_form(self.optimizer)
-        _check_slots(slots, form, source)
+        form = _find_form(self.optimizer, groups)
+        _check_slots(slots, form, self._list_parameters())
 
         rates = self.optimizer.param_groups
         try:
@@ -220,7 +220,10 @@ class OptimizerState(Kept):
                 f"checkpoint: {source} is of a run with another optimizer: {error}"
             ) from None
         _keep_tensors(self.optimizer.param_groups, rates)
-        _keep_types(self.optimizer, slots, form)
+        _keep_types(self.optimizer.state, slots, form, self._list_parameters())
+
+    def _list_parameters(self) -> list[Tensor]:
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
 
     def _pair_groups(self, saved: list, source: str) -> list[tuple[dict, dict]]:
         """The groups as they were saved, each with the group as it is now."""
@@ -239,36 +242,42 @@ def _merge(saved: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
     return match(saved, now) | {name: now[name] for name in HOW if name in now}
 
 
-def _find_form(optimizer: Optimizer) -> dict[int, dict[str, Any]]:
-    """What an optimiser keeps for each parameter after a first step, or nothing if it can't tell.
+def _find_form(optimizer: Optimizer, groups: list[dict]) -> dict[int, dict[str, Any]]:
+    """What an optimiser with these groups keeps for each parameter after a first step.
 
-    A copy takes the step, on gradients of zero.
+    A copy takes the step, on gradients of zero. If it cannot, nothing is known.
+
+    Raises:
+        TypeError: if it cannot, and does not check shapes itself.
     """
     try:
         shadow = copy.deepcopy(optimizer)
+        shadow.load_state_dict({"state": {}, "param_groups": groups})
         for group in shadow.param_groups:
             for parameter in group["params"]:
                 parameter.grad = torch.zeros_like(parameter)
         shadow.step()
         return shadow.state_dict()["state"]
-    except Exception:  # an optimiser of a user's own may want more than gradients
+    except Exception as error:  # an optimiser of a user's own may want more than gradients
+        if any(group.get("fused") for group in groups):
+            raise TypeError(f"no step can be taken with its options: {error}") from error
         return {}
 
 
-def _check_slots(slots: dict[int, Any], form: dict[int, dict], source: str) -> None:
-    """Refuse what would make a step read or write beyond a tensor, or miss one."""
+def _check_slots(slots: dict[int, Any], form: dict[int, dict], parameters: list[Tensor]) -> None:
+    """Refuse what would make a step read or write beyond a tensor, or miss one.
+
+    Raises:
+        TypeError: if that is so.
+    """
     for i, values in slots.items():
-        for name, now in form.get(i, {}).items():
-            expected, got = (_describe_shape(value) for value in (now, values.get(name)))
-            if values and expected != got:
-                raise ValueError(
-                    f"checkpoint: {source} is of a run with another optimizer: {name} of "
-                    f"parameter {i} is {got}, expected {expected}"
-                )
-
-
-def _describe_shape(value: Any) -> str:
-    return f"of shape {tuple(value.shape)}" if isinstance(value, Tensor) else "no tensor"
+        if i not in range(len(parameters)):
+            raise TypeError(f"it has {len(parameters)} parameters, and state of number {i}")
+        # what is not there after the first step is at least no smaller than the parameter
+        more = {name: parameters[i] for name in values if isinstance(values[name], Tensor)}
+        known = {name: value for name, value in form.get(i, {}).items() if value is not None}
+        if form and values:
+            match(values, more | known)
 
 
 def _keep_tensors(groups: list[dict], before: list[dict]) -> None:
@@ -279,11 +288,12 @@ def _keep_tensors(groups: list[dict], before: list[dict]) -> None:
                 group[name] = value.copy_(group[name])
 
 
-def _keep_types(optimizer: Optimizer, slots: dict[int, Any], form: dict[int, dict]) -> None:
+def _keep_types(
+    states: dict[Tensor, Any], slots: dict[int, Any], form: dict[int, dict], parameters: list
+) -> None:
     """Undo that torch casts all that it loads to the type of the parameter."""
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for i, values in slots.items():
-        state = optimizer.state[parameters[i]]
+        state = states[parameters[i]]
         for name, value in values.items():
             if i in form and name in form[i]:
                 state[name] = match(value, form[i][name])
