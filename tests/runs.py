@@ -86,13 +86,19 @@ def ruin(optimizer, after=3):
     return lr_scheduler.LambdaLR(optimizer, lambda epoch: 1.0 if epoch < after else 300.0)
 
 
+CHECKS = 2  # calls of a transform while data are checked, beside that on all of them
+
+
 class Interrupting:
-    """Noise, and an interruption at one call: a real Ctrl-C, or one that lets no step end."""
+    """Noise, and an interruption at one call: a real Ctrl-C, or one that lets no step end.
+
+    Calls are counted as if the data were checked in one.
+    """
 
     __slots__ = ("at", "calls", "how")  # so that no checkpoint tells one from another
 
     def __init__(self, at=0, how="never"):
-        self.calls, self.at, self.how = 0, at, how
+        self.calls, self.at, self.how = -CHECKS, at, how
 
     def __call__(self, x):
         self.calls += 1

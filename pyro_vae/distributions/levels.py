@@ -46,7 +46,7 @@ class DiscretisedLogistic(TorchDistribution):
 
     @constraints.dependent_property(is_discrete=True, event_dim=0)
     def support(self) -> constraints.Constraint:
-        return constraints.integer_interval(0, self.levels - 1)
+        return constraints.integer_interval(0, _unrepeat(self.levels) - 1)
 
     def expand(self, batch_shape: Size, _instance=None) -> "DiscretisedLogistic":
         loc, scale, levels = (a.expand(batch_shape) for a in (self.loc, self.scale, self.levels))
@@ -79,6 +79,14 @@ class DiscretisedLogistic(TorchDistribution):
         above = torch.sigmoid((loc + 1 - (2 * j - 1) / (levels - 1)) / scale)
 
         return torch.where(j < levels, above, 0.0).sum(-1)
+
+
+def _unrepeat(values: Tensor) -> Tensor:
+    """Numbers without their repeats by broadcasting, so that a bound is seen to be constant."""
+    for dim, stride in enumerate(values.stride()):
+        if stride == 0:
+            values = values.narrow(dim, 0, 1)
+    return values
 
 
 class DiscretisedLogisticMixture(Mixture):
@@ -120,7 +128,7 @@ class DiscretisedLogisticMixture(Mixture):
 
     @constraints.dependent_property(is_discrete=True, event_dim=0)
     def support(self) -> constraints.Constraint:
-        return constraints.integer_interval(0, self.levels - 1)
+        return constraints.integer_interval(0, _unrepeat(self.levels) - 1)
 
     def expand(self, batch_shape: Size, _instance=None) -> "DiscretisedLogisticMixture":
         shape = (*batch_shape, self.loc.shape[-1])

@@ -1,9 +1,10 @@
 """Batches: data in memory in a new random order, or what a loader gives."""
 
 import inspect
+import itertools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -11,20 +12,28 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler
 from torch.utils.data.distributed import DistributedSampler
 
-from pyro_vae.arguments import check_type, say_again
+from pyro_vae.arguments import check_pair, say_again
 from pyro_vae.pairs.multimodal import MultimodalVAE
 from pyro_vae.pairs.pair import find_arguments
 from pyro_vae.pairs.vae import VAE
 from pyro_vae.processes import count_processes, gather, take_share
 from pyro_vae.training.noise import Noise
 from pyro_vae.training.origin import describe
-from pyro_vae.weights.intake import admit, as_tensors
+from pyro_vae.training.randomness import fork
+from pyro_vae.weights.intake import admit, as_tensors, find_precision, read_tensors, refuse_pair
+from pyro_vae.weights.rows import (
+    Preparation,
+    Rows,
+    Transform,
+    apply_transform,
+    explain_transform,
+)
+from pyro_vae.weights.survey import check_finite, survey
+from pyro_vae.weights.traces import quietly
 
 WATCHED = 1000  # rows of the training data that are measured where there are no validation data
 UNKNOWN = slice(0, 0)  # which rows of a batch of all processes a loader gives
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-
-Transform = Callable[[Tensor], Tensor]
 
 
 class Batches(ABC):
@@ -58,7 +67,10 @@ class Batches(ABC):
 
 
 class InMemory(Batches):
-    """Data in memory, gathered by index, in a new random order for each epoch."""
+    """Data in memory, or in a map of a file, gathered by index, in a new random order each epoch.
+
+    On a GPU the data lie there too. A map stays where it is.
+    """
 
     whole: tuple[Tensor, ...]
 
@@ -70,45 +82,50 @@ class InMemory(Batches):
         transform: Transform | None,
         batch_size: int,
     ):
-        self.whole = tuple(d.to(device) for d in as_tensors(pair, data))
+        prepare = Preparation(device, find_precision(pair), transform)
+        is_map = any(isinstance(values, np.memmap) for values in data)
+        whole = read_tensors(data)
+        self.whole = whole if is_map or device.type == "cpu" else prepare.place(whole)
         self.device = device
-        self.transform = transform
         self.batch_size = int(batch_size)
         self.noise = Noise(device)
+        self.data = Rows(self.whole, prepare)
         refuse_few(self.batch_size)
-        _admit_transformed(pair, self.whole, transform)
+        survey(pair, self.data)
+        refuse_pair(pair, self.data.take(slice(0, 3)))
 
     @property
     def rows(self) -> int:
         """How many rows the data have."""
-        return self.whole[0].shape[0]
+        return len(self.data)
 
     def __len__(self) -> int:
         return math.ceil(self.rows / self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         self.noise.start_epoch()
-        order = torch.randperm(self.rows).to(self.device)
+        order = torch.randperm(self.rows).to(self.whole[0].device)
         return self._gather(order)
 
     def _gather(self, order: Tensor) -> Iterator[tuple[Tensor, ...]]:
         for index in order.split(self.batch_size):
             share = take_share(len(index))
             with self.noise.of_batch(share, len(index)):
-                mine = tuple(d[index[share]] for d in self.whole)
-                batch = transform_first(mine, self.transform)
+                batch = self.data.take(index[share])
             yield batch
 
     def take_first(self) -> tuple[Tensor, ...]:
-        first = tuple(d[:WATCHED] for d in self.whole)
-        return transform_first(first, self.transform)
+        return self.data.take(slice(0, WATCHED))
 
     def describe(self) -> dict[str, str]:
         return {"data": describe(self.whole), "batch_size": str(self.batch_size)}
 
 
 class FromLoader(Batches):
-    """Batches of a `DataLoader`, cut to what the model takes."""
+    """Batches of a `DataLoader`, cut to what the model takes. Those of the first epoch are checked.
+
+    The first is checked before training, the others as they come.
+    """
 
     def __init__(
         self, pair: nn.Module, loader: DataLoader, device: torch.device, transform: Transform | None
@@ -116,15 +133,18 @@ class FromLoader(Batches):
         self.pair = pair
         self.loader = loader
         self.device = device
-        self.transform = transform
         self.noise = Noise(device)
+        self.prepare = Preparation(device, find_precision(pair), transform)
         self.count = count_arguments(pair)
+        self.has_seen_all = False
 
         refuse_unshared(loader)
-        first = next(iter(self), None)
+        first = next(iter(loader), None)
         if first is None:
             raise ValueError("data is empty: the loader gave no batch")
-        self.first = admit(pair, first)
+        self.first = Rows(self._read_parts(first), self.prepare)
+        self.look = survey(pair, self.first)
+        refuse_pair(pair, self.first.take(slice(0, 3)))
 
     def __len__(self) -> int:
         try:
@@ -140,22 +160,32 @@ class FromLoader(Batches):
 
     def _read(self) -> Iterator[tuple[Tensor, ...]]:
         batches = iter(self.loader)
-        while True:
+        for number in itertools.count(1):
             with self.noise.of_batch(UNKNOWN, 0):
                 given = next(batches, None)
                 if given is None:
+                    self.has_seen_all = True
                     return
-                batch = self._take(given)
+                batch = self._take(given, number)
             yield batch
 
-    def _take(self, given: object) -> tuple[Tensor, ...]:
+    def _take(self, given: object, number: int) -> tuple[Tensor, ...]:
+        parts = self._read_parts(given)
+        if self.has_seen_all:
+            return self.prepare(parts)
+        self.look.rows = Rows(parts, self.prepare)
+        try:
+            with quietly(self.pair):
+                return self.look.at(0, parts)[0]
+        except (TypeError, ValueError) as error:
+            raise say_again(error, f"data: batch {number} of the loader: {error}") from error
+
+    def _read_parts(self, given: object) -> tuple[Tensor, ...]:
         parts = given if isinstance(given, list | tuple) else [given]
-        taken = tuple(parts)[: self.count]
-        batch = tuple(d.to(self.device) for d in as_tensors(self.pair, taken))
-        return transform_first(batch, self.transform)
+        return read_tensors(tuple(parts)[: self.count])
 
     def take_first(self) -> tuple[Tensor, ...]:
-        return tuple(d[:WATCHED] for d in self.first)
+        return self.first.take(slice(0, WATCHED))
 
     def describe(self) -> dict[str, str]:
         loader = self.loader
@@ -168,7 +198,7 @@ class FromLoader(Batches):
         words[f"batch_size{of}"] = str(loader.batch_size)
         # what streams may come in any order
         if count == 1 and not isinstance(loader.dataset, IterableDataset):
-            words[f"first batch on {self.device.type}"] = describe(self.first)
+            words[f"first batch on {self.device.type}"] = describe(self.first.data)
         return words
 
 
@@ -217,13 +247,16 @@ def make_batches(
     Raises:
         TypeError, ValueError: if the data do not fit the pair.
     """
-    if not data or not isinstance(data[0], DataLoader):
-        return InMemory(pair, data, device, transform, batch_size)
-    if len(data) > 1:
-        raise ValueError(
-            "data: the batches of a DataLoader hold all that the model takes; got more beside it"
-        )
-    return FromLoader(pair, data[0], device, transform)
+    check_pair(pair)
+    with fork(device):  # what is drawn after this does not depend on how the data were checked
+        if not data or not isinstance(data[0], DataLoader):
+            return InMemory(pair, data, device, transform, batch_size)
+        if len(data) > 1:
+            raise ValueError(
+                "data: the batches of a DataLoader hold all that the model takes; got more beside "
+                "it"
+            )
+        return FromLoader(pair, data[0], device, transform)
 
 
 def admit_validation(
@@ -241,24 +274,17 @@ def admit_validation(
     data = (validation,) if is_x else tuple(validation)
     try:
         tensors = tuple(d.to(device) for d in as_tensors(pair, data))
+        check_finite(pair, tensors)
         return _admit_transformed(pair, tensors, transform)
     except (TypeError, ValueError) as error:
         raise say_again(error, f"validation: {error}") from error
 
 
 def transform_first(data: tuple, transform: Transform | None) -> tuple[Tensor, ...]:
-    """The data with their first tensor, x, transformed."""
+    """The data with their first tensor, x, transformed. They themselves are not changed."""
     if transform is None:
         return data
-
-    x, rows = transform(data[0]), data[0].shape[0]
-    check_type("transform", x, Tensor, "a function that returns a tensor")
-    if x.shape[:1] != (rows,):
-        raise ValueError(
-            f"transform: expected a function that returns as many rows as it is given, {rows}, got "
-            f"shape {tuple(x.shape)}"
-        )
-    return (x, *data[1:])
+    return (apply_transform(transform, data[0].clone()), *data[1:])
 
 
 def _admit_transformed(
@@ -266,12 +292,8 @@ def _admit_transformed(
 ) -> tuple[Tensor, ...]:
     """Admit data as they are trained on. An error says that x was transformed."""
     transformed = transform_first(data, transform)
-    try:
+    with explain_transform(transform):
         return admit(pair, transformed)
-    except (TypeError, ValueError) as error:
-        if transform is None:
-            raise
-        raise say_again(error, f"{error} This x is what transform= returned.") from error
 
 
 def count_arguments(pair: nn.Module) -> int | None:

@@ -1,13 +1,27 @@
 """Whether data lie within the support of the site that observes them, and what to do if not."""
 
+import math
+from collections.abc import Iterable
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, constraints
 
 from pyro_vae.distributions import Missing, Product
-from pyro_vae.supports import describe, elementwise, find_support
+from pyro_vae.supports import describe, elementwise, find_support, is_real
 
 CHECKED = 4096  # rows that are compared with the support at a time
+BETWEEN_BOUNDS = (
+    constraints.interval,
+    constraints.half_open_interval,
+    constraints.greater_than,
+    constraints.greater_than_eq,
+    constraints.less_than,
+    constraints.integer_interval,
+    type(constraints.nonnegative_integer),
+    type(constraints.boolean),
+)
 
 
 def has_bounds_per_row(support: constraints.Constraint) -> bool:
@@ -17,35 +31,79 @@ def has_bounds_per_row(support: constraints.Constraint) -> bool:
         return True
 
     bounds = [getattr(support, name, 0) for name in ("lower_bound", "upper_bound")]
-    return any(isinstance(bound, Tensor) and bound.dim() > 0 for bound in bounds)
+    return any(isinstance(bound, Tensor) and bound.shape[:1].numel() > 1 for bound in bounds)
 
 
-def check_observed(name: str, site: dict, few: tuple, data: tuple) -> None:
-    """Compare what a site observes with the event shape and the support of its distribution.
+def check_kind(name: str, site: dict) -> None:
+    """Compare what a site observes with the event shape and the kind of its distribution.
+
+    Arguments:
+        name: The name of the site.
+        site: The site, of a run without the observation.
+
+    Raises:
+        TypeError: if the data are integers and the support is continuous.
+        ValueError: if the data have another shape.
+    """
+    observed = site["infer"]["obs"]
+    _check_event(name, observed, tuple(site["fn"].event_shape))
+    for label, fn, values in _split_columns(name, site, observed):
+        _check_type(label, fn, values)
+
+
+def is_within(site: dict, few: tuple, part: tuple, corners: tuple) -> bool:
+    """Whether part of the data lies within the support of the site that observes it.
+
+    Arguments:
+        site: The site, of a run on `few`, without the observation.
+        few: The data of that run.
+        part: Data in the same order, of any rows.
+        corners: For each of them the least and the largest value of every number, `[2, *event]`,
+            where that is known, else None. Where a support lies between bounds, they decide.
+    """
+    values = _find_observed(site, few, part)
+    known = None if isinstance(site["mask"], Tensor) else _find_observed(site, few, corners)
+    if known is None:
+        return all(_is_inside(fn, value, None) for _, fn, value in _split_columns("", site, values))
+    both = zip(_split_columns("", site, values), _split_columns("", site, known), strict=True)
+    return all(_is_inside(fn, value, corner) for (_, fn, value), (_, _, corner) in both)
+
+
+def refuse_outside(name: str, site: dict, few: tuple, parts: Iterable[tuple]) -> None:
+    """Raise a ValueError if data lie outside the support of the site that observes them.
 
     Arguments:
         name: The name of the site.
         site: The site, of a run on `few`, without the observation.
         few: The data of that run.
-        data: All of the data, in the same order.
-
-    Raises:
-        TypeError: if the data are integers and the support is continuous.
-        ValueError: if the data have another shape, or lie outside the support.
+        parts: All of the data, in the same order, part by part.
     """
-    fn, observed = site["fn"], site["infer"]["obs"]
-    _check_event(name, observed, tuple(fn.event_shape))
+    tallies: dict[str, Tally] = {}
+    for part in parts:
+        values = _find_observed(site, few, part)
+        for label, fn, value in _split_columns(name, site, values):
+            tallies.setdefault(label, Tally(fn)).add(value)
+    for label, tally in tallies.items():
+        tally.refuse(label)
 
-    pairs = zip(data, few, strict=True)
-    whole = next((values for values, part in pairs if observed is part), None)
-    whole = _take_unmasked(observed if whole is None else whole, site["mask"])
+
+def _find_observed(site: dict, few: tuple, part: tuple) -> Any:
+    """What a site observes of a part of the data. Where it is none of them, that of `few`."""
+    observed = site["infer"]["obs"]
+    return next((a for a, b in zip(part, few, strict=True) if observed is b), observed)
+
+
+def _split_columns(
+    name: str, site: dict, observed: Tensor
+) -> list[tuple[str, Distribution, Tensor]]:
+    """Each distribution that observes something, and the values that count."""
+    fn, values = site["fn"], _take_unmasked(observed, site["mask"])
     if isinstance(fn, Missing):
         fn = fn.complete
     if not isinstance(fn, Product):
-        _check_values(name, fn, whole)
-        return
-    for column, values in fn.split(whole).items():
-        _check_values(f"column {column!r} of {name}", fn.parts[column], values)
+        return [(name, fn, values)]
+    columns = fn.split(values)
+    return [(f"column {key!r} of {name}", fn.parts[key], column) for key, column in columns.items()]
 
 
 def _take_unmasked(observed: Tensor, mask: object) -> Tensor:
@@ -71,35 +129,77 @@ def _check_event(name: str, observed: Tensor, event: tuple) -> None:
     )
 
 
-def _check_values(name: str, fn: Distribution, values: Tensor) -> None:
+def _check_type(name: str, fn: Distribution, values: Tensor) -> None:
     known = find_support(fn)
-    if known is None:
+    if known is None or values.is_floating_point() or elementwise(known).is_discrete:
         return
+    raise TypeError(
+        f"{name} is made of integers ({values.dtype}), and the support of {_name_family(fn)} is "
+        f"continuous. Convert it, {name}.float(), and scale it as you mean it; or use a family "
+        "of counts or classes (pv.Poisson, pv.Categorical)."
+    )
+
+
+def _is_inside(fn: Distribution, values: Tensor, corners: Tensor | None) -> bool:
+    known = find_support(fn)
+    if known is None or is_real(known):  # that they are finite is looked at elsewhere
+        return True
+
     support = elementwise(known)
+    if corners is not None and isinstance(support, BETWEEN_BOUNDS):
+        has_fractions = support.is_discrete and not _is_whole(values)
+        return not has_fractions and bool(support.check(corners).all())
+    return Tally(fn).add(values).outside == 0
+
+
+def _is_whole(values: Tensor) -> bool:
+    return not values.is_floating_point() or torch.equal(values, values.floor())
+
+
+class Tally:
+    """How many values lie outside the support of a distribution, and from where to where all run.
+
+    Values that are NaN do not count.
+    """
+
+    def __init__(self, fn: Distribution):
+        known = find_support(fn)
+        self.support = None if known is None else elementwise(known)
+        self.family = _name_family(fn)
+        self.outside, self.count = 0, 0
+        self.low, self.high = math.inf, -math.inf
+
+    def add(self, values: Tensor) -> "Tally":
+        """Look at some values, `[n, *event]`."""
+        if self.support is None:
+            return self
+        is_inside = self.support.check(values)
+        is_seen = ~values.isnan()
+        if not is_seen.all():
+            values, is_inside = values[is_seen], is_inside[is_seen]
+        if values.numel():
+            self.low = min(self.low, values.min().item())
+            self.high = max(self.high, values.max().item())
+        self.outside += int((~is_inside).sum())
+        self.count += is_inside.numel()
+        return self
+
+    def refuse(self, name: str) -> None:
+        """Raise a ValueError if some lie outside, with what to do."""
+        if self.support is not None and self.outside:
+            advice = _advise(self.support, self.outside / self.count, self.low, self.high)
+            raise ValueError(f"{name} lies outside the support of {self.family}: {advice}")
+
+
+def _name_family(fn: Distribution) -> str:
     while isinstance(fn, Independent):
         fn = fn.base_dist
-    family = type(fn).__name__
-
-    if not values.is_floating_point() and not support.is_discrete:
-        raise TypeError(
-            f"{name} is made of integers ({values.dtype}), and the support of {family} is "
-            f"continuous. Convert it, {name}.float(), and scale it as you mean it; or use a family "
-            "of counts or classes (pv.Poisson, pv.Categorical)."
-        )
-
-    is_inside = torch.cat([support.check(part) for part in values.split(CHECKED)])
-    is_seen = ~values.isnan()
-    if not is_seen.all():
-        values, is_inside = values[is_seen], is_inside[is_seen]
-    if not is_inside.all():
-        advice = _advise(support, values, is_inside)
-        raise ValueError(f"{name} lies outside the support of {family}: {advice}")
+    return type(fn).__name__
 
 
-def _advise(support: constraints.Constraint, values: Tensor, is_inside: Tensor) -> str:
-    """How many values lie outside, and what to do with them."""
-    low, high = values.min().item(), values.max().item()
-    share = f"{100 * (~is_inside).float().mean().item():.3g} % of its values are"
+def _advise(support: constraints.Constraint, outside: float, low: float, high: float) -> str:
+    """Which share of the values lies outside, and what to do with them."""
+    share = f"{100 * outside:.3g} % of its values are"
     if support is constraints.boolean and low >= 0 and high <= 1:
         return (
             f"{share} strictly between 0 and 1. Binarise it (transform=torch.bernoulli) or use "

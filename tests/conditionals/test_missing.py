@@ -8,7 +8,7 @@ from torch import nn
 
 import pyro_vae as pv
 from pyro_vae.supports import describe
-from pyro_vae.weights.intake import as_tensors, check_data
+from pyro_vae.weights.intake import check_data
 from tests.oracles import linear_gaussian, within
 
 small = partial(pv.networks.mlp, hidden=(8,))
@@ -136,7 +136,7 @@ def test_misuse_is_named(pair, x, message):
 
 def test_nan_beside_x_is_refused():
     with pytest.raises(ValueError, match=r"data\[1\] holds 1 values that are NaN"):
-        as_tensors(vae(), (X, torch.tensor([0.0, torch.nan, 1.0])))
+        check_data(vae(), (X, torch.tensor([0.0, torch.nan, 1.0])))
 
 
 def test_whole_numbers_beside_nan_in_the_data_are_fine():

@@ -177,7 +177,7 @@ def test_a_support_of_whole_vectors_is_checked_by_row():
         (
             lambda: pv.DiscretisedLogistic(2, given=2, levels=4),
             4.0,
-            "support of DiscretisedLogistic: 0.01",
+            "support of DiscretisedLogistic: 0.00556 %",
         ),
         (lambda: pv.Ordinal(2, given=2, classes=4), 4.0, "support of Ordinal: .*classes=5"),
         (lambda: pv.Multinomial(2, given=2), 0.5, "support of Multinomial: .*not a count.*Round"),

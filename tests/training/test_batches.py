@@ -207,6 +207,50 @@ def test_what_a_transform_returns(transform, error, words):
         pv.fit(make(), X, transform=transform, **RUN)
 
 
+def test_all_batches_of_a_loader_are_checked_in_the_first_epoch():
+    x = X.clone()
+    x[45] = 0.5
+    pair = make(pv.Bernoulli)
+    with pytest.raises(ValueError, match=r"batch 5 of the loader: .* 10 % of its values are stric"):
+        pv.fit(pair, DataLoader((x > 0).float().where(x != 0.5, 0.5), batch_size=10), **RUN)
+
+
+@pytest.mark.parametrize("kind", ["data", "validation", "loader", "one row of a loader"])
+def test_a_transform_in_place_leaves_the_data_alone(kind):
+    x = torch.rand(20, 3)
+    before = x.clone()
+    data = {
+        "loader": DataLoader(x, batch_size=5),
+        "one row of a loader": DataLoader([x[i : i + 5] for i in range(0, 20, 5)], batch_size=None),
+    }.get(kind, x)
+    options = {"transform": lambda values: values.mul_(2).clamp_(max=1), "epochs": 2, "seed": 0}
+    if kind == "validation":
+        options["validation"] = x
+    pv.fit(make(), data, **options)
+    assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8])
+def test_a_map_of_a_file_is_not_copied_and_trains_as_its_array_does(dtype, tmp_path):
+    x = (100 * X.numpy()).clip(0, 255).astype(dtype)
+    np.save(tmp_path / "x.npy", x)
+    given = np.load(tmp_path / "x.npy", mmap_mode="r")
+    batches = InMemory(make(), (given,), torch.device("cpu"), lambda values: values.float(), 12)
+    assert batches.whole[0].data_ptr() == given.ctypes.data
+
+    pairs = [make(), make()]
+    for pair, data in zip(pairs, (given, torch.tensor(x)), strict=True):
+        pv.fit(pair, data, transform=lambda values: values.float() / 255, **RUN)
+    assert equal(pairs[0], weights(pairs[1]))
+
+
+def test_bytes_are_computed_with_as_whole_numbers():
+    x = torch.full((20, 3), 200, dtype=torch.uint8)
+    levels = partial(pv.DiscretisedLogistic, levels=256)
+    losses = [pv.fit(make(levels), data, **RUN).loss for data in (x, x.long())]
+    assert losses[0] == losses[1]
+
+
 class Stream(torch.utils.data.IterableDataset):
     def __iter__(self):
         return iter(X)

@@ -16,8 +16,8 @@ from pyro_vae.weights.intake import (
     check_data,
     find_device,
     find_precision,
-    takes_missing,
 )
+from pyro_vae.weights.survey import takes_missing
 from pyro_vae.weights.weights import weigh
 from tests.oracles import LinearGaussian, linear_gaussian
 
@@ -109,7 +109,7 @@ BAD_ROWS[[1, 2, 3, 4, 5, 7], 0] = torch.inf
 )
 def test_what_is_no_data_is_refused(data, error, words):
     with pytest.raises(error, match=words):
-        as_tensors(make_vae(), data)
+        check_data(make_vae(), data)
 
 
 def test_missing_values_are_admitted_to_a_likelihood_that_takes_them():
@@ -121,7 +121,7 @@ def test_missing_values_are_admitted_to_a_likelihood_that_takes_them():
     assert check_data(vae, (x,))[0].isnan().sum() == 1
     x[3] = torch.nan
     with pytest.raises(ValueError, match=r"x: every value is missing in rows \[3\]"):
-        as_tensors(vae, (x,))
+        check_data(vae, (x,))
 
 
 # Data

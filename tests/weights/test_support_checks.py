@@ -7,12 +7,23 @@ from torch.distributions import constraints
 
 import pyro_vae as pv
 from pyro_vae.distributions import Missing
-from pyro_vae.weights.support_checks import check_observed, has_bounds_per_row
+from pyro_vae.weights.support_checks import (
+    check_kind,
+    has_bounds_per_row,
+    is_within,
+    refuse_outside,
+)
 
 
 def check(fn, x):
     few = x[:2]
-    check_observed("x", {"fn": fn, "infer": {"obs": few}, "mask": None}, (few,), (x,))
+    site = {"fn": fn, "infer": {"obs": few}, "mask": None}
+    check_kind("x", site)
+    ends = None if x.isnan().any() else torch.stack([x.amin(0), x.amax(0)])
+    expected = is_within(site, (few,), (x,), (None,))
+    assert is_within(site, (few,), (x,), (ends,)) == expected
+    refuse_outside("x", site, (few,), [(x,)])
+    assert expected
 
 
 def independent(make, *parameters, size=3):
