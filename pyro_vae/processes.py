@@ -1,7 +1,9 @@
 """The processes that work together, or the only one. Work is shared out by rows of data."""
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import wraps
+from typing import Any, TypeVar
 
 import torch
 from torch import distributed
@@ -100,6 +102,33 @@ def _describe_error(error: Exception) -> tuple[type[Exception], str]:
     kinds = (TypeError, ValueError, FloatingPointError)
     kind = next((k for k in kinds if isinstance(error, k)), RuntimeError)
     return kind, str(error)
+
+
+def by_first(function: Callable[..., None]) -> Callable[..., None]:
+    """A function that the first process alone runs, such as one that writes a file."""
+
+    @wraps(function)
+    def run(*arguments: Any, **options: Any) -> None:
+        if is_first():
+            function(*arguments, **options)
+
+    return run
+
+
+@contextmanager
+def entered_by_first(make: Callable[[], AbstractContextManager]) -> Iterator[None]:
+    """Inside this context the first process is in another, and the others wait until it is.
+
+    Raises:
+        Exception: what is raised where the first process enters it, in all processes.
+    """
+    with ExitStack() as stack:
+
+        def enter() -> None:
+            stack.enter_context(make())
+
+        ask_first(enter)
+        yield
 
 
 def gather(value: Result) -> list[Result]:

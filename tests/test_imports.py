@@ -25,6 +25,7 @@ ORDER = [
     "data",
     "look",
     "cli",
+    "__main__",
 ]
 FILES = [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"]
 

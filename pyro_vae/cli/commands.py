@@ -1,6 +1,7 @@
 """The commands: train, measure, plot, sample."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,9 +22,11 @@ from pyro_vae.cli.runs import Run, writing
 from pyro_vae.cli.steps import Job, Measured
 from pyro_vae.cli.stories import PAIRS, choose_story
 from pyro_vae.cli.stories.story import Figures, Request
+from pyro_vae.cli.together import is_restarted, joined
 from pyro_vae.files import replacing
 from pyro_vae.look.report import report
 from pyro_vae.objectives.objective import Loss
+from pyro_vae.processes import ask_first, entered_by_first, find_rank, is_first
 from pyro_vae.training.settings import check_device
 
 
@@ -164,8 +167,9 @@ def train(
     ] = False,
 ) -> None:
     """Train a VAE, measure the Bayesian picture, and draw it."""
-    plan = _plan(ctx, out, resume)
-    with plan.run.training(is_new=not resume):
+    resume = resume or ask_first(partial(is_restarted, out))
+    plan = ask_first(partial(_plan, ctx, out, resume))
+    with entered_by_first(partial(plan.run.training, is_new=not resume)):
         _train(plan, resume)
 
 
@@ -179,7 +183,7 @@ def _train(plan: settings.Plan, resume: bool) -> None:
     _check_data(run, config, about)
     run.write_config(config | about)
     history = steps.fit(job, trained_by, resume)
-    pv.save_weights(job.pair, run.weights)
+    run.save_weights(job.pair)
     run.write_history(history)
     print(f"trained {len(history.loss)} epochs in {sum(history.seconds):.0f} s\n")
 
@@ -260,10 +264,16 @@ def sample(
 
 def main() -> None:
     """Run the command line. An error is one line, and so is Ctrl-C."""
+    with joined():
+        _call()
+
+
+def _call() -> None:
     try:
         app(prog_name="pyro-vae")
     except (TypeError, ValueError, FloatingPointError, OSError) as error:
-        print(f"error: {translate(str(error), _options())}", file=sys.stderr)
+        where = "" if is_first() else f"process {find_rank()}: "
+        print(f"{where}error: {translate(str(error), _options())}", file=sys.stderr)
         sys.exit(2)
 
 

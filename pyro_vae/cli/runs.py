@@ -13,6 +13,7 @@ from torch import nn
 import pyro_vae as pv
 from pyro_vae.cli.parts import Config
 from pyro_vae.files import locked, name_lock, remove_halves, replacing
+from pyro_vae.processes import by_first
 
 # options that runs of an earlier version do not have, as those runs were
 ADDED = {
@@ -37,7 +38,8 @@ class Run:
     """The folder of a run: config.json, weights, metrics, figures, the picture and the report.
 
     A file in it is whole or not there.
-    Each method that reads or writes raises a ValueError with the folder where that fails.
+    Each method that reads or writes raises a ValueError with the folder where that fails. Of
+    several processes the first alone writes.
     """
 
     folder: Path
@@ -134,12 +136,14 @@ class Run:
         except (OSError, ValueError) as error:
             raise ValueError(f"run: cannot read {self.config}: {error}") from error
 
+    @by_first
     def write_config(self, config: Config) -> None:
         """Make the folder and write the configuration."""
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             _write_json(self.config, config)
 
+    @by_first
     def set_free(self) -> None:
         """Make the folder free for another try, if nothing was trained yet."""
         if not self.checkpoint.exists():
@@ -164,6 +168,12 @@ class Run:
             raise ValueError(f"run: cannot read {self.metrics}: {error}") from error
         return pv.History._make(columns)
 
+    @by_first
+    def save_weights(self, pair: nn.Module) -> None:
+        """Write the weights of a pair."""
+        pv.save_weights(pair, self.weights)
+
+    @by_first
     def write_history(self, history: pv.History) -> None:
         """Write the metrics, a row for each epoch."""
         epochs = zip(*history, strict=True)
@@ -176,11 +186,13 @@ class Run:
             writer.writerow(["epoch", *history._fields])
             writer.writerows([epoch, *row] for epoch, row in enumerate(epochs, start=1))
 
+    @by_first
     def write_picture(self, numbers: Mapping) -> None:
         """Write the numbers of the picture."""
         with writing(self.folder):
             _write_json(self.folder / "picture.json", numbers)
 
+    @by_first
     def write_figures(self, figures: Mapping[str, Figure]) -> None:
         """Write figures as PNG files."""
         with writing(self.folder):
@@ -189,6 +201,7 @@ class Run:
                 with replacing(self.figures / f"{name}.png") as half:
                     figure.savefig(half, dpi=130)
 
+    @by_first
     def write_report(self, page: str) -> None:
         """Write the report."""
         with writing(self.folder), replacing(self.report) as half:

@@ -17,6 +17,7 @@ from pyro_vae.cli.stories import Story
 from pyro_vae.cli.stories.story import NUM_SAMPLES
 from pyro_vae.diagnostics import Picture
 from pyro_vae.look.findings import Findings, list_numbers, write_findings
+from pyro_vae.processes import by_first
 from pyro_vae.training.interrupts import Stopped
 
 EFFORTS: dict[str, dict[str, int]] = {
@@ -103,6 +104,7 @@ def fit(job: Job, objective: nn.Module, resume: bool) -> pv.History:
         raise
 
 
+@by_first
 def tell(line: str) -> None:
     """Write a line on standard error, if there is still someone who reads it."""
     with suppress(OSError):

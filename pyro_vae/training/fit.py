@@ -2,9 +2,8 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from torch.utils.data import DataLoader
 from pyro_vae.arguments import check_pair, check_type
 from pyro_vae.objectives.objective import Loss, Objective
 from pyro_vae.pairs.admission import ChecksData
-from pyro_vae.processes import ask_first, count_processes
+from pyro_vae.processes import ask_first, count_processes, entered_by_first
 from pyro_vae.training.batches import Batches, admit_validation, make_batches
 from pyro_vae.training.checkpoints import claimed, read_tree
 from pyro_vae.training.faults import Watch
@@ -171,16 +170,13 @@ def fit(
 @contextmanager
 def _claim(settings: Settings) -> Iterator[None]:
     """Inside this context the checkpoint belongs to this run, if there is one."""
-    with ExitStack() as stack:
-        if settings.path is not None:
-            ask_first(partial(_enter, stack, settings.path))
-            # another run may have ended since the settings were checked
-            ask_first(settings.check_free)
+    if settings.path is None:
         yield
-
-
-def _enter(stack: ExitStack, path: Path) -> None:
-    stack.enter_context(claimed(path))
+        return
+    with entered_by_first(partial(claimed, settings.path)):
+        # another run may have ended since the settings were checked
+        ask_first(settings.check_free)
+        yield
 
 
 def _fit(pair: nn.Module, data: tuple, settings: Settings) -> History:

@@ -67,6 +67,8 @@ class _Share(nn.Module):
     def __init__(self, objective: nn.Module):
         super().__init__()
         self.objective = objective
+        # where no parameter is ever unused, torch warns that it need not look for any
+        self.never_used = nn.Parameter(torch.zeros(()))
 
     def forward(self, *batch: Tensor) -> Tensor:
         if batch[0].shape[0]:
