@@ -1,17 +1,19 @@
 """What is not finite: which parameter or site it is, and what to do about it."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
-from pyro.poutine import Trace
+from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
+from pyro_vae.objectives.objective import Objective
 from pyro_vae.pairs.parameters import OwnParameters
 from pyro_vae.training.randomness import fork
 from pyro_vae.training.state import SYNC, State
-from pyro_vae.weights.traces import latent_values, log_prob, sample_sites, trace
+from pyro_vae.weights.traces import is_plate, log_prob
 
 CURE = "A lower learning rate, data of order one, or clipped gradients usually mend it."
 
@@ -55,7 +57,7 @@ class Watch:
             return
 
         fault = find_bad_parameter(self.objective)
-        fault = fault or find_bad_site(self.pair, batch, random_state)
+        fault = fault or find_bad_site(self.objective, batch, random_state)
         self._stop(f"the loss is {value}", fault)
 
     def check_losses(self) -> None:
@@ -109,27 +111,58 @@ def find_bad_parameter(objective: nn.Module) -> str | None:
     return None
 
 
-def find_bad_site(pair: Any, batch: tuple, random_state: Tensor) -> str:
-    """The first site that is not finite. It is found by running the step again."""
+def find_bad_site(objective: nn.Module, batch: tuple, random_state: Tensor) -> str:
+    """The first site that is not finite. It is found by running the step again, with its draws."""
+    look = _Look()
     try:
-        traces = _run_again(pair, batch, random_state)
+        with fork(torch.device("cpu")), _unchanged(objective), torch.no_grad(), OwnParameters():
+            torch.set_rng_state(random_state)
+            with look:
+                objective(*batch)
     except Exception as error:
         return f"running the step again fails, {type(error).__name__}: {error}"
-
-    for side, run in traces.items():
-        for name, site in sample_sites(run).items():
-            fault = _describe_fault(f"site {name!r} of the {side}", site)
-            if fault is not None:
-                return fault
-    return "each site is finite by itself, so a term that the objective adds is at fault"
+    return look.fault or (
+        "each site is finite by itself, so a term that the objective adds is at fault"
+    )
 
 
-def _run_again(pair: Any, batch: tuple, random_state: Tensor) -> dict[str, Trace]:
-    with fork(torch.device("cpu")), torch.no_grad(), OwnParameters():
-        torch.set_rng_state(random_state)
-        guide_trace = trace(pair.guide, batch)
-        model_trace = trace(pair.model, batch, latents=latent_values(guide_trace))
-    return {"guide": guide_trace, "model": model_trace}
+class _Look(Messenger):
+    """Looks at each site that is run inside this context.
+
+    Attributes:
+        fault: The first site that is not finite, in words, or None.
+        drawn: The latents so far. The guide draws them before the model scores them.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fault: str | None = None
+        self.drawn: set[str] = set()
+
+    def _pyro_post_sample(self, msg: dict) -> None:
+        if self.fault is not None or is_plate(msg):
+            return
+        name = msg["name"]
+        side = "model" if msg["is_observed"] or name in self.drawn else "guide"
+        self.drawn.add(name)
+        self.fault = _describe_fault(f"site {name!r} of the {side}", msg)
+
+
+@contextmanager
+def _unchanged(objective: nn.Module) -> Iterator[None]:
+    """Inside this context an objective runs handlers. Its buffers are put back afterwards."""
+    before = [(buffer, buffer.clone()) for buffer in objective.buffers()]
+    modules = [module for module in objective.modules() if isinstance(module, Objective)]
+    compiled = [(module, module._compiled_call_impl) for module in modules]
+    for module in modules:
+        module.uncompile()
+    try:
+        yield
+    finally:
+        for module, call in compiled:
+            module._compiled_call_impl = call
+        for buffer, value in before:
+            buffer.copy_(value)
 
 
 def _describe_fault(where: str, site: dict) -> str | None:
@@ -138,6 +171,6 @@ def _describe_fault(where: str, site: dict) -> str | None:
 
     bad = ~log_prob(site).isfinite()
     if bad.any():
-        row = int(bad.flatten().nonzero()[0])
+        row = int(bad.nonzero()[0, -1]) if bad.dim() else 0
         return f"log p of {where} is not finite, first for row {row} of the batch"
     return None

@@ -18,6 +18,7 @@ from pyro_vae.pairs.admission import ChecksData
 from pyro_vae.processes import ask_first, count_processes, entered_by_first
 from pyro_vae.training.batches import Batches, admit_validation, make_batches
 from pyro_vae.training.checkpoints import claimed, read_tree
+from pyro_vae.training.divergence import Divergence
 from pyro_vae.training.faults import Watch
 from pyro_vae.training.held_out import HeldOut
 from pyro_vae.training.history import History
@@ -39,6 +40,7 @@ from pyro_vae.training.settings import Settings
 from pyro_vae.training.shares import SharedStep, has_compiled
 from pyro_vae.training.state import State
 from pyro_vae.training.steps import CapturedStep, Step, compile_inside, make_adam
+from pyro_vae.weights.blocks import count_numbers
 from pyro_vae.weights.intake import find_device
 from pyro_vae.weights.traces import unvalidated
 
@@ -118,6 +120,8 @@ def fit(
 
     Returns:
         The `History`.
+
+    Warns if the run diverged: the loss of the last epoch is far above what it was.
 
     Raises:
         TypeError, ValueError: if an argument, the data or the checkpoint does not fit, or if the
@@ -217,7 +221,8 @@ def _fit(pair: nn.Module, data: tuple, settings: Settings) -> History:
             epochs=settings.epochs,
             patience=settings.patience,
         )
-        observers = _list_observers(keeper, state, batches, settings)
+        numbers = count_numbers(held_out[0])
+        observers = _list_observers(keeper, state, batches, settings, numbers)
         with _keep_modes(objective), unvalidated(), _compile_if_asked(objective, settings):
             run(loop, state, observers)
 
@@ -384,13 +389,19 @@ def _make_keeper(settings: Settings, watch: Watch) -> Checkpoint | NoCheckpoint:
 
 
 def _list_observers(
-    keeper: Checkpoint | NoCheckpoint, state: State, batches: Batches, settings: Settings
+    keeper: Checkpoint | NoCheckpoint,
+    state: State,
+    batches: Batches,
+    settings: Settings,
+    numbers: int,
 ) -> list[Observer]:
     """Who looks on, in the order in which they are told."""
     bar = Bar(state, settings.epochs, len(batches), settings.progress)
     # a checkpoint is written after the callback, with what that has changed
     called = [] if settings.callback is None else [Callback(settings.callback, batches.device)]
-    return [bar, *called, keeper, Interrupts(keeper)]
+    # with patience the best weights are put back
+    last = [] if settings.patience is not None else [Divergence(numbers)]
+    return [bar, *called, keeper, *last, Interrupts(keeper)]
 
 
 def _compile_if_asked(objective: nn.Module, settings: Settings) -> AbstractContextManager:

@@ -1,6 +1,5 @@
 """What is not finite is named."""
 
-import json
 from functools import partial
 
 import pytest
@@ -9,8 +8,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 import pyro_vae as pv
+from pyro_vae.training.checkpoints import read_tree
 from pyro_vae.training.faults import describe_last_good, find_bad_parameter, find_bad_site
-from tests.runs import X, make
+from tests.runs import RUN, X, make
 
 
 class TurnsBad(nn.Module):
@@ -107,14 +107,7 @@ def test_not_finite(ruined, words, every, tmp_path):
     assert path.exists() == (every == 0)
     if path.exists():
         assert all(t.isfinite().all() for t in load_file(path).values())
-        assert json.loads(notes(path))["position"][0] == (1 if ruined is bad_weights else 2)
-
-
-def notes(path):
-    from safetensors import safe_open
-
-    with safe_open(path, framework="pt") as f:
-        return f.metadata()["pyro_vae"]
+        assert read_tree(path)["position"][0] == (1 if ruined is bad_weights else 2)
 
 
 def test_a_bad_parameter_is_named():
@@ -128,9 +121,31 @@ def test_a_bad_parameter_is_named():
 
 def test_a_step_that_fails_when_it_is_run_again_says_so():
     state = torch.get_rng_state()
-    fault = find_bad_site(make(), (torch.ones(2, 9),), state)
+    fault = find_bad_site(pv.Objective(make()), (torch.ones(2, 9),), state)
     assert fault.startswith("running the step again fails, ValueError: ")
     assert torch.equal(state, torch.get_rng_state())
+
+
+class BadForSome(nn.Module):
+    """A decoder that is NaN for some z."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(2, 6)
+
+    def forward(self, z):
+        return self.linear(z).masked_fill(z[:, :1] > 1.5, float("nan"))
+
+
+@pytest.mark.filterwarnings("ignore:Encountered NaN")
+@pytest.mark.parametrize("compile", [False, True])
+def test_a_fault_of_some_draws_is_found_among_the_draws_of_the_step(compile):
+    pair = make(net=BadForSome())
+    annealed = pv.KLWeight(pv.Objective(pair, pv.ImportanceWeighted(20)), pv.linear(10))
+    words = r"log p of site 'x' of the model is not finite, first for row \d"
+    with pytest.raises(FloatingPointError, match=words):
+        pv.fit(pair, X, objective=annealed, compile=compile, **RUN)
+    assert int(annealed.steps) == 1
 
 
 def test_which_checkpoint_is_good(tmp_path):
