@@ -1,6 +1,7 @@
 """What the latents carry: the KL term over all data, taken apart."""
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 
 import torch
@@ -55,11 +56,17 @@ class Latents:
 
     Attributes:
         kl: The mean of KL(q(z | x) ‖ p(z)) over the data.
-        information: I_q(x; z) of the N data, at 1/N each, between 0 and log N. As an estimate for
-            the population that they come from it is a lower bound, in expectation over data sets.
+        information: I_q(x; z) of the N data, at 1/N each, between 0 and the ceiling. As an estimate
+            for the population that they come from it is a lower bound, in expectation over data
+            sets.
         information_loo: The same with q(z) averaged over the *other* data. For the population it is
-            an upper bound, in expectation (Poole et al., 2019). It is infinite for one datum.
-        ceiling: log N, which information cannot exceed.
+            an upper bound, in expectation (Poole et al., 2019). It is infinite for one datum, and
+            no use near the ceiling, see `upper`. Where rows repeat that would not in the
+            population, it is too low to be a bound.
+        ceiling: The entropy of the data, which information cannot exceed. It is log N, and less
+            where rows repeat.
+        count: N.
+        distinct: How many rows there are that differ.
         marginal: KL(q(z) ‖ p(z)), where q(z) is the mean of q(z | x) over the data. For the
             population it is an upper bound.
         total_correlation: KL(q(z) ‖ Π_j q(z_j)). It is None unless there is one latent whose
@@ -75,6 +82,8 @@ class Latents:
     information: Estimate
     information_loo: Estimate
     ceiling: float
+    count: int
+    distinct: int
     marginal: Estimate
     total_correlation: Estimate | None
     dimension_kl: Estimate | None
@@ -82,17 +91,34 @@ class Latents:
     active: Tensor
     levels: dict[str, Level] | None = None
 
+    @property
+    def upper(self) -> Estimate:
+        """What the information in the population does not exceed, in expectation.
+
+        It is the KL term, or `information_loo` where that is less and no rows repeat.
+        """
+        has_repeats = self.distinct < self.count
+        if has_repeats or self.kl.value <= self.information_loo.value:
+            return self.kl
+        return self.information_loo
+
+    def write_ceiling(self) -> str:
+        """What the ceiling is, and how high."""
+        if self.distinct == self.count:
+            return f"log N = {self.ceiling:.2f}"
+        return f"{self.ceiling:.2f}, the entropy of {self.distinct} distinct rows of {self.count}"
+
     def warnings(self) -> list[str]:
         """Why numbers are not to be trusted, or what is wrong with the latents, if anything is."""
         said = []
         if self.information.value > NEAR * self.ceiling > 0:
             said.append(
-                f"the information, {self.information.value:.2f}, is near its ceiling log N = "
-                f"{self.ceiling:.2f}: in the population it may be larger, and KL(q(z) ‖ p(z)) "
-                "smaller; measure more data"
+                f"the information, {self.information.value:.2f}, is near its ceiling "
+                f"{self.write_ceiling()}: in the population it may be larger, up to "
+                f"{self.upper.value:.2f}, and KL(q(z) ‖ p(z)) smaller; measure more data"
             )
         inactive = (~self.active).nonzero().flatten().tolist()
-        if inactive and self.ceiling > 0:
+        if inactive and self.count > 1:
             shown = ", ".join(map(str, inactive[:SHOWN]))
             more = " and more" if len(inactive) > SHOWN else ""
             said.append(
@@ -109,13 +135,13 @@ class Latents:
             ("KL(q(z|x) ‖ p(z))", write_estimate(self.kl)),
             (
                 "  = I_q(x; z)",
-                f"{write_estimate(self.information)}   (at most log N = {self.ceiling:.4f})",
+                f"{write_estimate(self.information)}   (at most {self.write_ceiling()})",
             ),
             ("  + KL(q(z) ‖ p(z))", write_estimate(self.marginal)),
             *self._write_marginal(),
             (
                 "I_q(x; z), leave-one-out",
-                f"{write_estimate(self.information_loo)}   (an upper bound for the population)",
+                f"{write_estimate(self.information_loo)}   ({self._describe_bound()})",
             ),
             ("active dimensions", f"{int(self.active.sum()):>10} of {len(self.active)}"),
         ]
@@ -125,6 +151,13 @@ class Latents:
         return "\n".join(lines + self._write_levels() + warnings)
 
     __repr__ = __str__
+
+    def _describe_bound(self) -> str:
+        if self.distinct < self.count:
+            return "no upper bound for the population, if rows repeat less there"
+        if self.upper is self.kl:
+            return "above the KL term, which is an upper bound for the population as well"
+        return "an upper bound for the population"
 
     def _write_levels(self) -> list[str]:
         if self.levels is None:
@@ -205,15 +238,41 @@ def latents(
     num_samples = check_whole("num_samples", num_samples)
     data = admit_unmasked(pair, data)
     enumerated = enumerate_latent(pair, data)
+    repeats = count_repeats(data)
     if enumerated is not None:
-        return _measure_exactly(*enumerated)
+        return _measure_exactly(*enumerated, repeats)
 
     blocks = score_in_blocks(pair, data, num_samples, progress=progress)
     parts, sizes = [], {}
     for drawn in blocks:
         parts.append(_average_block(drawn))
         sizes = drawn.sizes
-    return _average_parts(join_blocks(parts, dim=0), sizes)
+    return _average_parts(join_blocks(parts, dim=0), sizes, repeats)
+
+
+def count_repeats(data: tuple) -> list[int]:
+    """How often each distinct row is there, over all that belongs to a datum.
+
+    Example:
+        >>> count_repeats((torch.tensor([[1.0, 2.0], [3.0, 4.0], [1.0, 2.0]]),))
+        [2, 1]
+    """
+    columns = [
+        d.detach().cpu().reshape(len(d), -1).contiguous().view(torch.uint8).numpy() for d in data
+    ]
+    rows = Counter(b"".join(part.tobytes() for part in row) for row in zip(*columns, strict=True))
+    return list(rows.values())
+
+
+def find_entropy(counts: list[int]) -> float:
+    """The entropy of one of the data, drawn at random, in nats.
+
+    Example:
+        >>> round(find_entropy([1, 1, 1, 1]) - math.log(4), 12), find_entropy([5])
+        (0.0, 0.0)
+    """
+    n = sum(counts)
+    return math.log(n) - sum(count * math.log(count) for count in counts) / n
 
 
 @dataclass(frozen=True)
@@ -284,7 +343,7 @@ def _find_noise(mean: Tensor) -> Tensor:
     return mean.var(0) / k
 
 
-def _average_parts(parts: _Parts, sizes: dict[str, int]) -> Latents:
+def _average_parts(parts: _Parts, sizes: dict[str, int], repeats: list[int]) -> Latents:
     """The means over the data."""
     n = len(parts.mean)
     # the noise of estimated means is no activity
@@ -301,7 +360,9 @@ def _average_parts(parts: _Parts, sizes: dict[str, int]) -> Latents:
         kl=average_data(parts.kl),
         information=average_data(parts.information),
         information_loo=information_loo,
-        ceiling=math.log(n),
+        ceiling=find_entropy(repeats),
+        count=n,
+        distinct=len(repeats),
         marginal=average_data(parts.marginal),
         total_correlation=correlation,
         dimension_kl=each,
@@ -336,7 +397,7 @@ def _take_place(estimates: Estimate, place: int) -> Estimate:
     return Estimate(estimates.value[place].item(), estimates.stderr[place].item())
 
 
-def _measure_exactly(values: Tensor, weights: Weights) -> Latents:
+def _measure_exactly(values: Tensor, weights: Weights, repeats: list[int]) -> Latents:
     """The sums over the values of a single latent, `[K, d]`, from the weights at each, `[K, n]`."""
     refuse_different(weights.log_prior)
     n = weights.log_prior.shape[1]
@@ -357,7 +418,9 @@ def _measure_exactly(values: Tensor, weights: Weights) -> Latents:
         kl=Estimate(expect(q, log_q - log_p), 0.0),
         information=Estimate(expect(q, log_q - aggregate), 0.0),
         information_loo=Estimate(expect(q, log_q - others), 0.0),
-        ceiling=math.log(n),
+        ceiling=find_entropy(repeats),
+        count=n,
+        distinct=len(repeats),
         marginal=Estimate(marginal, 0.0),
         total_correlation=correlation,
         dimension_kl=each,

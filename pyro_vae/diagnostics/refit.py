@@ -77,7 +77,8 @@ class Search:
 
         It follows the gradient for all data at once, because their parameters are independent.
         After a round a datum keeps its new parameters where their ELBO, on fresh draws, is above
-        that of the old ones. The rounds end when no ELBO moves any more, or with the steps.
+        that of the old ones by more than its error. The rounds end when no ELBO moves any more, or
+        with the steps.
 
         Arguments:
             pair: The pair, run quietly. Its parameters do not change.
@@ -134,7 +135,7 @@ class Search:
         _assign(q, before)
         rise = average_draws(new - _weigh_alike(q, pair, data, seed))
 
-        is_better = (rise.value > 0) & new.mean(0).isfinite()
+        is_better = (rise.value > rise.stderr) & new.mean(0).isfinite()
         both = zip(q.free, before, after, strict=True)
         _assign(q, [free.select(is_better, old, new) for free, old, new in both])
         return rise

@@ -81,9 +81,8 @@ def _list_sites(symbol: str, sites: Sites | None, meaning: str) -> list[Row]:
 
 def list_latents(latents: Latents, n: int) -> list[Row]:
     """The two parts of the KL to the prior, which may be of fewer than the n data."""
-    count = round(math.exp(latents.ceiling))
-    first = f", first {count} data" if count < n else ""
-    ceiling = f"what z says about x, at most log N = {latents.ceiling:.2f}{first}"
+    first = f", first {latents.count} data" if latents.count < n else ""
+    ceiling = f"what z says about x, at most {latents.write_ceiling()}{first}"
 
     return [
         _copy("      = I_q(x; z)", latents.information, ceiling),

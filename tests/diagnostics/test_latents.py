@@ -155,7 +155,7 @@ def test_a_guide_that_ignores_x_says_nothing_about_it():
     assert not found.active.any()
 
 
-def test_data_far_apart_reach_the_ceiling_and_pairs_of_them_do_not():
+def test_data_far_apart_reach_the_ceiling_and_so_do_pairs_of_them():
     pair = normal_pair(torch.eye(2), 0.01)
     x = 10 * torch.arange(40.0).reshape(20, 2)
     found = latents(pair, x)
@@ -163,11 +163,33 @@ def test_data_far_apart_reach_the_ceiling_and_pairs_of_them_do_not():
     assert any("near its ceiling" in warning for warning in found.warnings())
     twice = latents(pair, torch.cat([x, x]))
     assert abs(twice.information.value - math.log(20)) < 1e-6
-    assert abs(twice.ceiling - math.log(40)) < 1e-9
+    assert abs(twice.ceiling - math.log(20)) < 1e-9 and (twice.count, twice.distinct) == (40, 20)
+    (said,) = twice.warnings()
+    assert "near its ceiling 3.00, the entropy of 20 distinct rows of 40" in said
+    assert "no upper bound" in str(twice)
     assert abs(twice.information_loo.value - math.log(39)) < 1e-6
     assert not any(
         "near its ceiling" in warning for warning in latents(pair, x[:1].repeat(20, 1)).warnings()
     )
+
+
+def test_near_the_ceiling_the_kl_term_is_the_lower_upper_bound():
+    """Leave-one-out finds thousands of nats there. z says at most KL(q(z|x) ‖ p(z)) about x."""
+    pair = normal_pair(torch.eye(2), 0.01)
+    found = latents(pair, torch.randn(30, 2))
+    assert found.information_loo.value > 100 and found.upper is found.kl
+    (said,) = found.warnings()
+    assert f"up to {found.kl.value:.2f}" in said and "above the KL term" in str(found)
+    wide = latents(normal_pair(torch.eye(2), 1.0), 3 + torch.randn(30, 2))
+    assert wide.upper is wide.information_loo
+    assert "an upper bound for the population)" in str(wide)
+
+
+def test_rows_repeat_where_all_that_belongs_to_them_does():
+    x = torch.tensor([[1.0, torch.nan], [1.0, torch.nan], [2.0, 3.0]])
+    assert module.count_repeats((x,)) == [2, 1]
+    assert module.count_repeats((x, torch.tensor([0, 1, 1]))) == [1, 1, 1]
+    assert module.count_repeats((torch.tensor([True, False, True]),)) == [2, 1]
 
 
 def test_standard_errors_are_what_they_say():

@@ -44,7 +44,10 @@ def test_the_first_equation_and_the_parts_of_its_gap():
 
 def test_the_latents_say_when_they_are_of_fewer_data():
     latents = SimpleNamespace(
-        ceiling=math.log(2), information=Estimate(0.5, 0.1), marginal=Estimate(1.0, 0.2)
+        count=2,
+        write_ceiling=lambda: "log N = 0.69",
+        information=Estimate(0.5, 0.1),
+        marginal=Estimate(1.0, 0.2),
     )
     information, marginal = list_latents(latents, 3)
     assert information.meaning.endswith("at most log N = 0.69, first 2 data")
