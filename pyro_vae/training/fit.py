@@ -40,6 +40,7 @@ from pyro_vae.training.settings import Settings
 from pyro_vae.training.shares import SharedStep, has_compiled
 from pyro_vae.training.state import State
 from pyro_vae.training.steps import CapturedStep, Step, compile_inside, make_adam
+from pyro_vae.training.turns import take_turn
 from pyro_vae.weights.blocks import count_numbers
 from pyro_vae.weights.intake import find_device
 from pyro_vae.weights.traces import unvalidated
@@ -126,7 +127,8 @@ def fit(
     Raises:
         TypeError, ValueError: if an argument, the data or the checkpoint does not fit, or if the
             pair has no weight per datum. It says which and why.
-        RuntimeError: if the pair cannot be compiled, with the line at fault.
+        RuntimeError: if the pair cannot be compiled, with the line at fault, or if another thread
+            is in `fit`.
         FloatingPointError: if the loss or a weight becomes NaN or infinite, with the epoch, the
             step, the site or parameter at fault, and the last good checkpoint.
         OSError: if the checkpoint cannot be written. The last one stays whole, and the pair keeps
@@ -167,7 +169,7 @@ def fit(
         progress=progress,
         callback=callback,
     )
-    with _claim(settings):
+    with take_turn(), _claim(settings):
         return _fit(pair, data, settings)
 
 
