@@ -7,7 +7,7 @@ checkpoint after every step, so that most moments are within a writing.
     python benchmarks/faults.py kills               # one part of those that are listed below
     python benchmarks/faults.py --short             # few tries
 
-The part `inputs` is `bad_inputs.py`, which is long.
+The part `inputs` is `bad_inputs.py`, which is long. The exit code is 1 if anything was lost.
 """
 
 import argparse
@@ -573,5 +573,17 @@ def main(argv: list[str] | None = None) -> dict[str, list[tuple]]:
     return tables
 
 
+def count_losses(tables: dict[str, list[tuple]]) -> int:
+    """How many tries did not end as they should."""
+    tries = {"tries", "kills", "runs"}
+    return sum(
+        number
+        for part, rows in tables.items()
+        for row in rows
+        for name, number in zip(PARTS[part][1][1:], row[1:], strict=True)
+        if name not in tries
+    )
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(min(count_losses(main()), 1))

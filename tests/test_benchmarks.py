@@ -4,6 +4,7 @@ import doctest
 import importlib
 import math
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from pyro.infer import Trace_ELBO
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 SCRIPTS = {"step", "epoch", "evidence", "scaling", "startup", "beside"}
-SCRIPTS |= {"honesty", "memory", "bad_inputs"}
+SCRIPTS |= {"honesty", "memory", "bad_inputs", "faults"}
 RIVALS = ("numpyro", "jax", "pythae")
 
 
@@ -58,6 +59,20 @@ def test_bad_inputs(load, capsys):
     found = bad_inputs.main(["fit", "--short"])
     assert len(found) > 20
     assert "bad inputs" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that can be forked")
+def test_faults():
+    # in a process of its own, for one that has computed gradients cannot be forked
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / "faults.py"), "--short"],
+        env=os.environ | {"PYTHONPATH": str(BENCHMARKS.parent)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "| while a file is written | 1 | 1 | 0 | 0 |" in done.stdout
 
 
 def test_timing_examples(load):
