@@ -63,6 +63,25 @@ class Conditional(nn.Module):
             pyro.sample("z", dist.Normal(loc, raw.exp()).to_event(1))
 
 
+class Counting(torch.optim.Optimizer):
+    """An optimiser with a sum in float64 and a count beyond what float32 holds."""
+
+    def __init__(self, parameters):
+        super().__init__(parameters, {"lr": 1e-3})
+
+    @torch.no_grad()
+    def step(self):
+        for p in self.param_groups[0]["params"]:
+            state = self.state[p]
+            if not state:
+                state["sum"] = torch.zeros_like(p, dtype=torch.float64)
+                state["count"] = torch.tensor(2**24)
+                state["name"] = "a text"
+            state["sum"] += p.grad.double() / 3
+            state["count"] += 1
+            p.sub_((self.param_groups[0]["lr"] * state["sum"]).to(p.dtype))
+
+
 def handwritten(seed=0):
     """A `Pair` of two functions, of x alone."""
     with torch.random.fork_rng():

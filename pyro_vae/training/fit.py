@@ -38,7 +38,7 @@ from pyro_vae.training.origin import (
 from pyro_vae.training.randomness import find_generators, fork, read_state, seed_all, write_state
 from pyro_vae.training.settings import Settings
 from pyro_vae.training.shares import SharedStep, has_compiled
-from pyro_vae.training.state import State
+from pyro_vae.training.state import ModuleSettings, State
 from pyro_vae.training.steps import CapturedStep, Step, compile_inside, make_adam
 from pyro_vae.training.turns import take_turn
 from pyro_vae.weights.blocks import count_numbers
@@ -195,7 +195,7 @@ def _fit(pair: nn.Module, data: tuple, settings: Settings) -> History:
     with fork(device):
         seed_all(seed)
         generators = find_generators(*data, settings.transform, objective)
-        own = _rewind(generators, saved, settings)
+        own = _rewind(generators, objective, saved, settings)
         batches = make_batches(pair, data, device, settings.transform, settings.batch_size)
         _check_training(pair, objective, batches)
         held_out = _choose_held_out(pair, batches, settings)
@@ -282,9 +282,16 @@ def _choose_seed(settings: Settings, saved: dict[str, Any] | None) -> int:
     return ask_first(lambda: int(torch.randint(2**31, ())))
 
 
-def _rewind(generators: list, saved: dict[str, Any] | None, settings: Settings) -> list:
-    """Bring generators to where they were when the run started, and return their states there."""
+def _rewind(
+    generators: list, objective: nn.Module, saved: dict[str, Any] | None, settings: Settings
+) -> list:
+    """Bring things to where they were when the run started, for the same session may resume it.
+
+    Returns the states of the generators there.
+    """
     if saved is not None:
+        with reading(str(settings.path), "settings"):
+            ModuleSettings(objective).rewind(saved["settings"])
         with reading(str(settings.path), "origin"):
             for generator, state in zip(generators, saved["origin"]["own"], strict=False):
                 write_state(generator, state)

@@ -146,6 +146,12 @@ class ModuleSettings(Kept):
         for path, parameter in self.objective.named_parameters():
             parameter.requires_grad_(bool(saved.get(path, parameter.requires_grad)))
 
+    def rewind(self, saved: dict[str, Any]) -> None:
+        """Train the parameters that were trained when the run started."""
+        for path, parameter in self.objective.named_parameters():
+            if path in saved:
+                parameter.requires_grad_(not saved[path])
+
     def _read(self) -> dict[str, Any]:
         parameters = {path: p.requires_grad for path, p in self.objective.named_parameters()}
         attributes = {
@@ -221,6 +227,8 @@ class OptimizerState(Kept):
             ) from None
         _keep_tensors(self.optimizer.param_groups, rates)
         _keep_types(self.optimizer.state, slots, form, self._list_parameters())
+        # or else torch would warn of a schedule that steps before the optimiser
+        self.optimizer._opt_called = True  # type: ignore[attr-defined]
 
     def _list_parameters(self) -> list[Tensor]:
         return [p for group in self.optimizer.param_groups for p in group["params"]]

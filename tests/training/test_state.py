@@ -13,7 +13,7 @@ from pyro_vae.training.checkpoints import list_tensors, read_tree, write_tree
 from pyro_vae.training.kept import Kept, split
 from pyro_vae.training.origin import Origin
 from pyro_vae.training.state import Best, Position, State, is_bound
-from tests.runs import X, make
+from tests.runs import Counting, X, make
 
 CPU = torch.device("cpu")
 OPTIMISERS = {
@@ -31,25 +31,6 @@ SCHEDULES = {
     "none": lambda optimizer: None,
 }
 VALUES = {int: 7, float: 7.5, bool: False, dict: {"a": torch.ones(2)}}
-
-
-class Counting(torch.optim.Optimizer):
-    """An optimiser with a sum in float64 and a count beyond what float32 holds."""
-
-    def __init__(self, parameters):
-        super().__init__(parameters, {"lr": 1e-3})
-
-    @torch.no_grad()
-    def step(self):
-        for p in self.param_groups[0]["params"]:
-            state = self.state[p]
-            if not state:
-                state["sum"] = torch.zeros_like(p, dtype=torch.float64)
-                state["count"] = torch.tensor(2**24)
-                state["name"] = "a text"
-            state["sum"] += p.grad.double() / 3
-            state["count"] += 1
-            p.sub_((self.param_groups[0]["lr"] * state["sum"]).to(p.dtype))
 
 
 def make_state(seed, optimizer, schedule, cls=State):
