@@ -131,7 +131,8 @@ def changed(change, **options):
 
 
 def warm(pair):
-    return pv.KLWeight(pv.Objective(pair), {"z": lambda step: min(1.0, step / 7)})
+    # above 1 a bound, if the latents are known to be in order
+    return pv.KLWeight(pv.Objective(pair), {"z": lambda step: 1.0 + min(1.0, step / 7)})
 
 
 # what the arguments of a run are, made anew for each
