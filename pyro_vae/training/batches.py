@@ -2,7 +2,6 @@
 
 import inspect
 import itertools
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 
@@ -81,6 +80,7 @@ class InMemory(Batches):
         device: torch.device,
         transform: Transform | None,
         batch_size: int,
+        drop_last: bool = False,
     ):
         prepare = Preparation(device, find_precision(pair), transform)
         is_map = any(isinstance(values, np.memmap) for values in data)
@@ -90,7 +90,9 @@ class InMemory(Batches):
         self.batch_size = int(batch_size)
         self.noise = Noise(device)
         self.data = Rows(self.whole, prepare)
+        self.drop_last = drop_last
         refuse_few(self.batch_size)
+        self._check_last(pair)
         survey(pair, self.data)
         refuse_pair(pair, self.data.take(slice(0, 3)))
 
@@ -100,7 +102,19 @@ class InMemory(Batches):
         return len(self.data)
 
     def __len__(self) -> int:
-        return math.ceil(self.rows / self.batch_size)
+        return self.rows // self.batch_size + (self._count_last() > 0)
+
+    def _count_last(self) -> int:
+        """How many rows the last batch has, where they are fewer than in the others, or 0."""
+        return 0 if self.drop_last else self.rows % self.batch_size
+
+    def _check_last(self, pair: nn.Module) -> None:
+        if not len(self):
+            raise ValueError(
+                f"drop_last: a batch has {self.batch_size} rows and the data have {self.rows}, so "
+                "that none is left; take a smaller batch_size"
+            )
+        refuse_single(pair, self._count_last(), "fit(..., drop_last=True)")
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         self.noise.start_epoch()
@@ -108,7 +122,7 @@ class InMemory(Batches):
         return self._gather(order)
 
     def _gather(self, order: Tensor) -> Iterator[tuple[Tensor, ...]]:
-        for index in order.split(self.batch_size):
+        for index in order.split(self.batch_size)[: len(self)]:
             share = take_share(len(index))
             with self.noise.of_batch(share, len(index)):
                 batch = self.data.take(index[share])
@@ -118,7 +132,8 @@ class InMemory(Batches):
         return self.data.take(slice(0, WATCHED))
 
     def describe(self) -> dict[str, str]:
-        return {"data": describe(self.whole), "batch_size": str(self.batch_size)}
+        words = {"data": describe(self.whole), "batch_size": str(self.batch_size)}
+        return words | {"drop_last": str(self.drop_last)}
 
 
 class FromLoader(Batches):
@@ -139,6 +154,7 @@ class FromLoader(Batches):
         self.has_seen_all = False
 
         refuse_unshared(loader)
+        refuse_single(pair, count_last(loader), "DataLoader(..., drop_last=True)")
         first = next(iter(loader), None)
         if first is None:
             raise ValueError("data is empty: the loader gave no batch")
@@ -202,6 +218,34 @@ class FromLoader(Batches):
         return words
 
 
+def count_last(loader: DataLoader) -> int:
+    """How many rows the last batch of a loader has, if they are fewer and known, or else 0."""
+    if loader.batch_size is None or loader.drop_last:
+        return 0
+    try:
+        return len(loader.sampler) % loader.batch_size  # type: ignore[arg-type]
+    except TypeError:  # a sampler of an IterableDataset cannot tell
+        return 0
+
+
+def refuse_single(pair: nn.Module, last: int, cure: str) -> None:
+    """Raise a ValueError if a batch of one row would end the first epoch in batch normalisation.
+
+    Arguments:
+        pair: The pair.
+        last: How many rows the last batch has.
+        cure: How to leave it out.
+    """
+    names = [name for name, module in pair.named_modules() if isinstance(module, nn.BatchNorm1d)]
+    each, more = divmod(last, count_processes())
+    if names and last and 1 in (each, each + bool(more)):
+        raise ValueError(
+            "batch_size: the last batch of an epoch has one row, and the batch normalisation "
+            f"{names[0]} cannot tell how it is spread. Leave that batch out, {cure}, or take "
+            "another batch_size"
+        )
+
+
 def refuse_few(batch_size: int) -> None:
     """Raise a ValueError if a batch has fewer rows than there are processes."""
     count = count_processes()
@@ -241,6 +285,7 @@ def make_batches(
     device: torch.device,
     transform: Transform | None,
     batch_size: int,
+    drop_last: bool,
 ) -> Batches:
     """The batches of training data: tensors, or one `DataLoader`.
 
@@ -250,12 +295,14 @@ def make_batches(
     check_pair(pair)
     with fork(device):  # what is drawn after this does not depend on how the data were checked
         if not data or not isinstance(data[0], DataLoader):
-            return InMemory(pair, data, device, transform, batch_size)
+            return InMemory(pair, data, device, transform, batch_size, drop_last)
         if len(data) > 1:
             raise ValueError(
                 "data: the batches of a DataLoader hold all that the model takes; got more beside "
                 "it"
             )
+        if drop_last:
+            raise ValueError("drop_last: a DataLoader has its own, DataLoader(..., drop_last=True)")
         return FromLoader(pair, data[0], device, transform)
 
 

@@ -51,6 +51,7 @@ def fit(
     *data: Tensor | DataLoader,
     epochs: int,
     batch_size: int = 128,
+    drop_last: bool = False,
     learning_rate: float = 1e-3,
     optimizer: Callable[..., torch.optim.Optimizer] | None = None,
     schedule: Callable[[torch.optim.Optimizer], Any] | None = None,
@@ -70,20 +71,24 @@ def fit(
 ) -> History:
     """Train a pair: minimise an objective over the data, in place.
 
-    The data are checked once. Then batches are gathered from memory by index, with the validation
-    of Pyro and torch switched off. Afterwards everything global is as it was: random states (of
-    torch, NumPy and Python), validation, the parameter store. Integers in x (counts, classes) are
-    kept for the likelihood, and cast to floats for the encoder.
+    The data are checked once, block by block. Then batches are gathered by index, with the
+    validation of Pyro and torch switched off. Afterwards everything global is as it was: random
+    states (of torch, NumPy and Python), validation, the parameter store. Integers in x (counts,
+    classes) are kept for the likelihood, and cast to floats for the encoder.
 
     In a process group of torch all processes train one pair. Each calls `fit` with the same
     arguments, and takes its share of the rows of every batch, see docs/scale.md.
 
     Arguments:
         pair: Any module with methods `model` and `guide`.
-        data: x, `[n, *event]`, and what else the model takes. Or one `DataLoader`, for data that do
-            not fit in memory. Its batches are a tensor, or begin with what the model takes.
+        data: x, `[n, *event]`, and what else the model takes. Arrays may be maps of files,
+            `np.load(path, mmap_mode="r")`, from which each batch is read. Or one `DataLoader`, for
+            other data that do not fit in memory. Its batches are a tensor, or begin with what the
+            model takes.
         epochs: How many times to go through the data. When resuming, the number in all.
         batch_size: Rows per step, of all processes together. A `DataLoader` has its own, in each.
+        drop_last: Leave out the last batch of an epoch where it has fewer rows than the others.
+            Batch normalisation cannot take a batch of one.
         learning_rate: The rate of Adam. It is not used when `optimizer` is given.
         optimizer: Makes a torch optimiser from the parameters, for example
             `partial(torch.optim.RMSprop, lr=1e-3)`.
@@ -152,6 +157,7 @@ def fit(
     settings = Settings(
         epochs=epochs,
         batch_size=batch_size,
+        drop_last=drop_last,
         learning_rate=learning_rate,
         optimizer=optimizer,
         schedule=schedule,
@@ -196,7 +202,9 @@ def _fit(pair: nn.Module, data: tuple, settings: Settings) -> History:
         seed_all(seed)
         generators = find_generators(*data, settings.transform, objective)
         own = _rewind(generators, objective, saved, settings)
-        batches = make_batches(pair, data, device, settings.transform, settings.batch_size)
+        batches = make_batches(
+            pair, data, device, settings.transform, settings.batch_size, settings.drop_last
+        )
         _check_training(pair, objective, batches)
         held_out = _choose_held_out(pair, batches, settings)
         optimizer = _choose_optimizer(objective.to(device), settings, device)

@@ -37,6 +37,7 @@ class Settings:
 
     epochs: int
     batch_size: int
+    drop_last: bool
     learning_rate: float
     optimizer: Callable[..., torch.optim.Optimizer] | None
     schedule: Callable[[torch.optim.Optimizer], Any] | None
@@ -59,7 +60,7 @@ class Settings:
         self._keep("batch_size", check_whole)
         self._keep("learning_rate", check_positive)
         self._keep("checkpoint_every", check_within, 0.0)
-        for name in ("compile", "resume", "progress"):
+        for name in ("drop_last", "compile", "resume", "progress"):
             self._keep(name, check_flag)
         if self.seed is not None:
             self._keep("seed", check_seed)

@@ -305,6 +305,51 @@ def test_an_epoch_has_every_row_once_in_a_new_order():
         assert torch.equal(rows.sort(0).values, X.sort(0).values)
 
 
+def test_a_small_last_batch_may_be_left_out():
+    cpu = torch.device("cpu")
+    for size, lengths in ((12, [12] * 4), (25, [25] * 2), (50, [50])):
+        batches = InMemory(make(), (X,), cpu, None, size, drop_last=True)
+        assert [len(batch) for (batch,) in batches] == lengths and len(batches) == len(lengths)
+    with pytest.raises(ValueError, match="a batch has 60 rows and the data have 50, so that none"):
+        pv.fit(make(), X, batch_size=60, drop_last=True, epochs=1)
+    with pytest.raises(ValueError, match=r"DataLoader\(\.\.\., drop_last=True\)"):
+        pv.fit(make(), DataLoader(X, batch_size=7), drop_last=True, epochs=1)
+
+
+def make_normalised():
+    encoder = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+
+    def guide(x):
+        with pyro.plate("data", x.shape[0]):
+            pyro.sample("z", dist.Normal(encoder(x), 1.0).to_event(1))
+
+    decoder = nn.Linear(2, 3)
+
+    def model(x):
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("z", dist.Normal(torch.zeros(x.shape[0], 2), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(decoder(z), 1.0).to_event(1), obs=x)
+
+    pair = pv.Pair(model, guide)
+    pair.encoder, pair.decoder = encoder, decoder
+    return pair
+
+
+@pytest.mark.parametrize("source", ["memory", "loader"])
+def test_batch_normalisation_of_one_row_is_refused_before_training(source):
+    is_loader = source == "loader"
+    data = (DataLoader(X, batch_size=7),) if is_loader else (X,)
+    options = {"epochs": 2, "seed": 0} | ({} if is_loader else {"batch_size": 7})
+    cure = "DataLoader" if is_loader else "fit"
+    words = rf"has one row, and .* parts\.encoder\.1 .*out, {cure}\(\.\.\., drop_last=True\)"
+    with pytest.raises(ValueError, match=words):
+        pv.fit(make_normalised(), *data, **options)
+
+    dropped = DataLoader(X, batch_size=7, drop_last=True) if is_loader else X
+    options |= {} if is_loader else {"drop_last": True}
+    assert len(pv.fit(make_normalised(), dropped, **options).loss) == 2
+
+
 def test_batches_are_cut_to_what_the_model_takes():
     assert count_arguments(Conditional()) == 2
     assert count_arguments(handwritten()) == 1
