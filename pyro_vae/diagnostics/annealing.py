@@ -11,11 +11,14 @@ from pyro_vae.arguments import check_whole
 from pyro_vae.diagnostics.estimate import Estimate, join_blocks
 from pyro_vae.diagnostics.evidence import Evidence, estimate_evidence
 from pyro_vae.diagnostics.hmc import Path, Sampler, State, find_step_sizes
+from pyro_vae.diagnostics.shares import measure_shares
 from pyro_vae.progress import progress_bar
 from pyro_vae.weights.blocks import count_fitting, count_numbers, cut
 from pyro_vae.weights.intake import admit
 
 WIDTH = 4.0  # the schedule of temperatures follows a sigmoid from -4 to 4
+
+Ends = tuple["Climb", dict[str, Tensor]]  # what chains found, and their latents in the end
 
 
 @dataclass(frozen=True)
@@ -113,17 +116,14 @@ def annealed_log_evidence(
         torch.Size([5])
     """
     chains = Chains(num_steps, num_chains, num_leapfrog)
-    data = admit(pair, data)
-    total = 2 * chains.num_steps * data[0].shape[0]
 
-    climbs, latents = [], []
-    with progress_bar(total, "annealing", show=progress) as bar:
-        for _, sampler in chains.cut(pair, data, bar):
-            sizes = find_step_sizes(sampler, chains.betas)
-            found, state = climb(sampler, chains.betas, sizes)
-            climbs.append(found)
-            latents.append(sampler.path.find_latents(state))
-    found = join_blocks(climbs)
+    def measure(rows: tuple) -> Ends:
+        rows = admit(pair, rows)
+        total = 2 * chains.num_steps * rows[0].shape[0]
+        with progress_bar(total, "annealing", show=progress) as bar:
+            return _join_ends([_climb_all(s, chains.betas) for _, s in chains.cut(pair, rows, bar)])
+
+    found, z = measure_shares(measure, data, _join_ends)
 
     return Annealed(
         value=found.evidence.value,
@@ -131,14 +131,25 @@ def annealed_log_evidence(
         ess=found.evidence.ess,
         acceptance=found.acceptance,
         divergent=found.divergent,
-        z=_join_latents(latents),
+        z=z,
         log_weights=found.log_weights,
         betas=chains.betas,
         path=found.path,
     )
 
 
-def _join_latents(blocks: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+def _climb_all(sampler: Sampler, betas: Tensor) -> Ends:
+    """Find the step sizes of a block of data, and run its chains."""
+    found, state = climb(sampler, betas, find_step_sizes(sampler, betas))
+    return found, sampler.path.find_latents(state)
+
+
+def _join_ends(blocks: Sequence[Ends]) -> Ends:
+    climbs, latents = zip(*blocks, strict=True)
+    return join_blocks(climbs), _join_latents(latents)
+
+
+def _join_latents(blocks: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     """The latents of blocks of data by site, `[k, n, *event]`."""
     return {name: torch.cat([z[name] for z in blocks], dim=1) for name in blocks[0]}
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from pyro_vae.diagnostics.estimate import Estimate, join_blocks
 from pyro_vae.diagnostics.log_weights import weigh_data
 from pyro_vae.diagnostics.pareto import pareto_khat, widen_error
+from pyro_vae.diagnostics.shares import measure_shares
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,12 @@ def log_evidence(
         >>> log_evidence(vae, torch.ones(5, 3), num_samples=100).value.shape
         torch.Size([5])
     """
-    blocks = weigh_data(pair, data, num_samples, progress=progress, compile=compile)
 
-    return join_blocks([estimate_evidence(weights.log_weight) for weights in blocks])
+    def measure(rows: tuple) -> Evidence:
+        blocks = weigh_data(pair, rows, num_samples, progress=progress, compile=compile)
+        return join_blocks([estimate_evidence(weights.log_weight) for weights in blocks])
+
+    return measure_shares(measure, data)
 
 
 def estimate_evidence(log_weight: Tensor) -> Evidence:

@@ -18,6 +18,7 @@ from pyro_vae.diagnostics.latents import Latents, latents, write_active
 from pyro_vae.diagnostics.log_weights import weigh_data
 from pyro_vae.diagnostics.pareto import FEW, khat_threshold
 from pyro_vae.diagnostics.second_look import SecondLook, look_again
+from pyro_vae.diagnostics.shares import measure_shares
 from pyro_vae.diagnostics.table import (
     Row,
     list_elbo,
@@ -267,10 +268,13 @@ def picture(
     refit_steps = check_whole("refit_steps", refit_steps, least=0)
     simulations = check_whole("simulations", simulations, least=0)
 
-    blocks = weigh_data(
-        pair, data, num_samples, progress=progress, per_site=_has_few_sites(pair, data)
-    )
-    terms = join_blocks([_estimate_terms(weights) for weights in blocks])
+    per_site = _has_few_sites(pair, data)
+
+    def measure_terms(rows: tuple) -> _Terms:
+        blocks = weigh_data(pair, rows, num_samples, progress=progress, per_site=per_site)
+        return join_blocks([_estimate_terms(weights) for weights in blocks])
+
+    terms = measure_shares(measure_terms, data)
     aggregate, left_out = _measure_latents(pair, data, progress)
 
     gap, annealed, gaps, calibration = terms.gap, None, None, None
@@ -281,8 +285,16 @@ def picture(
         gap = subtract(annealed, terms.elbo)
     if refit_steps:
         reference = terms.evidence if annealed is None else annealed
-        gaps = inference_gaps(
-            pair, *data, log_evidence=reference, num_steps=refit_steps, progress=progress
+        known = (*data, reference.value, reference.stderr)
+        gaps = measure_shares(
+            lambda rows: inference_gaps(
+                pair,
+                *rows[:-2],
+                log_evidence=Estimate(*rows[-2:]),
+                num_steps=refit_steps,
+                progress=progress,
+            ),
+            known,
         )
     if simulations:
         calibration = calibrate(pair, *_repeat(data, simulations), progress=progress)

@@ -1,0 +1,85 @@
+"""Measurements that several processes share by rows of data. Each gets the whole result."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TypeVar
+
+import torch
+
+from pyro_vae.diagnostics.estimate import join_blocks
+from pyro_vae.processes import ask_first, count_processes, find_rank, gather, take_share
+from pyro_vae.training.noise import mix_seeds
+
+Result = TypeVar("Result")
+
+is_sharing = ContextVar("is_sharing", default=False)  # what is measured within runs alone
+
+
+def measure_shares(
+    measure: Callable[[tuple], Result],
+    data: tuple,
+    join: Callable[[Sequence[Result]], Result] = join_blocks,
+) -> Result:
+    """Measure data that several processes have: each measures its share of the rows.
+
+    Each has random draws of its own. They follow from the random state of the first process, and
+    from how many there are.
+
+    Arguments:
+        measure: Measures rows of the data, each by itself.
+        data: Tensors of equal length.
+        join: Joins the results of the shares, in the order of the rows.
+
+    Returns:
+        What `measure` returns, of all data, in every process.
+
+    Raises:
+        Exception: what `measure` raises, in every process.
+
+    Example:
+        >>> measure_shares(lambda data: data[0] + 1, (torch.zeros(3),))
+        tensor([1., 1., 1.])
+    """
+    count = count_processes()
+    if count == 1 or is_sharing.get():
+        return measure(data)
+
+    drawn = int(torch.randint(2**62, ()))
+    seed = ask_first(lambda: drawn)
+    with _alone():
+        if len(data[0]) < count:
+            return ask_first(lambda: measure(data))
+        return join(_gather(lambda: _measure_share(measure, data, seed)))
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    before = is_sharing.set(True)
+    try:
+        yield
+    finally:
+        is_sharing.reset(before)
+
+
+def _measure_share(measure: Callable[[tuple], Result], data: tuple, seed: int) -> Result:
+    share = take_share(len(data[0]))
+    with torch.random.fork_rng():
+        torch.manual_seed(mix_seeds(seed, find_rank()))
+        return measure(tuple(d[share] for d in data))
+
+
+def _gather(function: Callable[[], Result]) -> list[Result]:
+    """What a function returns in each process. If it raises in one, all raise."""
+    result, error = None, None
+    try:
+        result = function()
+    except Exception as caught:
+        error = caught
+    said = gather(None if error is None else f"{type(error).__name__}: {error}")
+    if error is not None:
+        raise error
+    for rank, message in enumerate(said):
+        if message is not None:
+            raise RuntimeError(f"process {rank} stopped with {message}")
+    return gather(result)  # type: ignore[arg-type]  # no process raised, so each has a result
