@@ -200,7 +200,7 @@ def _fit(pair: nn.Module, data: tuple, settings: Settings) -> History:
 
     with fork(device):
         seed_all(seed)
-        generators = find_generators(*data, settings.transform, objective)
+        generators = find_generators(*data, settings.transform, *objective.modules())
         own = _rewind(generators, objective, saved, settings)
         batches = make_batches(
             pair, data, device, settings.transform, settings.batch_size, settings.drop_last

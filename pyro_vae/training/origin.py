@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 
 from pyro_vae.training.checkpoints import OBJECTIVE, PAIR
 from pyro_vae.training.kept import Kept
-from pyro_vae.training.randomness import GENERATORS
+from pyro_vae.training.randomness import GENERATORS, find_held
 
 READ = 2**26  # bytes of data that are read; of more, rows that are evenly spaced
 LONG = 400  # characters of a description, at most
@@ -216,8 +216,8 @@ def _describe_function(value: Callable, depth: int) -> str:
         given += [f"{name}={_describe(arg, depth)}" for name, arg in value.keywords.items()]
         return f"{_describe(value.func, depth)}({', '.join(given)})"
     if inspect.isfunction(value):
-        around = inspect.getclosurevars(value).nonlocals
-        held = ", ".join(f"{name}={_describe(v, depth)}" for name, v in around.items())
+        around = find_held(value).items()
+        held = ", ".join(f"{name}={_describe(part, depth)}" for name, part in around)
         # only a lambda has no name that says what it does
         code = f" {_sum_up_code(value.__code__)}" if value.__name__ == "<lambda>" else ""
         return f"{value.__qualname__}{code}" + (f"({held})" if held else "")

@@ -1,11 +1,10 @@
 """Random states: how they are found, kept, put back, and left alone."""
 
-import inspect
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from types import FunctionType, MethodType, ModuleType
+from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -67,10 +66,22 @@ def find_generators(*roots: Any) -> list:
     return found
 
 
+def find_held(function: FunctionType) -> dict[str, Any]:
+    """What a function holds from the functions around it, by name.
+
+    Example:
+        >>> find_held(pv.linear(4))
+        {'steps': 4, 'to': 1.0}
+    """
+    held = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    # a cell is empty until its name is bound
+    return {name: cell.cell_contents for name, cell in held if cell != CellType()}
+
+
 def _look_inside(item: Any) -> list:
     if isinstance(item, FunctionType):
-        around = inspect.getclosurevars(item)
-        return [*around.nonlocals.values(), *around.globals.values()]
+        named = [item.__globals__.get(name) for name in item.__code__.co_names]
+        return [*find_held(item).values(), *named, *(item.__defaults__ or ())]
     if isinstance(item, MethodType):
         return [item.__self__, item.__func__]
     if isinstance(item, partial):

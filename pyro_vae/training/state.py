@@ -247,7 +247,7 @@ class OptimizerState(Kept):
 
 def _merge(saved: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
     """The options of a group as they were saved, but computed as it is done now."""
-    return match(saved, now) | {name: now[name] for name in HOW if name in now}
+    return match(saved | {name: now[name] for name in HOW if name in now}, now)
 
 
 def _find_form(optimizer: Optimizer, groups: list[dict]) -> dict[int, dict[str, Any]]:

@@ -9,7 +9,14 @@ import torch
 from torch.utils.data import DataLoader, RandomSampler
 
 from pyro_vae.training.checkpoints import read_tree, write_tree
-from pyro_vae.training.randomness import EpochStart, RandomStates, find_generators, fork, seed_all
+from pyro_vae.training.randomness import (
+    EpochStart,
+    RandomStates,
+    find_generators,
+    find_held,
+    fork,
+    seed_all,
+)
 from tests.runs import X
 
 CPU = torch.device("cpu")
@@ -101,10 +108,15 @@ def from_closure(generator):
     return lambda x: torch.bernoulli(x, generator=generator)
 
 
+def from_default(generator):
+    return lambda x, g=generator: torch.bernoulli(x, generator=g)
+
+
 @pytest.mark.parametrize(
     "hide",
     [
         from_closure,
+        from_default,
         lambda g: partial(torch.bernoulli, generator=g),
         lambda g: partial(from_closure(g), 3),
         Noise,
@@ -123,6 +135,15 @@ def hold(generator):
     module = torch.nn.Identity()
     module.generator = generator
     return module
+
+
+def test_a_function_that_holds_what_is_not_there_yet_holds_nothing():
+    def function():
+        return later
+
+    assert find_generators(function) == [] and find_held(function) == {}
+    later = 3
+    assert function() == 3 and find_held(function) == {"later": 3}
 
 
 def test_a_generator_that_is_global_is_found_and_none_where_there_is_none():

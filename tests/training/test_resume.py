@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.optim import lr_scheduler
 from torch.utils.data import (
     BatchSampler,
@@ -126,6 +127,24 @@ class Weighted(pv.Objective):
         return super().forward(*data) * self.offset
 
 
+class Jittered(nn.Module):
+    """A layer that draws from a generator of its own."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+        self.generator = seeded()
+
+    def forward(self, x):
+        return self.layer(x) + torch.randn((), generator=self.generator)
+
+
+def deep(pair):
+    body = pair.likelihood.net.body
+    body[-1] = Jittered(body[-1])
+    return pv.Objective(pair)
+
+
 def changed(change, **options):
     return lambda: {"callback": Changes(change), **options}
 
@@ -142,6 +161,7 @@ SETTINGS = {
     "a transform's own generators": lambda: {"transform": OwnNoise()},
     "a generator in a closure": lambda: {"transform": by_closure()},
     "early stopping": lambda: {"transform": by_closure(), "patience": 1, "epochs": 6},
+    "a module's generator": lambda: {"objective": deep},
     "a loader's generator": lambda: {"data": load(shuffle=True, generator=seeded())},
     "a sampler's generator": lambda: {"data": load(sampler=RandomSampler(X, generator=seeded()))},
     "draws with weights": lambda: {
