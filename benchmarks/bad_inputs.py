@@ -14,6 +14,7 @@ import contextlib
 import io
 import os
 import shlex
+import shutil
 import sys
 import tempfile
 import traceback
@@ -500,12 +501,14 @@ C draws             train --draws 0 --objective importance-weighted
 C draws             train --draws -2
 C draws             train --objective vimco --draws 1
 C draws             train --objective importance-weighted --draws 999999999999999999999
+C labels            train --data onehot.npz
+C labels            train --data onehot.npz --pair labelled
 C latent            train --latent 0
 C latent            train --latent -1
-C latent            train --latent 99999999999
+C memory            train --latent 99999999999
 C components        train --components -5
 C components        train --components 0 --prior mixture
-C components        train --components 99999999 --prior vamp
+C memory            train --components 99999999999 --prior vamp
 C scale             train --scale -1 --likelihood normal
 C scale             train --scale 1
 C scale             train --scale nan --likelihood normal
@@ -515,7 +518,6 @@ C patience          train --patience 0
 C patience          train --patience -3
 C num-samples       train --num-samples 0
 C num-samples       train --num-samples -1
-C num-samples       train --num-samples 1
 C seed              train --seed -1
 C seed              train --seed 99999999999999999999999
 C seed              train --seed a
@@ -526,7 +528,7 @@ C out               train --out own.npy
 C out               train --out own.npy/run
 C out               train --out begun
 C resume            train --resume
-C out               train --resume --out none
+C config.json       train --resume --out none
 C levels            train --levels 4,2
 C levels            train --pair hierarchical --levels a,b
 C levels            train --pair hierarchical --levels 0,2
@@ -542,8 +544,8 @@ C start-epochs      train --data digits --pair labelled --labels 0 --start-epoch
 C condition         train --condition colour
 C labels            train --condition labels
 C subsets           train --subsets
-C binary            train --likelihood bernoulli --data normal.npy
-C bernoulli         train --variational bernoulli
+C support           train --likelihood bernoulli --data normal.npy
+C supports          train --variational bernoulli
 C Missing           measure
 C none              measure none
 C config            measure empty
@@ -558,7 +560,7 @@ C none              plot none
 C config            sample empty
 C count             sample trained --count 0
 C count             sample trained --count -1
-C count             sample trained --count 999999999999
+C memory            sample trained --count 999999999999
 C given             sample trained --given 3
 C given             sample trained --given a,b
 C seed              sample trained --seed -1
@@ -743,6 +745,7 @@ def prepared_folder(has_runs: bool) -> Iterator[None]:
 def prepare_files() -> None:
     torch.manual_seed(0)
     np.save("own.npy", torch.rand(40, 3).bernoulli().numpy())
+    np.savez("onehot.npz", x=torch.randn(40, 3).numpy(), y=np.eye(4)[np.arange(40) % 4])
     np.save("normal.npy", torch.randn(40, 3).numpy())
     np.save("empty.npy", np.zeros((0, 3)))
     np.save("words.npy", np.array(["a", "b"]))
@@ -755,10 +758,10 @@ def prepare_files() -> None:
 def prepare_runs() -> None:
     """A run that is trained to the end, and one without weights."""
     with quiet():
-        for out in ("trained", "begun"):
-            sys.argv = ["pyro-vae", *with_data(["train", "--out", out])]
-            with contextlib.suppress(SystemExit):
-                cli.main()
+        sys.argv = ["pyro-vae", *with_data(["train", "--out", "trained"])]
+        with contextlib.suppress(SystemExit):
+            cli.main()
+    shutil.copytree("trained", "begun")
     Path("begun", "weights.safetensors").unlink()
 
 

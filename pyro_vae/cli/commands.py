@@ -2,6 +2,7 @@
 
 import sys
 from functools import partial
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 import pyro_vae as pv
-from pyro_vae.arguments import check_whole
+from pyro_vae.arguments import check_seed, check_whole
 from pyro_vae.cli import parts, settings, steps
 from pyro_vae.cli.advice import translate
 from pyro_vae.cli.data import RunData, load_data, sum_up_data
@@ -244,6 +245,8 @@ def sample(
 
     Writes them as an .npz file, and the means of p(x|z) as a figure.
     """
+    seed = check_seed("seed", seed)
+    count = None if count is None else check_whole("count", count)
     job = _open(run)
     path = run / "samples.npz" if out is None else out
     image = path.with_suffix(".png")
@@ -264,6 +267,10 @@ def sample(
 
 def main() -> None:
     """Run the command line. An error is one line, and so is Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # a terminal that has no ‖ and no ± shows question marks
+            stream.reconfigure(errors="replace")
     with joined():
         _call()
 
@@ -275,6 +282,18 @@ def _call() -> None:
         where = "" if is_first() else f"process {find_rank()}: "
         print(f"{where}error: {translate(str(error), _options())}", file=sys.stderr)
         sys.exit(2)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_lack_of_memory(error):
+            raise
+        reason = str(error).partition("\n")[0]
+        print(f"error: not enough memory, take smaller numbers: {reason}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    """Whether memory ran out. torch says so of the CPU with no type of its own."""
+    has_type = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return has_type or "can't allocate memory" in str(error)
 
 
 def _options() -> set[str]:
@@ -296,6 +315,8 @@ def _plan(ctx: typer.Context, out: Path | None, resume: bool) -> settings.Plan:
         given = {name: options[name] for name in options if _is_given(ctx, name)}
         plan = settings.go_on(given, out)
     check_device(plan.config["device"])
+    check_seed("seed", plan.config["seed"])
+    check_whole("num_samples", plan.config["num_samples"])
     return plan
 
 

@@ -36,6 +36,11 @@ def split(
         raise ValueError(f"data: {source} has {n} rows; at least 3 are needed, one for each split")
     if y is not None and len(y) != n:
         raise ValueError(f"data: {source} has {n} rows x and {len(y)} labels y")
+    if y is not None and y.dim() != 1:
+        raise ValueError(
+            f"data: {source} has labels y of shape {tuple(y.shape)}, expected one for each row, "
+            f"({n},); of one-hot rows they are y.argmax(1)"
+        )
     if lengths is not None and len(lengths) != n:
         raise ValueError(f"data: {source} has {n} rows x and {len(lengths)} lengths")
 

@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import signal
@@ -179,6 +180,9 @@ def test_own_counts_with_a_likelihood_that_is_no_image(call, tmp_path):
         (("--likelihood", "poisson"), "outside the support of Poisson"),
         (("--likelihood", "normal", "--scale", "-1"), "scale: expected finite values"),
         (("--likelihood", "poisson", "--scale", "1"), "no parameter or option scale"),
+        (("--num-samples", "0"), "--num-samples: expected a positive whole number, got 0"),
+        (("--seed", "-1"), "--seed: expected a whole number of at least 0, got -1"),
+        (("--latent", "99999999999"), "error: not enough memory, take smaller numbers: "),
         (("--beta", "-1"), "beta: expected a finite number of at least 0"),
         (("--resume",), "say which run, with --out"),
         (("--resume", "--out", "nowhere"), "not the folder of a run"),
@@ -190,6 +194,26 @@ def test_bad_input_is_one_clear_line_and_leaves_no_run(call, tmp_path, arguments
     code, _, err = call("train", *arguments)
     assert code == 2 and said in err and err.count("\n") == 1, err
     assert not list(tmp_path.rglob("config.json"))
+
+
+def test_a_terminal_without_the_signs_shows_others(call, monkeypatch):
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", out)
+    call("plot", "nowhere")
+    print("KL(q ‖ p)", file=out, flush=True)
+    assert out.buffer.getvalue() == b"KL(q ? p)\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--count", 0), "--count: expected a positive whole number, got 0"),
+        (("--seed", -1), "--seed: expected a whole number of at least 0, got -1"),
+    ],
+)
+def test_numbers_of_a_sample_are_checked_first(call, arguments, said):
+    code, _, err = call("sample", "nowhere", *arguments)
+    assert code == 2 and said in err
 
 
 def test_a_run_whose_first_checkpoint_cannot_be_written_leaves_nothing(call, tmp_path, monkeypatch):

@@ -24,6 +24,7 @@ def test_sizes_can_be_given():
 REFUSED = {
     "two rows": (saved("x.npz", x=X[:2]), "x.npz has 2 rows; at least 3 are needed"),
     "a number": (saved("x.npz", x=np.array(3.0)), "has 0 rows; at least 3"),
+    "one-hot labels": (saved("x.npz", x=X, y=np.eye(20)), r"\(20, 20\), .* y.argmax\(1\)"),
     "labels short": (saved("x.npz", x=X, y=Y[:5]), "20 rows x and 5 labels y"),
 }
 
