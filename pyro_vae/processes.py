@@ -143,3 +143,28 @@ def gather(value: Result) -> list[Result]:
     values: list = [None] * count_processes()
     distributed.all_gather_object(values, value)
     return values
+
+
+def try_together(function: Callable[[], Result]) -> Result:
+    """What a function returns here, if it raises in no process. All of them call it.
+
+    Raises:
+        Exception: what the function raises here.
+            If it raises in another process, an error of that kind that names the process.
+    """
+    if count_processes() == 1:
+        return function()
+
+    error: Exception | None = None
+    try:
+        result = function()
+    except Exception as caught:
+        error = caught
+    said = gather(None if error is None else _describe_error(error))
+    if error is not None:
+        raise error
+    for rank, fault in enumerate(said):
+        if fault is not None:
+            kind, message = fault
+            raise kind(f"process {rank}: {message}")
+    return result

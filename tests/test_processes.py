@@ -9,6 +9,7 @@ from pyro_vae.processes import (
     gather,
     is_first,
     take_share,
+    try_together,
 )
 from tests.together import run_together
 
@@ -42,10 +43,23 @@ def fail():
     raise KeyError("x")
 
 
+def refuse_in_second():
+    if find_rank():
+        raise TypeError("row 3")
+    return "fine"
+
+
+def catch_trying(function):
+    with pytest.raises(TypeError) as error:
+        try_together(function)
+    return str(error.value)
+
+
 def speak():
     rank = find_rank()
     sums, all_ranks, heard = add_up(rank, 1.5), gather(rank), ask_first(lambda: rank)
-    return sums, all_ranks, heard, take_share(5), catch(refuse), catch(fail)
+    tried = catch_trying(refuse_in_second)
+    return sums, all_ranks, heard, take_share(5), catch(refuse), catch(fail), tried
 
 
 def test_two_processes_hear_each_other():
@@ -54,4 +68,5 @@ def test_two_processes_hear_each_other():
     assert first[:3] == second[:3] == ([1.0, 3.0], [0, 1], 0)
     assert (first[3], second[3]) == (slice(0, 3), slice(3, 5))
     assert first[4] == second[4] == "ValueError('data: no')"
+    assert (first[6], second[6]) == ("process 1: row 3", "row 3")
     assert (first[5], second[5]) == ("KeyError('x')", """RuntimeError("'x'")""")

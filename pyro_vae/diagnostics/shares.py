@@ -8,7 +8,14 @@ from typing import TypeVar
 import torch
 
 from pyro_vae.diagnostics.estimate import join_blocks
-from pyro_vae.processes import ask_first, count_processes, find_rank, gather, take_share
+from pyro_vae.processes import (
+    ask_first,
+    count_processes,
+    find_rank,
+    gather,
+    take_share,
+    try_together,
+)
 from pyro_vae.training.noise import mix_seeds
 
 Result = TypeVar("Result")
@@ -50,7 +57,7 @@ def measure_shares(
     with _alone():
         if len(data[0]) < count:
             return ask_first(lambda: measure(data))
-        return join(_gather(lambda: _measure_share(measure, data, seed)))
+        return join(gather(try_together(lambda: _measure_share(measure, data, seed))))
 
 
 @contextmanager
@@ -67,19 +74,3 @@ def _measure_share(measure: Callable[[tuple], Result], data: tuple, seed: int) -
     with torch.random.fork_rng():
         torch.manual_seed(mix_seeds(seed, find_rank()))
         return measure(tuple(d[share] for d in data))
-
-
-def _gather(function: Callable[[], Result]) -> list[Result]:
-    """What a function returns in each process. If it raises in one, all raise."""
-    result, error = None, None
-    try:
-        result = function()
-    except Exception as caught:
-        error = caught
-    said = gather(None if error is None else f"{type(error).__name__}: {error}")
-    if error is not None:
-        raise error
-    for rank, message in enumerate(said):
-        if message is not None:
-            raise RuntimeError(f"process {rank} stopped with {message}")
-    return gather(result)  # type: ignore[arg-type]  # no process raised, so each has a result

@@ -15,7 +15,7 @@ from pyro_vae.arguments import check_pair, say_again
 from pyro_vae.pairs.multimodal import MultimodalVAE
 from pyro_vae.pairs.pair import find_arguments
 from pyro_vae.pairs.vae import VAE
-from pyro_vae.processes import count_processes, gather, take_share
+from pyro_vae.processes import count_processes, gather, take_share, try_together
 from pyro_vae.training.noise import Noise
 from pyro_vae.training.origin import describe
 from pyro_vae.training.randomness import fork
@@ -93,7 +93,7 @@ class InMemory(Batches):
         self.drop_last = drop_last
         refuse_few(self.batch_size)
         self._check_last(pair)
-        survey(pair, self.data)
+        try_together(lambda: self._survey_share(pair, prepare))
         refuse_pair(pair, self.data.take(slice(0, 3)))
 
     @property
@@ -115,6 +115,12 @@ class InMemory(Batches):
                 "that none is left; take a smaller batch_size"
             )
         refuse_single(pair, self._count_last(), "fit(..., drop_last=True)")
+
+    def _survey_share(self, pair: nn.Module, prepare: Preparation) -> None:
+        """Check the data. Of several processes each reads its share."""
+        share = take_share(self.rows)
+        if share.stop > share.start:
+            survey(pair, Rows(tuple(d[share] for d in self.whole), prepare))
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         self.noise.start_epoch()
