@@ -127,22 +127,16 @@ class Weighted(pv.Objective):
         return super().forward(*data) * self.offset
 
 
-class Jittered(nn.Module):
-    """A layer that draws from a generator of its own."""
+class Jittered(pv.Objective):
+    """A loss that is scaled by draws from a generator deep inside."""
 
-    def __init__(self, layer):
-        super().__init__()
-        self.layer = layer
-        self.generator = seeded()
+    def __init__(self, pair):
+        super().__init__(pair)
+        self.inner = nn.Sequential(nn.Sequential(nn.Sequential(nn.Identity())))
+        self.inner[0][0][0].generator = seeded()
 
-    def forward(self, x):
-        return self.layer(x) + torch.randn((), generator=self.generator)
-
-
-def deep(pair):
-    body = pair.likelihood.net.body
-    body[-1] = Jittered(body[-1])
-    return pv.Objective(pair)
+    def forward(self, *data):
+        return super().forward(*data) * torch.rand((), generator=self.inner[0][0][0].generator)
 
 
 def changed(change, **options):
@@ -161,7 +155,7 @@ SETTINGS = {
     "a transform's own generators": lambda: {"transform": OwnNoise()},
     "a generator in a closure": lambda: {"transform": by_closure()},
     "early stopping": lambda: {"transform": by_closure(), "patience": 1, "epochs": 6},
-    "a module's generator": lambda: {"objective": deep},
+    "a module's generator": lambda: {"objective": Jittered},
     "a loader's generator": lambda: {"data": load(shuffle=True, generator=seeded())},
     "a sampler's generator": lambda: {"data": load(sampler=RandomSampler(X, generator=seeded()))},
     "draws with weights": lambda: {
