@@ -260,7 +260,8 @@ def _kill_runs(kind: str, kills: int, chance: random.Random, folder: Path) -> tu
 def list_files(folder: Path) -> Iterator[Path]:
     """The files of a run that must be whole, not what a killed process has left half written."""
     for path in folder.rglob("*"):
-        if path.is_file() and ".part." not in path.name and path.suffix != ".lock":
+        is_half = ".part." in str(path.relative_to(folder))
+        if path.is_file() and not is_half and path.suffix != ".lock":
             yield path
 
 
@@ -537,8 +538,8 @@ PARTS: dict[str, tuple[Callable[[Any], list], tuple[str, ...], tuple[Any, Any]]]
         ("the end cut off", "tries", "not noticed"),
         (20, 5),
     ),
-    "crafted": (measure_crafted, ("crafted", "tries", "accepted", "unclear", "fatal"), (300, 5)),
-    "writers": (measure_writers, ("two runs in", "tries", "both wrote it", "lost"), (6, 0)),
+    "crafted": (measure_crafted, ("crafted", "tries", "accepted", "unclear", "fatal"), (200, 5)),
+    "writers": (measure_writers, ("two runs in", "tries", "both wrote it", "lost"), (5, 0)),
     "room": (measure_room, ("disk full", "tries", "errors unclear", "runs lost"), (10, 1)),
     "inputs": (measure_inputs, (), (False, True)),
 }

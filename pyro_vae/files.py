@@ -3,6 +3,7 @@
 import glob
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,8 +15,9 @@ from filelock import FileLock, Timeout
 def replacing(path: Path) -> Iterator[Path]:
     """Give a new file to be written, which takes the place of a path once it is whole.
 
-    The new file lies in the same folder, under a name that nobody else has. If writing fails, it
-    is removed, and what was under the path stays as it was.
+    The new file lies beside it, in a folder of a name that nobody else has: who writes it may need
+    files of his own, as safetensors does. If writing fails, the folder is removed, and what was
+    under the path stays as it was.
 
     Arguments:
         path: The file that is to be there, whole.
@@ -28,14 +30,15 @@ def replacing(path: Path) -> Iterator[Path]:
         >>> path.read_text()
         '1 2 3'
     """
-    half = path.with_name(f".{secrets.token_hex(4)}.part.{path.name}")
+    folder = path.with_name(f".{secrets.token_hex(4)}.part.{path.name}")
+    half = folder / path.name
+    folder.mkdir()
     try:
         yield half
         _flush(half)
         os.replace(half, path)
     finally:
-        with suppress(OSError):
-            half.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _flush(path: Path) -> None:
@@ -48,9 +51,8 @@ def _flush(path: Path) -> None:
 def remove_halves(path: Path) -> None:
     """Remove what killed processes left when they wrote a file. Call it under the file's lock."""
     name = glob.escape(path.name)
-    for half in path.parent.glob(f".????????.part.{name}"):
-        with suppress(OSError):
-            half.unlink()
+    for folder in path.parent.glob(f".????????.part.{name}"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def name_lock(path: Path) -> Path:

@@ -15,6 +15,7 @@ def test_a_file_is_replaced_at_once(tmp_path):
     path.write_text("old")
     with replacing(path) as half:
         half.write_text("new")
+        (half.parent / "of the writer's own").touch()
         assert half.suffix == ".txt" and path.read_text() == "old"
     assert path.read_text() == "new" and os.listdir(tmp_path) == ["numbers.txt"]
 
@@ -43,8 +44,11 @@ def test_two_writers_do_not_meet(tmp_path):
 
 def test_halves_of_a_file_are_removed_and_no_others(tmp_path):
     names = ["a", "b", "a.part", ".00000000.part.aa", "part.a"]
-    for name in [*names, ".0123abcd.part.a", ".89abcdef.part.a"]:
+    for name in names:
         (tmp_path / name).touch()
+    for name in (".0123abcd.part.a", ".89abcdef.part.a"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a").touch()
     remove_halves(tmp_path / "a")
     assert sorted(os.listdir(tmp_path)) == sorted(names)
 

@@ -51,7 +51,7 @@ def test_one_run_at_a_time_trains_in_a_folder(tmp_path):
     assert not run.folder.exists()
 
     run.write_config({})
-    (run.folder / ".00000000.part.config.json").touch()
+    (run.folder / ".00000000.part.config.json").mkdir()
     with pytest.raises(ValueError, match=r"^out: .*a already holds a run; go on with --resume"):
         enter(run)
     enter(run, is_new=False)
