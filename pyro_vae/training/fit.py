@@ -200,7 +200,7 @@ def _fit(pair: nn.Module, data: tuple, settings: Settings) -> History:
 
     with fork(device):
         seed_all(seed)
-        generators = find_generators(*data, settings.transform, *objective.modules())
+        generators = _find_generators(objective, data, settings)
         own = _rewind(generators, objective, saved, settings)
         batches = make_batches(
             pair, data, device, settings.transform, settings.batch_size, settings.drop_last
@@ -290,6 +290,13 @@ def _choose_seed(settings: Settings, saved: dict[str, Any] | None) -> int:
     return ask_first(lambda: int(torch.randint(2**31, ())))
 
 
+def _find_generators(objective: nn.Module, data: tuple, settings: Settings) -> list:
+    """The generators that a checkpoint must keep."""
+    if settings.path is None:
+        return []
+    return find_generators(*data, settings.transform, *objective.modules())
+
+
 def _rewind(
     generators: list, objective: nn.Module, saved: dict[str, Any] | None, settings: Settings
 ) -> list:
@@ -315,6 +322,8 @@ def _describe_given(
     generators: list,
 ) -> dict[str, str]:
     """What a run is made with beside its modules. What may differ without harm is not in it."""
+    if settings.path is None:
+        return {}
     words = {"precision": describe(settings.precision), "patience": describe(settings.patience)}
     words |= batches.describe()
     words["validation"] = "none" if settings.validation is None else "given"
@@ -331,6 +340,8 @@ def _describe_now(
     given: dict[str, str], pair: nn.Module, objective: nn.Module, settings: Settings
 ) -> dict[str, str]:
     """What a run is made with, where objects may have changed since it started."""
+    if settings.path is None:
+        return {}
     modules = describe_modules(pair, objective)
     # what explains other differences comes first
     return describe_parts("transform", settings.transform) | modules | given

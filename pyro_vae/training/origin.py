@@ -6,6 +6,7 @@ import re
 import zlib
 from collections.abc import Callable, Mapping
 from functools import partial
+from itertools import islice
 from types import CodeType
 from typing import Any
 
@@ -20,6 +21,7 @@ from pyro_vae.training.randomness import GENERATORS, find_held
 
 READ = 2**26  # bytes of data that are read; of more, rows that are evenly spaced
 LONG = 400  # characters of a description, at most
+MANY = 1000  # items of a collection that are read
 SHOWN = 4  # differences that are named
 DEPTH = 4  # how far objects in objects are described
 HOW = ("fused", "foreach", "capturable", "differentiable")  # how an optimiser computes, not what
@@ -157,7 +159,10 @@ def describe(value: Any, depth: int = DEPTH) -> str:
         >>> describe(torch.zeros(2, 3))
         'float32 (2, 3) a3c1ca20'
     """
-    text = _describe(value, depth)
+    try:
+        text = _describe(value, depth)
+    except Exception:  # no value, of whatever kind, keeps a run from starting
+        text = type(value).__qualname__
     if len(text) <= LONG:
         return text
     return f"{text[: LONG // 2]}... {hashlib.sha256(text.encode()).hexdigest()[:8]}"
@@ -168,6 +173,8 @@ def _describe(value: Any, depth: int) -> str:
         return f"{value:.7g}"  # a rate in a tensor has no more digits
     if isinstance(value, (*PLAIN, np.generic, torch.dtype, torch.device)):
         return str(value) if not isinstance(value, str) else repr(value)
+    if isinstance(value, np.ndarray) and value.dtype.kind not in "biufc":
+        value = value.tolist()
     if isinstance(value, Tensor | np.ndarray):
         return _describe_tensor(torch.as_tensor(value))
     if isinstance(value, (type, Optimizer, *GENERATORS)) or depth == 0:
@@ -194,7 +201,7 @@ def sum_up_rows(tensor: Tensor) -> str:
         >>> sum_up_rows(torch.zeros(3))
         '7bd5c66f'
     """
-    if tensor.is_sparse or tensor.is_quantized:
+    if tensor.layout is not torch.strided or tensor.is_quantized:
         return "unread"
     step = max(1, tensor.nbytes // READ)
     rows = tensor.detach()[::step].cpu().clone(memory_format=torch.contiguous_format)
@@ -202,12 +209,14 @@ def sum_up_rows(tensor: Tensor) -> str:
 
 
 def _describe_collection(value: Any, depth: int) -> str:
+    more = f" and more, {len(value)} in all" if len(value) > MANY else ""
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{k}: {_describe(v, depth)}' for k, v in value.items())}}}"
-    words = [_describe(item, depth) for item in value]
+        items = list(islice(value.items(), MANY))
+        return f"{{{', '.join(f'{k}: {_describe(v, depth)}' for k, v in items)}{more}}}"
+    words = [_describe(item, depth) for item in islice(value, MANY)]
     if isinstance(value, set | frozenset):
         words.sort()
-    return f"[{', '.join(words)}]"
+    return f"[{', '.join(words)}{more}]"
 
 
 def _describe_function(value: Callable, depth: int) -> str:

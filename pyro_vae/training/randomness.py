@@ -92,7 +92,7 @@ def _look_inside(item: Any) -> list:
         return list(item) if len(item) <= LONG else []
     try:
         return list(vars(item).values())
-    except TypeError:  # it has no attributes
+    except Exception:  # it has no attributes, or does not show them
         return []
 
 

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -159,10 +160,28 @@ def test_words_that_changed_within_the_run_are_left_out():
         (RandomSampler(X), RandomSampler(X, replacement=True)),
         (1.0, 1.001),
         ("a" * 500 + "b", "a" * 500 + "c"),
+        (np.array(["a", "b"]), np.array(["a", "c"])),
+        (np.arange(3), np.arange(3.0)),
+        (range(5000), list(range(4000))),
     ],
 )
 def test_descriptions_differ_where_things_do(a, b):
     assert describe(a) == describe(a) != describe(b)
+
+
+class Shy:
+    """An object that does not want to be looked at."""
+
+    @property
+    def __dict__(self):
+        raise RuntimeError("no")
+
+
+def test_what_cannot_be_described_keeps_no_run_from_starting(tmp_path):
+    pair = make()
+    pair.own = [Shy(), np.array([object()]), torch.eye(2).to_sparse()]
+    pv.fit(pair, X, checkpoint=tmp_path / "run", **RUN)
+    pv.fit(pair, X, checkpoint=tmp_path / "run", resume=True, **(RUN | {"epochs": 5}))
 
 
 def test_a_part_of_what_is_large_is_read():
