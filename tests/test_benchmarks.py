@@ -14,7 +14,7 @@ from pyro.infer import Trace_ELBO
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 SCRIPTS = {"step", "epoch", "evidence", "scaling", "startup", "beside"}
-SCRIPTS |= {"honesty", "memory", "bad_inputs", "faults"}
+SCRIPTS |= {"processes", "honesty", "memory", "bad_inputs", "faults"}
 RIVALS = ("numpyro", "jax", "pythae")
 
 
@@ -52,6 +52,13 @@ def test_memory(load, here, capsys):
     found = here(load("memory")).main(["--short", "--only", "load .npy of uint8"])
     assert found["load .npy of uint8"]["seconds"] > 0
     assert "s / GB" in capsys.readouterr().out
+
+
+def test_processes():
+    command = [sys.executable, str(BENCHMARKS / "processes.py"), "--short"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "all-reduce of the gradients" in done.stdout
+    assert "steps a second, two processes / one" in done.stdout
 
 
 def test_bad_inputs(load, capsys):

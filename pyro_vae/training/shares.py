@@ -39,7 +39,9 @@ class SharedStep(Step):
         self.noise = noise
         self.is_compiled = is_compiled
         # a batch may leave parameters unused, as one without labels does
-        self.shared = DistributedDataParallel(_Share(objective), find_unused_parameters=True)
+        self.shared = DistributedDataParallel(
+            _Share(objective), find_unused_parameters=True, gradient_as_bucket_view=True
+        )
 
     def __call__(self, batch: tuple[Tensor, ...]) -> Taken:
         """Take the step. The loss is the mean over all shares."""
