@@ -105,7 +105,10 @@ def check_choice(name: str, value: object, choices: Iterable) -> None:
         >>> check_choice("per", "site", ("dimension", "site"))
     """
     choices = list(choices)
-    if value in choices:
+    # an array compares with each and has no truth value
+    if any(
+        value is choice or (type(value) is type(choice) and value == choice) for choice in choices
+    ):
         return
 
     *others, last = map(repr, choices)

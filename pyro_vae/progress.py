@@ -7,11 +7,13 @@ import sys
 
 from tqdm.auto import tqdm
 
+from pyro_vae.arguments import check_flag
 from pyro_vae.processes import is_first
 
 
 def progress_bar(total: int, description: str, *, show: bool = True, unit: str = "step") -> tqdm:
     """A bar over `total` units of work, disabled where nobody would see it."""
+    show = check_flag("progress", show)
     seen = "ipykernel" in sys.modules or sys.stderr.isatty()
     return tqdm(
         total=total,

@@ -93,6 +93,11 @@ def test_what_is_no_interval(values, error):
         check_interval("within", values)
 
 
+def test_an_array_is_no_choice():
+    with pytest.raises(ValueError, match="per: expected 'a' or 'b', got ndarray of shape"):
+        check_choice("per", np.zeros(3), ("a", "b"))
+
+
 @pytest.mark.parametrize("values", [[1.0, 2.0], (1.0, 2.0), np.array([1.0, 2.0])], ids=repr)
 def test_arrays_and_lists_become_tensors(values):
     assert as_tensor("at", values).tolist() == [1.0, 2.0]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from pyro_vae.arguments import check_whole
+from pyro_vae.arguments import as_tensor, check_whole, is_real_number
 from pyro_vae.conditionals.channels import arrange, choose_out_shape
 from pyro_vae.conditionals.constrain import constrain
 from pyro_vae.conditionals.shapes import ShapeLike, as_shape, call_shape, find_sizes
@@ -152,7 +152,7 @@ class Layout(nn.Module):
         self.register_parameter(f"{key}_raw", nn.Parameter(start))
 
     def _fix(self, key: str) -> None:
-        value, shape = _as_floating(self.fixed[key]), self.shapes[key]
+        value, shape = _as_floating(key, self.fixed[key]), self.shapes[key]
         constraint = self.family.constraint(key)
         try:
             value = value.expand(shape).clone()
@@ -231,10 +231,12 @@ def _find_shapes(
         raise ValueError(f"{family.__name__}: {error}") from error
 
 
-def _as_floating(value: object) -> Tensor:
+def _as_floating(name: str, value: object) -> Tensor:
     """A number as a tensor of the default type. A floating tensor keeps its own."""
     if isinstance(value, Tensor) and value.is_floating_point():
         return value.detach()
+    if not is_real_number(value):
+        value = as_tensor(name, value)
     return torch.as_tensor(value, dtype=torch.get_default_dtype())
 
 

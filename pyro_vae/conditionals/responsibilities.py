@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
+from pyro_vae.arguments import check_type
 from pyro_vae.conditionals.categories import OneHotCategorical  # noqa: F401  for the examples
 from pyro_vae.conditionals.conditional import Conditional
 from pyro_vae.conditionals.real import Normal  # noqa: F401  for the examples
@@ -40,6 +41,9 @@ class Responsibilities(Conditional):
     """
 
     def __init__(self, labels: Conditional, prior: Conditional, variational: Conditional):
+        parts = {"labels": labels, "prior": prior, "variational": variational}
+        for role, part in parts.items():
+            check_type(role, part, Conditional, "a conditional, such as pv.Normal(2, given=3)")
         super().__init__(labels.event_shape, variational.given_shapes)
 
         if prior.given_shapes != [self.event_shape]:

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
+from pyro_vae.arguments import as_tensor
+
 
 def make_upright(x: Tensor) -> Tensor:
     """Images sheared so that they do not lean, and centred, by their first and second moments.
@@ -24,6 +26,7 @@ def make_upright(x: Tensor) -> Tensor:
         >>> make_upright(x).argmax(-1).flatten().tolist()[1:4]
         [2, 2, 2]
     """
+    x = as_tensor("x", x)
     if x.dim() != 4 or x.shape[1] != 1:
         raise ValueError(f"x: expected images [n, 1, height, width], got shape {list(x.shape)}")
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pyro_vae.arguments import check_whole
 from pyro_vae.diagnostics.annealing import Chains, climb
 from pyro_vae.diagnostics.estimate import Estimate, average_data, join_blocks, subtract
 from pyro_vae.diagnostics.evidence import estimate_evidence
@@ -115,8 +116,8 @@ def bracket(
 def _simulate(pair: nn.Module, data: tuple) -> Simulated:
     """Simulated data, and the latents by site that they were drawn with."""
     x, *rest = data
-    if isinstance(x, int):
-        x = make_template(pair, x)
+    if not isinstance(x, Tensor):
+        x = make_template(pair, check_whole("data", x))
     device = find_device(pair, x.device)
     simulated = simulate_data(pair, tuple(d.to(device) for d in (x, *rest)))
     refuse_pair(pair, simulated.data)

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from pyro_vae.arguments import as_tensor
 from pyro_vae.diagnostics.labels import Agreement, Labels, classify, compare_labels
 from pyro_vae.pairs.labelled import LabelledVAE
+from pyro_vae.weights.intake import as_rows
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ def cluster(
         >>> int(found.sizes.sum())
         5
     """
+    x, labels = as_rows("x", x), as_tensor("labels", labels)
     if labels.shape != (len(x),):
         raise ValueError(
             f"labels: expected one for each of the {len(x)} data, got shape {tuple(labels.shape)}"

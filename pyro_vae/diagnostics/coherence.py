@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pyro_vae.arguments import check_choice, check_whole
+from pyro_vae.arguments import check_choice, check_type, check_whole
 from pyro_vae.diagnostics.cross_generation import check_multimodal
 from pyro_vae.diagnostics.estimate import Estimate
 from pyro_vae.diagnostics.resampling import count_effective, draw_weighted, resample
@@ -162,6 +162,7 @@ class _Agreeing:
 
 
 def _check_names(pair: MultimodalVAE, classify: Mapping[str, Classify]) -> None:
+    check_type("classify", classify, Mapping, "functions by the name of the modality")
     for name in classify:
         check_choice("classify", name, list(pair.likelihoods))
     if len(classify) < 2:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pyro_vae.arguments import check_whole
+from pyro_vae.arguments import as_tensor, check_whole
 from pyro_vae.diagnostics.aggregate import (
     Drawn,
     admit_unmasked,
@@ -150,7 +150,7 @@ def _number_rows(values: Tensor) -> Tensor:
 def _read_evidence(log_evidence: Tensor | Estimate, like: Tensor) -> Estimate:
     """log p(x) as an estimate, of the type of another tensor `[n]`. A tensor has no error."""
     if not isinstance(log_evidence, Estimate):
-        log_evidence = Estimate(log_evidence, torch.zeros_like(like))
+        log_evidence = Estimate(as_tensor("log_evidence", log_evidence), torch.zeros_like(like))
     value = torch.as_tensor(log_evidence.value).to(like)
     stderr = torch.as_tensor(log_evidence.stderr).to(like)
 

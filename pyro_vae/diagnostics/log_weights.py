@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from pyro_vae.arguments import check_whole
+from pyro_vae.arguments import check_flag, check_whole
 from pyro_vae.compiling.loss import CompiledLoss
 from pyro_vae.progress import progress_bar
 from pyro_vae.weights.blocks import weigh_in_blocks
@@ -71,6 +71,7 @@ def weigh_data(
         TypeError, ValueError: as `log_weights`.
     """
     num_samples = check_whole("num_samples", num_samples)
+    compile = check_flag("compile", compile)
     data = admit(pair, data)
     joint = _CompiledJoint() if compile else None
 

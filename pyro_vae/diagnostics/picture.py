@@ -28,7 +28,7 @@ from pyro_vae.diagnostics.table import (
     write_rows,
 )
 from pyro_vae.pairs.admission import ChecksData
-from pyro_vae.weights.intake import admit, find_device
+from pyro_vae.weights.intake import admit, as_rows, find_device
 from pyro_vae.weights.traces import quietly, sample_sites, split_sites, trace
 from pyro_vae.weights.weights import Weights
 
@@ -316,7 +316,7 @@ def picture(
 
 def _has_few_sites(pair: nn.Module, data: tuple) -> bool:
     """Whether the sites are few enough for a row each, as seen at the first datum."""
-    device = find_device(pair, torch.as_tensor(data[0]).device)
+    device = find_device(pair, as_rows("x", data[0]).device)
     # what is drawn here would change what is measured for a seed
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), quietly(pair):

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pyro_vae.arguments import check_whole
 from pyro_vae.pairs.admission import ChecksData
 from pyro_vae.weights.draws import list_given, simulate
 from pyro_vae.weights.intake import find_device
@@ -22,7 +24,8 @@ def count_rows(data: tuple) -> int:
     if not data:
         raise ValueError("x: expected a template of the data, or a number of data, got nothing")
 
-    n = data[0] if isinstance(data[0], int) else data[0].shape[0]
+    is_x = isinstance(data[0], Tensor | np.ndarray)
+    n = data[0].shape[0] if is_x else check_whole("data", data[0])
     if n < LEAST:
         raise ValueError(
             f"data: expected ten rows or more to simulate, for a test of uniformity, got {n}"
@@ -41,7 +44,7 @@ def make_templates(
     rest = [c.to(find_device(pair, c.device)) for c in covariates]
     few_of_rest = [c[:2] for c in rest]
 
-    if isinstance(x, int):
+    if not isinstance(x, Tensor):
         few = simulate(pair, 2, *few_of_rest)["x"]
         x = few[:1].expand(n, *few.shape[1:])
     else:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pyro_vae.arguments import as_tensor, check_choice, check_whole
+from pyro_vae.arguments import as_tensor, check_choice, check_type, check_whole
 from pyro_vae.diagnostics.estimate import Estimate
 from pyro_vae.networks import Topics
 
@@ -70,6 +70,8 @@ def top_words(
     """
     table = _find_table(topics)
     n, size = check_whole("n", n), table.shape[1]
+    if vocabulary is not None:
+        check_type("vocabulary", vocabulary, Sequence, "a list of words")
     names = [str(i) for i in range(size)] if vocabulary is None else list(vocabulary)
     if len(names) != size:
         raise ValueError(f"vocabulary: expected {size} words, got {len(names)}")
@@ -204,6 +206,8 @@ def topic_diversity(top: TopWords | Tensor) -> Estimate:
         0.75
     """
     places = top.places if isinstance(top, TopWords) else as_tensor("top", top)
+    if not places.numel():
+        raise ValueError("top: expected the words of one topic at least, got none")
     return Estimate(value=len(places.unique()) / places.numel(), stderr=0.0)
 
 
@@ -239,7 +243,8 @@ def perplexity(bound: Estimate, x: Tensor, *, per: str = "document") -> Estimate
         3.0
     """
     check_choice("per", per, ("document", "word"))
-    value = torch.as_tensor(bound.value)
+    check_type("bound", bound, Estimate, "an Estimate, what diagnostics.elbo returned")
+    value, x = torch.as_tensor(bound.value), as_tensor("x", x)
     if x.dim() != 2 or value.shape != x.shape[:1]:
         raise ValueError(
             f"bound: expected a value for each of the documents [n, V], got {list(value.shape)} "

@@ -42,7 +42,7 @@ def ranks(found: Calibration, *, most: int = 16) -> Figure:
         ax.stairs(counts[:, j].numpy(), edges, fill=True, color=colour, alpha=0.6)
         ax.stairs(high, edges, baseline=low, fill=True, color=BAND, alpha=0.35)
         title = f"{names[j]}: {_shorten(fault)}, p = {pvalues[j].item():.2g}"
-        ax.set_title(title, fontsize="small")
+        ax.set_title(title, fontsize="small", parse_math=False)
         ax.set_xlim(edges[0], edges[-1])
     left_out = f"; {len(chosen)} of {d} histograms, of the least p-values" if d > most else ""
     label = f"rank of z* among {found.num_draws} draws of q(z|x*){left_out}"

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from pyro_vae.arguments import as_tensor, check_whole
+from pyro_vae.arguments import as_tensor, check_type, check_whole
 
 FRAME: dict[str, Any] = {"fill": False, "color": "0.6", "linewidth": 0.5, "clip_on": False}
 GAP = 0.1  # between data of a row, as a share of their width
@@ -40,6 +40,8 @@ def classes(x: Tensor, labels: Tensor, *, title: str = "", columns: int = 10) ->
     Raises:
         ValueError: if there are no data, or not one label for each.
     """
+    x, labels = as_tensor("x", x), as_tensor("labels", labels)
+    columns = check_whole("columns", columns)
     if labels.shape != (len(x),) or not len(x):
         raise ValueError(
             f"labels: expected one for each of the data, and data, got {list(labels.shape)} for "
@@ -60,6 +62,7 @@ def reconstructions(x: Tensor, reconstructed: Tensor) -> Figure:
         reconstructed: `reconstruct(pair, x)["x"]`, of the same shape.
     """
     title = "data, and the mean of p(x|z) at a draw z of q(z|x)"
+    x, reconstructed = as_tensor("x", x), as_tensor("reconstructed", reconstructed)
     return _draw_rows([x, reconstructed], title, names=["x", "E p(x|z)"])
 
 
@@ -70,6 +73,7 @@ def rows(x: Mapping[str, Tensor], *, title: str = "") -> Figure:
         x: By name, `[n, *event]`. Rows may be of different lengths.
         title: The title.
     """
+    check_type("x", x, Mapping, "rows by their names")
     return _draw_rows(list(x.values()), title, names=list(x))
 
 
@@ -114,7 +118,9 @@ def _tile(x: Tensor) -> np.ndarray:
 
 
 def _draw_rows(rows: Sequence[Tensor], title: str, names: Sequence[str] = ()) -> Figure:
-    columns = max(map(len, rows))
+    columns = max(map(len, rows), default=0)
+    if not columns:
+        raise ValueError("x: expected data to draw, got none")
     size = (max(4.0, 0.9 * columns), 0.95 * len(rows) + 0.5)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
@@ -124,7 +130,8 @@ def _draw_rows(rows: Sequence[Tensor], title: str, names: Sequence[str] = ()) ->
     for ax, row in zip(axes, rows, strict=True):
         _draw_row(ax, row, columns)
     for ax, name in zip(axes, names, strict=False):
-        ax.text(-0.01, 0.5, name, ha="right", va="center", transform=ax.transAxes)
+        place = {"ha": "right", "va": "center", "transform": ax.transAxes}
+        ax.text(-0.01, 0.5, name, parse_math=False, **place)
     return figure
 
 

@@ -28,6 +28,7 @@ def latents(z: Tensor, labels: Tensor | None = None, *, title: str = TITLE) -> F
     z = as_tensor("z", z).detach().cpu()
     if not z[:1].numel():
         raise ValueError(f"z: expected latents [n, *event], got shape {tuple(z.shape)}")
+    labels = None if labels is None else as_tensor("labels", labels)
     if labels is not None and labels.shape != z.shape[:1]:
         raise ValueError(
             f"labels: expected one for each of the {len(z)} data, got {tuple(labels.shape)}"

@@ -44,7 +44,7 @@ def sequences(
 
     figure.suptitle(title, fontsize="medium")
     for line, (name, roll) in zip(axes, rolls.items(), strict=True):
-        line[0].set_ylabel(name)
+        line[0].set_ylabel(name, parse_math=False)
         for i, ax in enumerate(line):
             steps = roll.shape[1] if lengths is None else int(lengths[i])
             _draw_roll(ax, roll[i, :steps, numbers], numbers.start, limits)

@@ -23,5 +23,5 @@ def top_words(top: TopWords, *, title: str = "") -> Figure:
     ax.text(0.0, -1, title, fontsize="medium", va="center")
     for place, row in enumerate(rows):
         ax.text(-0.01, place, str(place), fontsize="small", ha="right", va="center", color="0.5")
-        ax.text(0.01, place, row, fontsize="small", va="center")
+        ax.text(0.01, place, row, fontsize="small", va="center", parse_math=False)
     return figure

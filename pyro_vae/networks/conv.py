@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import torch  # noqa: F401  for the example
 from torch import Tensor, nn
 
+from pyro_vae.arguments import check_whole
 from pyro_vae.networks.mlp import concatenate
 from pyro_vae.networks.network import Network, Shape
 
@@ -51,6 +52,7 @@ def conv(
             "an event shape, or use mlp."
         )
 
+    hidden = check_whole("hidden", hidden)
     body = _Convolutions(given_shapes, out_shape, channels, hidden, activation)
 
     return Network(body, given_shapes, out_shape)

@@ -69,7 +69,8 @@ class HierarchicalVAE(nn.Module):
     ):
         super().__init__()
 
-        check_parts(name, likelihood=likelihood, encoder=encoder or nn.Identity())
+        shared = nn.Identity() if encoder is None else encoder
+        check_parts(name, likelihood=likelihood, encoder=shared)
         check_choice("order", order, ORDERS)
         check_several("priors", priors, Sequence, "a list of modules")
         check_several("variationals", variationals, Sequence, "a list of modules")
@@ -87,7 +88,7 @@ class HierarchicalVAE(nn.Module):
         self.likelihood = likelihood
         self.variationals = nn.ModuleList(variationals)
         self.order = order
-        self.encoder = nn.Identity() if encoder is None else encoder
+        self.encoder = shared
         self.name = name
         self._fit_together(shares_x=encoder is None)
 

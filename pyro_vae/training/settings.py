@@ -12,6 +12,7 @@ from pyro.infer import ELBO
 from torch import Tensor, nn
 
 from pyro_vae.arguments import (
+    check_choice,
     check_flag,
     check_function,
     check_positive,
@@ -64,8 +65,7 @@ class Settings:
             self._keep(name, check_flag)
         if self.seed is not None:
             self._keep("seed", check_seed)
-        if self.precision not in (None, "bf16"):
-            raise ValueError(f"precision: expected None or 'bf16', got {self.precision!r}")
+        check_choice("precision", self.precision, (None, "bf16"))
         self._check_functions()
         if self.validation is not None:
             _check_validation(self.validation)
@@ -151,7 +151,7 @@ def check_device(device: torch.device | str | int) -> None:
         raise TypeError(f"device: expected the name of a device, such as 'cpu', got {say(device)}")
     try:
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         known = ", ".join(_list_devices())
         raise ValueError(f"device: cannot use {device!r}, there is {known}: {reason}") from error

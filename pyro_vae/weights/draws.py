@@ -8,7 +8,7 @@ import torch
 from pyro.poutine import Trace
 from torch import Tensor, nn
 
-from pyro_vae.arguments import as_tensor, check_pair, check_type, check_whole
+from pyro_vae.arguments import as_tensor, check_flag, check_pair, check_type, check_whole
 from pyro_vae.conditionals.conditional import Conditional
 from pyro_vae.pairs.admission import ChecksData
 from pyro_vae.pairs.sequence import SequenceVAE
@@ -60,6 +60,7 @@ def simulate(
         {'z': (5, 2), 'x': (5, 3)}
     """
     check_pair(pair)
+    mean = check_flag("mean", mean)
     if not data:
         raise ValueError("data: expected a number of draws, or a template x, got none")
     if not isinstance(data[0], Tensor | np.ndarray):
@@ -168,6 +169,7 @@ def reconstruct(
         torch.Size([5, 3])
     """
     check_pair(pair)
+    mean = check_flag("mean", mean)
     if not data:
         raise ValueError("x: expected data, got none")
     data = _read(data)

@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import torch
 
@@ -29,6 +31,10 @@ def test_each_dimension_has_its_verdict_without_what_it_means(found):
 
     assert titles[0] == "z[0]: no fault found, p = 0.7"
     assert titles[1].startswith("z[1]: biased") and "too high" not in titles[1]
+
+
+def test_a_latent_whose_name_is_no_formula(found):
+    drawn(plots.ranks(dataclasses.replace(found, names=["$z_{$", "z"])))
 
 
 def test_bars_are_the_histogram_of_the_ranks(found):

@@ -14,6 +14,26 @@ def test_data_of_any_shape(event):
     drawn(plots.reconstructions(x, x))
 
 
+def test_a_name_need_be_no_formula():
+    figure = plots.rows({"$z_{$": torch.rand(3, 1, 4, 4)})
+    drawn(figure)
+    assert figure.axes[0].texts[0].get_text() == "$z_{$"
+
+
+@pytest.mark.parametrize(
+    ("draw", "words"),
+    [
+        (lambda: plots.data(torch.zeros(0, 3)), "x: expected data to draw, got none"),
+        (lambda: plots.data(torch.zeros(3, 3), columns=0), "columns: expected a positive"),
+        (lambda: plots.latents(torch.zeros(3, 0)), r"z: expected latents .* got shape \(3, 0\)"),
+        (lambda: plots.latents(torch.zeros(3, 2), torch.zeros(2)), "labels: expected one for each"),
+    ],
+)
+def test_nothing_to_draw(draw, words):
+    with pytest.raises(ValueError, match=words):
+        draw()
+
+
 def test_each_class_has_a_row_that_bears_its_number():
     x, labels = torch.rand(9, 1, 4, 4), torch.tensor([2, 0, 2, 2, 0, 5, 2, 0, 2])
     figure = plots.classes(x, labels, columns=4)
