@@ -1,4 +1,4 @@
-"""A loss as one graph: exported with its parameters, and compiled."""
+"""A loss as one graph: exported with its parameters."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -8,7 +8,8 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 from torch.distributions import transform_to
 
-from pyro_vae.compiling.errors import LengthWatch, explain, explain_missing_compiler
+from pyro_vae.compiling.errors import LengthWatch, explain
+from pyro_vae.compiling.joint import has_rows
 from pyro_vae.pairs.parameters import OwnParameters
 from pyro_vae.weights.traces import unvalidated
 
@@ -55,8 +56,10 @@ class Root(nn.Module):
         return [held for kept in self._kept for held in kept.values()]
 
     def find_state(self) -> tuple:
-        """What tells one compiled form from another: what is held, and the mode of each module."""
-        return tuple(map(id, self.list_held())), tuple([m.training for m in self._all])
+        """What tells compiled forms apart: what is held and learned, and modes of modules."""
+        held = self.list_held()
+        is_learned = tuple([isinstance(h, Tensor) and h.requires_grad for h in held])
+        return tuple(map(id, held)), is_learned, tuple([m.training for m in self._all])
 
     def forward(self, *tensors: Tensor) -> Tensor:
         remaining = iter(tensors)
@@ -116,51 +119,8 @@ def export(root: Root, tensors: list[Tensor], rows: int) -> torch.fx.GraphModule
     return graph
 
 
-def compile_graph(graph: torch.fx.GraphModule, rows: int, backend: str) -> Callable[..., Tensor]:
-    """A graph as compiled code with gradients.
-
-    Raises:
-        RuntimeError: at the first call, if there is no C++ compiler.
-    """
-
-    def run(*tensors: Tensor) -> Tensor:
-        return graph(*tensors)
-
-    # what is compiled is remembered by code object
-    run.__code__ = run.__code__.replace()
-    compiled = torch.compile(run, fullgraph=True, options=_find_options(backend), backend=backend)
-
-    def call(*tensors: Tensor) -> Tensor:
-        for tensor in tensors:
-            if _find_dynamic_shape(tensor, rows):
-                torch._dynamo.mark_dynamic(tensor, 0)
-        try:
-            return compiled(*tensors)
-        except Exception as error:
-            missing = explain_missing_compiler(error)
-            if missing is None:
-                raise
-            raise RuntimeError(missing) from error
-
-    return call
-
-
-def _find_options(backend: str) -> dict:
-    # guards would cost more than the small networks
-    options = {"guard_filter_fn": lambda guards: [False] * len(guards)}
-    if backend != "inductor":
-        return options
-
-    # with the compiler itself, which takes a second to import
-    from pyro_vae.compiling.products import OneDNN
-
-    return options | {"fallback_random": True, "post_grad_custom_post_pass": OneDNN()}
-
-
 def _find_dynamic_shape(tensor: Tensor, rows: int) -> dict | None:
-    if rows > 1 and tensor.dim() and tensor.shape[0] == rows:
-        return {0: torch.export.Dim.DYNAMIC}
-    return None
+    return {0: torch.export.Dim.DYNAMIC} if has_rows(tensor, rows) else None
 
 
 def _inline(module: torch.fx.GraphModule) -> None:

@@ -114,6 +114,19 @@ class Objective(Loss):
     def forward(self, *data: Tensor) -> Tensor:
         return self._average(self.elbo, *data)
 
+    def set_gradients(self, *data: Tensor) -> Tensor:
+        """The loss, without gradients of its own. They are left in the parameters.
+
+        What `zero_grad`, a call and `backward` do, in less time where it is compiled.
+        """
+        if self._compiled_call_impl is not None:
+            return self._compiled_call_impl.set_gradients(*data)
+
+        self.zero_grad(set_to_none=True)
+        loss = self(*data)
+        loss.backward()
+        return loss.detach()
+
     def compile(self) -> None:
         """From now on, run the handlers once and then compiled code, see `CompiledLoss`.
 

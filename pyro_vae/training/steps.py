@@ -50,14 +50,34 @@ class Step:
         """Take the step."""
         random_state = torch.get_rng_state()
 
+        if isinstance(self.objective, Objective) and self.objective.is_compiled:
+            loss = self._take_compiled(self.objective, batch, random_state)
+        else:
+            loss = self._take(batch, random_state)
+
+        return Taken(loss, batch[0].shape[0])
+
+    def _take(self, batch: tuple[Tensor, ...], random_state: Tensor) -> Tensor:
         with self.autocast:
             loss = self.objective(*batch)
         _check_loss(loss)
+        self._check(loss, batch, random_state)
+        self._descend(loss)
+        return loss.detach()
+
+    def _take_compiled(
+        self, objective: Objective, batch: tuple[Tensor, ...], random_state: Tensor
+    ) -> Tensor:
+        """The same where the gradients come with the loss."""
+        with self.autocast:
+            loss = objective.set_gradients(*batch)
+        self._check(loss, batch, random_state)
+        self.optimizer.step()
+        return loss
+
+    def _check(self, loss: Tensor, batch: tuple[Tensor, ...], random_state: Tensor) -> None:
         if not loss.is_cuda:
             self.check(loss, batch, random_state)
-        self._descend(loss)
-
-        return Taken(loss.detach(), batch[0].shape[0])
 
     def _descend(self, loss: Tensor) -> None:
         self.optimizer.zero_grad(set_to_none=True)

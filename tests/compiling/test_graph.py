@@ -5,7 +5,8 @@ from pyro import param
 from torch import nn
 from torch.distributions import constraints
 
-from pyro_vae.compiling.graph import Root, compile_graph, export
+from pyro_vae.compiling.graph import Root, export
+from pyro_vae.compiling.joint import compile_graph
 
 
 def test_its_state_tells_modes_and_exchanged_parts_apart():
@@ -59,7 +60,7 @@ def test_parts_without_gradients_are_put_back_into_the_graph():
     assert torch.ops.higher_order.wrap_with_set_grad_enabled not in targets
 
     x = torch.randn(4, 2)
-    run = compile_graph(graph, 5, "eager")
+    run = compile_graph(graph, [torch.zeros(5, 2)], 5, "eager")
     (expected,) = torch.autograd.grad(loss(x), net.weight)
     (found,) = torch.autograd.grad(run(x), net.weight)
     torch.testing.assert_close(found, expected)
