@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextvars import ContextVar
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -11,16 +12,33 @@ from torch import distributed
 Result = TypeVar("Result")
 
 
+_is_alone: ContextVar[bool] = ContextVar("_is_alone", default=False)
+
+
 def count_processes() -> int:
     """How many processes work together: those of torch's process group, or this one alone."""
-    if distributed.is_available() and distributed.is_initialized():
-        return distributed.get_world_size()
-    return 1
+    if _is_alone.get() or not _has_group():
+        return 1
+    return distributed.get_world_size()
 
 
 def find_rank() -> int:
-    """The number of this process, from 0."""
-    return distributed.get_rank() if count_processes() > 1 else 0
+    """The number of this process in its group, from 0."""
+    return distributed.get_rank() if _has_group() else 0
+
+
+def _has_group() -> bool:
+    return distributed.is_available() and distributed.is_initialized()
+
+
+@contextmanager
+def working_alone() -> Iterator[None]:
+    """Inside this context a process works alone, and waits for no other."""
+    before = _is_alone.set(True)
+    try:
+        yield
+    finally:
+        _is_alone.reset(before)
 
 
 def is_first() -> bool:
@@ -37,7 +55,8 @@ def take_share(rows: int) -> slice:
         >>> take_share(5)
         slice(0, 5, None)
     """
-    return cut_share(rows, find_rank(), count_processes())
+    count = count_processes()
+    return cut_share(rows, find_rank() if count > 1 else 0, count)
 
 
 def cut_share(rows: int, rank: int, count: int) -> slice:
@@ -68,7 +87,7 @@ def add_up(*numbers: float) -> list[float]:
 
 
 def ask_first(function: Callable[[], Result]) -> Result:
-    """What a function returns in the first process. The others do not call it.
+    """What a function returns in the first process, which calls it alone.
 
     Raises:
         Exception: what the function raises, in all processes.
@@ -84,7 +103,8 @@ def ask_first(function: Callable[[], Result]) -> Result:
     error: Exception | None = None
     if is_first():
         try:
-            answer[0] = function()
+            with working_alone():
+                answer[0] = function()
         except Exception as caught:
             error = caught
             answer[1] = _describe_error(caught)

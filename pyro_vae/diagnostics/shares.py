@@ -1,8 +1,6 @@
 """Measurements that several processes share by rows of data. Each gets the whole result."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
@@ -15,12 +13,11 @@ from pyro_vae.processes import (
     gather,
     take_share,
     try_together,
+    working_alone,
 )
 from pyro_vae.training.noise import mix_seeds
 
 Result = TypeVar("Result")
-
-is_sharing = ContextVar("is_sharing", default=False)  # what is measured within runs alone
 
 
 def measure_shares(
@@ -49,28 +46,19 @@ def measure_shares(
         tensor([1., 1., 1.])
     """
     count = count_processes()
-    if count == 1 or is_sharing.get():
+    if count == 1:
         return measure(data)
 
     drawn = int(torch.randint(2**62, ()))
     seed = ask_first(lambda: drawn)
-    with _alone():
-        if len(data[0]) < count:
-            return ask_first(lambda: measure(data))
-        return join(gather(try_together(lambda: _measure_share(measure, data, seed))))
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    before = is_sharing.set(True)
-    try:
-        yield
-    finally:
-        is_sharing.reset(before)
-
-
-def _measure_share(measure: Callable[[tuple], Result], data: tuple, seed: int) -> Result:
+    if len(data[0]) < count:
+        return ask_first(lambda: measure(data))
     share = take_share(len(data[0]))
-    with torch.random.fork_rng():
+    mine = tuple(d[share] for d in data)
+    return join(gather(try_together(lambda: _measure_alone(measure, mine, seed))))
+
+
+def _measure_alone(measure: Callable[[tuple], Result], data: tuple, seed: int) -> Result:
+    with torch.random.fork_rng(), working_alone():
         torch.manual_seed(mix_seeds(seed, find_rank()))
-        return measure(tuple(d[share] for d in data))
+        return measure(data)
