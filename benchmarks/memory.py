@@ -3,7 +3,8 @@
     OMP_NUM_THREADS=2 python benchmarks/memory.py [--megabytes 200] [--only float32 map]
 
 Each case is a process of its own. Memory is what is resident at the peak, without the pages of
-files, over the size of the data. Of `load` the data are the three splits. Linux only.
+files, over the size of the data. Of `load` the data are the three splits. On a machine that has
+other work, look at the CPU's seconds on one thread. Linux only.
 """
 
 import json
@@ -25,7 +26,7 @@ import pyro_vae as pv
 
 PIXELS = 784
 DiscretisedLogistic = partial(pv.DiscretisedLogistic, levels=256)
-HEAD = ["beyond the data / data", "s / GB"]
+HEAD = ["beyond the data / data", "s / GB", "CPU s / GB"]
 
 
 class FirstBatch(BaseException):
@@ -114,24 +115,31 @@ def measure(case: str, megabytes: float) -> dict[str, float]:
 def _measure_fit(case: str, draw: Callable, x: Tensor | None, file: Path) -> dict[str, float]:
     go_to_first_batch(case, draw(10))  # libraries set themselves up
     data = np.load(file, mmap_mode="r") if x is None else x
-    peak, seconds = _time(partial(go_to_first_batch, case, data))
-    return {"share": peak / data.nbytes, "seconds": seconds * 2**30 / data.nbytes}
+    return _time(partial(go_to_first_batch, case, data), lambda: data.nbytes)
 
 
 def _measure_load(file: Path) -> dict[str, float]:
-    found = []
-    peak, seconds = _time(lambda: found.append(pv.data.load(file)))
-    size = sum(x.nbytes for x in found[0].splits.values())
-    return {"share": peak / size - 1, "seconds": seconds * 2**30 / size}
+    found: list[pv.data.Dataset] = []
+
+    def count_bytes() -> int:
+        return sum(x.nbytes for x in found[0].splits.values())
+
+    row = _time(lambda: found.append(pv.data.load(file)), count_bytes)
+    return row | {"share": row["share"] - 1}
 
 
-def _time(run: Callable[[], object]) -> tuple[float, float]:
-    """The peak in bytes beyond what was held before, and the seconds."""
+def _time(run: Callable[[], object], count_bytes: Callable[[], int]) -> dict[str, float]:
+    """The peak beyond what was held before, over the bytes of the data, and the time for a GB."""
     with Anonymous() as memory:
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         run()
-        seconds = time.perf_counter() - start
-    return memory.peak, seconds
+        seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+    size = count_bytes()
+    return {
+        "share": memory.peak / size,
+        "seconds": seconds * 2**30 / size,
+        "cpu": cpu * 2**30 / size,
+    }
 
 
 class Anonymous:
@@ -170,7 +178,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
 
     names = chosen(dict.fromkeys([*CASES, *LOADED], measure), args.only)
     found = {name: worker(__file__, case=name, megabytes=megabytes) for name in names}
-    cells = [[name, f"{row['share']:.2f}", f"{row['seconds']:.2f}"] for name, row in found.items()]
+    cells = [[name, *(f"{value:.2f}" for value in row.values())] for name, row in found.items()]
     show(f"until the first batch, {megabytes:g} MB", HEAD, cells, {}, args.markdown)
     return found
 
