@@ -116,6 +116,8 @@ def fit(
         resume: Go on from the checkpoint, if it is there. The weights become equal bit for bit to
             those of a run that was never interrupted. The arguments must be those of that run, but
             for `epochs`, `device`, `compile`, `callback` and what is shown and written.
+            Kept are the generators of samplers, data sets, transforms and modules. A count of their
+            own, or the random state of workers that persist, is not.
         seed: Random seed, for torch, NumPy and Python. By default it is drawn from torch's
             generator. A generator that data, transform or modules have for themselves goes on from
             where it is, and a checkpoint keeps its state.
