@@ -41,10 +41,14 @@ def test_each_benchmark_is_here():
     assert {path.stem for path in BENCHMARKS.glob("*.py")} == SCRIPTS | {"rivals", "timing"}
 
 
-def test_honesty(load, capsys):
-    tables = load("honesty").main(["khat", "coverage", "--short"])
+def test_honesty(load, capsys, monkeypatch):
+    honesty = load("honesty")
+    monkeypatch.setattr(honesty, "WORLDS", ((2, 1000.0),))
+    tables = honesty.main(["khat", "coverage", "gaps", "modes", "--short"])
     assert {name: found for name, found, _ in tables["khat"]}["normal, 50 nats"] > 5
     assert len(tables["coverage"]) == 8 and all(row[2] >= row[1] for row in tables["coverage"])
+    assert all(abs(found - truth) < 0.1 + 5 * error for _, found, error, truth, _ in tables["gaps"])
+    assert [row[1] for row in tables["modes"]] == [0, 0, 0, 1]
     assert "| Pareto, k = 0.7 |" in capsys.readouterr().out
 
 

@@ -20,12 +20,14 @@ from pyro_vae.diagnostics.estimate import (
 )
 from pyro_vae.diagnostics.evidence import Evidence, estimate_evidence
 from pyro_vae.diagnostics.log_weights import weigh_data
-from pyro_vae.diagnostics.pareto import widen_error
+from pyro_vae.diagnostics.pareto import khat_threshold, widen_error
 from pyro_vae.diagnostics.refit import Search, weigh_draws
 from pyro_vae.progress import progress_bar
 from pyro_vae.weights.blocks import count_fitting, cut
 from pyro_vae.weights.intake import admit
 from pyro_vae.weights.traces import quietly
+
+MANY = 5000  # draws, from which on the threshold of k̂ is what it is at most
 
 
 def posterior_gap(
@@ -125,15 +127,23 @@ class InferenceGaps:
 
     def warnings(self) -> list[str]:
         """Why the numbers are not to be trusted. It is empty if nothing speaks against them."""
+        said = []
         rises = self.left > 0
-        if not rises.any():
-            return []
-        return [
-            f"the refitted q still rose for {int(rises.sum())} of {len(rises)} data, and may by "
-            f"{self.left[rises].mean().item():.2g} nats more: the approximation gap comes out too "
-            "high there, the amortisation gap too low, and their errors hold it; take more steps, "
-            "num_steps= of inference_gaps, refit_steps= of picture"
-        ]
+        if rises.any():
+            said.append(
+                f"the refitted q still rose for {int(rises.sum())} of {len(rises)} data, and may "
+                f"by {self.left[rises].mean().item():.2g} nats more: the approximation gap comes "
+                "out too high there, the amortisation gap too low, and their errors hold it; take "
+                "more steps, num_steps= of inference_gaps, refit_steps= of picture"
+            )
+        is_heavy = self.khat > khat_threshold(MANY)
+        if is_heavy.any():
+            said.append(
+                f"k̂ of the refitted q is above {khat_threshold(MANY):.1f} for "
+                f"{int(is_heavy.sum())} of {len(is_heavy)} data: log p(x) and the approximation "
+                "gap come out too low there; pass log_evidence=, of annealed_log_evidence for one"
+            )
+        return said
 
 
 def inference_gaps(

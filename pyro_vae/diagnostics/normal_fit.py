@@ -57,7 +57,7 @@ def fit_normal(score: Score, mean: Tensor, spread: Tensor) -> Normals:
 
     Arguments:
         score: log p(x, u), `[k, n]`, of vectors u, `[k, n, d]`, differentiable.
-        mean, spread: Where it starts, `[n, d]`.
+        mean, spread: Where it starts, `[n, d]`, unless the standard normal has a higher ELBO.
 
     Example:
         >>> p = torch.distributions.Normal(torch.tensor([3.0, -1.0]), torch.tensor([0.1, 2.0]))
@@ -66,7 +66,7 @@ def fit_normal(score: Score, mean: Tensor, spread: Tensor) -> Normals:
         True
     """
     dtype = mean.dtype
-    found = Normals(mean.double(), spread.double().diag_embed())
+    found = _choose_start(score, mean, spread)
     pace = torch.ones_like(found.mean[:, 0])
 
     for _ in range(MOST_STEPS):
@@ -75,16 +75,32 @@ def fit_normal(score: Score, mean: Tensor, spread: Tensor) -> Normals:
         new = _step(found, slope, curvature, pace)
 
         fresh = _spread_points(found.mean)
-        rise = _score_bound(score, new, fresh, dtype) - _score_bound(score, found, fresh, dtype)
-        is_better = rise > 0
-        found = Normals(
-            mean=torch.where(is_better[:, None], new.mean, found.mean),
-            tril=torch.where(is_better[:, None, None], new.tril, found.tril),
-        )
+        bound = _score_bound(score, new, fresh, dtype)
+        rise = bound - _score_bound(score, found, fresh, dtype)
+        is_better = (rise > 0) & bound.isfinite()
+        found = _select(is_better, new, found)
         if not ((rise > RISE) | (~is_better & (pace > FLAT))).any():
             break
         pace = torch.where(is_better, (2 * pace).clamp(max=1.0), pace / 4)
     return found
+
+
+def _choose_start(score: Score, mean: Tensor, spread: Tensor) -> Normals:
+    """The normal of these moments, or the standard normal where that has the higher ELBO."""
+    start = Normals(mean.double(), spread.double().diag_embed())
+    standard = Normals(torch.zeros_like(start.mean), torch.ones_like(start.mean).diag_embed())
+    points = _spread_points(start.mean)
+    bounds = [_score_bound(score, normals, points, mean.dtype) for normals in (standard, start)]
+
+    return _select(bounds[0] > bounds[1], standard, start)
+
+
+def _select(where: Tensor, new: Normals, old: Normals) -> Normals:
+    """New normals for the data where it holds, `[n]`, and old ones elsewhere."""
+    return Normals(
+        mean=torch.where(where[:, None], new.mean, old.mean),
+        tril=torch.where(where[:, None, None], new.tril, old.tril),
+    )
 
 
 def _spread_points(mean: Tensor) -> Tensor:
@@ -129,6 +145,7 @@ def _step(found: Normals, slope: Tensor, curvature: Tensor, pace: Tensor) -> Nor
 
 
 def _score_bound(score: Score, found: Normals, points: Tensor, dtype: torch.dtype) -> Tensor:
-    """The ELBO less a constant, `[n]`."""
+    """The ELBO less a constant, `[n]`. A density that is infinite somewhere is no gain."""
     with torch.no_grad():
-        return score(found.place(points).to(dtype)).double().mean(0) + found.log_volume()
+        each = score(found.place(points).to(dtype)).double()
+    return each.nan_to_num(-math.inf, -math.inf, -math.inf).mean(0) + found.log_volume()

@@ -19,6 +19,7 @@ GRADIENT = 4  # numbers that a step of Adam keeps for each number of a decoded d
 COMPARED = 300  # draws for the rise of the ELBO, of the same noise before and after
 ROUND = 100  # steps of Adam in a round
 ERRORS = 4  # standard errors, above which the ELBO moved
+NOISY = 0.25  # nats, an error of the rise above which nothing is known
 SETTLED = 0.01  # nats, below which it did not
 SLOWER = 8  # times shorter are the steps of a datum whose ELBO a round lowered
 SLOWEST = 0.9  # of a rise the largest share that the next one is thought to have
@@ -115,8 +116,8 @@ class Search:
         normals = fit_normal(score, *moments)
         started = q.start_at(normals, torch.ones_like(normals.mean[:, 0], dtype=torch.bool))
         seed = _draw_seed()
-        rise = _weigh_alike(started, pair, data, seed) - _weigh_alike(q, pair, data, seed)
-        return q.start_at(normals, rise.mean(0) > 0)
+        new, old = (_weigh_alike(one, pair, data, seed).mean(0) for one in (started, q))
+        return q.start_at(normals, new.isfinite() & ((new > old) | ~old.isfinite()))
 
     def _try_round(
         self,
@@ -133,11 +134,13 @@ class Search:
         after, seed = _copy(q), _draw_seed()
         new = _weigh_alike(q, pair, data, seed)
         _assign(q, before)
-        rise = average_draws(new - _weigh_alike(q, pair, data, seed))
+        old = _weigh_alike(q, pair, data, seed)
+        rise = average_draws(new - old)
 
-        is_better = (rise.value > rise.stderr) & new.mean(0).isfinite()
+        is_better = (rise.value > rise.stderr) | ~old.mean(0).isfinite()
+        is_better &= new.mean(0).isfinite()
         both = zip(q.free, before, after, strict=True)
-        _assign(q, [free.select(is_better, old, new) for free, old, new in both])
+        _assign(q, [free.select(is_better, first, last) for free, first, last in both])
         return rise
 
     def _ascend(
@@ -164,20 +167,22 @@ class Search:
 
 
 def _is_settled(rise: Estimate) -> Tensor:
-    """Where a round did not move the ELBO, up or down, by more than its error, `[n]`."""
-    return rise.value.abs() <= (ERRORS * rise.stderr).clamp(min=SETTLED)
+    """Where a round did not move the ELBO, up or down, by more than its small error, `[n]`."""
+    is_still = rise.value.abs() <= (ERRORS * rise.stderr).clamp(min=SETTLED)
+    return is_still & (rise.stderr <= NOISY)
 
 
 def _extrapolate(rises: list[Estimate]) -> Tensor:
     """By how much the ELBO may still rise, `[n]`, from its rises in rounds.
 
     If each rise is a share r of the one before, then all that are to come are r / (1 - r) of the
-    last. At least it is the last one itself.
+    last. At least it is the last one itself, and what the last one could not see for its error.
     """
     last = rises[-1].value.abs()
     before = rises[-2].value if len(rises) > 1 else last
     share = (rises[-1].value / before).nan_to_num(1.0).clamp(0.0, SLOWEST)
-    left = last * (share / (1 - share)).clamp(min=1)
+    left = torch.maximum(last * (share / (1 - share)).clamp(min=1), ERRORS * rises[-1].stderr)
+    left = left.nan_to_num(torch.inf)
     return torch.where(_is_settled(rises[-1]), 0.0, left)
 
 

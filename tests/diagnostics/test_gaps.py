@@ -96,6 +96,7 @@ def test_without_a_known_evidence_it_is_estimated_from_the_best_q():
     world = linear_gaussian()
     x = world.sample(40)
     gaps = inference_gaps(mean_field(world, 0.3, 1.5), x)
+    assert gaps.left.max() == 0
     assert abs(gaps.approximation.value.mean() - closed_forms(world, 0.3, 1.5)[0]) < 0.02
     assert abs(gaps.log_evidence.value.mean() - world.log_evidence(x).mean()) < 0.02
     assert (gaps.approximation.value >= 0).all()
@@ -129,6 +130,14 @@ def test_a_narrow_posterior_is_found(d, condition, precision, num_steps):
     truth = closed_forms(world, 0.0, 1.0)[0]
     assert ((own.approximation.value - truth).abs() < 5 * own.approximation.stderr + 0.01).all()
     assert own.warnings() == []
+
+
+def test_weights_too_heavy_for_the_evidence_are_said():
+    """The best mean-field q is far from a narrow posterior, so its weights miss log p(x)."""
+    world = narrow_gaussian(20, 3847.0)
+    gaps = inference_gaps(mean_field(world), world.sample(2), num_steps=100)
+    assert gaps.approximation.value.mean() < closed_forms(world, 0.0, 1.0)[0] - 1
+    assert any("k̂ of the refitted q" in said for said in gaps.warnings())
 
 
 def test_a_refit_that_still_rises_warns_and_has_it_in_its_error():
@@ -200,9 +209,9 @@ def test_other_families_and_constrained_latents(prior, q, family):
     gaps = inference_gaps(
         pair, x, log_evidence=evidence, family=family, num_steps=300, num_samples=2000
     )
-    assert (gaps.approximation.value > -5 * gaps.approximation.stderr).all() and (
-        gaps.approximation.value < 0.2
-    ).all()
+    # the rule is exact to about 1e-7
+    assert (gaps.approximation.value > -5 * gaps.approximation.stderr - 1e-5).all()
+    assert (gaps.approximation.value < 0.2).all()
     assert (gaps.amortisation.value > -5 * gaps.amortisation.stderr).all()
 
 
