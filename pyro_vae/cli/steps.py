@@ -22,13 +22,13 @@ from pyro_vae.training.interrupts import Stopped
 
 EFFORTS: dict[str, dict[str, int]] = {
     "quick": {"num_samples": 1000, "simulations": 500},
-    "normal": {"num_samples": 5000, "simulations": 1000, "num_steps": 100, "refit_steps": 200},
+    "normal": {"num_samples": 5000, "simulations": 1000, "num_steps": 100, "refit_steps": 500},
     "thorough": {
         "num_samples": 20_000,
         "simulations": 5000,
         "num_steps": 500,
         "num_chains": 16,
-        "refit_steps": 1000,
+        "refit_steps": 2000,
     },
 }
 ROWS = {"quick": 1000, "normal": 100, "thorough": 100}  # test data that are measured, at most

@@ -171,9 +171,9 @@ def inference_gaps(
     fitted to p(z | x) by natural gradients. That is so for families with a location and a spread
     over real numbers, up to 128 of them. Then they follow the gradient of the ELBO, in rounds of
     100 steps of Adam. New parameters of a datum are kept where they raised an ELBO of fresh draws.
-    The rounds end when one moved no ELBO by more than 0.01 nats or 4 errors. If the steps end
-    first, `left` says by how much the ELBO may still rise. The errors hold it, and `warnings()` say
-    so. The parameters of the pair do not change.
+    The rounds end when one moved no ELBO by more than 0.01 nats or 4 errors, which are small where
+    q hardly moves. If the steps end first, `left` says by how much the ELBO may still rise. The
+    errors hold it, and `warnings()` say so. The parameters of the pair do not change.
 
     (Cremer, Li & Duvenaud, 2018; Opper & Archambeau, 2009; Khan & Nielsen, 2018)
 

@@ -19,7 +19,7 @@ GRADIENT = 4  # numbers that a step of Adam keeps for each number of a decoded d
 COMPARED = 300  # draws for the rise of the ELBO, of the same noise before and after
 ROUND = 100  # steps of Adam in a round
 ERRORS = 4  # standard errors, above which the ELBO moved
-NOISY = 0.25  # nats, an error of the rise above which nothing is known
+NOISY = 0.03  # nats, an error of the rise above which q moved far
 SETTLED = 0.01  # nats, below which it did not
 SLOWER = 8  # times shorter are the steps of a datum whose ELBO a round lowered
 SLOWEST = 0.9  # of a rise the largest share that the next one is thought to have
@@ -78,8 +78,8 @@ class Search:
 
         It follows the gradient for all data at once, because their parameters are independent.
         After a round a datum keeps its new parameters where their ELBO, on fresh draws, is above
-        that of the old ones by more than its error. The rounds end when no ELBO moves any more, or
-        with the steps.
+        that of the old ones by more than its error or 0.01 nats. The rounds end when no ELBO moves
+        any more, or with the steps.
 
         Arguments:
             pair: The pair, run quietly. Its parameters do not change.
@@ -137,7 +137,7 @@ class Search:
         old = _weigh_alike(q, pair, data, seed)
         rise = average_draws(new - old)
 
-        is_better = (rise.value > rise.stderr) | ~old.mean(0).isfinite()
+        is_better = (rise.value > rise.stderr.clamp(max=SETTLED)) | ~old.mean(0).isfinite()
         is_better &= new.mean(0).isfinite()
         both = zip(q.free, before, after, strict=True)
         _assign(q, [free.select(is_better, first, last) for free, first, last in both])
