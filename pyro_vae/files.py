@@ -35,10 +35,17 @@ def replacing(path: Path) -> Iterator[Path]:
     folder.mkdir()
     try:
         yield half
+        _let_read(half, folder)
         _flush(half)
         os.replace(half, path)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _let_read(path: Path, folder: Path) -> None:
+    """Let those read a file who may read a new folder. safetensors lets only the owner."""
+    with suppress(OSError):
+        path.chmod(folder.stat().st_mode & 0o666)
 
 
 def _flush(path: Path) -> None:

@@ -20,6 +20,14 @@ def test_a_file_is_replaced_at_once(tmp_path):
     assert path.read_text() == "new" and os.listdir(tmp_path) == ["numbers.txt"]
 
 
+def test_a_file_is_as_open_as_any_other(tmp_path):
+    (tmp_path / "other").touch()
+    with replacing(tmp_path / "mine") as half:
+        half.touch(mode=0o600)
+    modes = {path.stat().st_mode for path in tmp_path.iterdir()}
+    assert len(modes) == 1
+
+
 def test_what_was_there_stays_when_writing_fails(tmp_path):
     path = tmp_path / "numbers.txt"
     path.write_text("old")
