@@ -53,7 +53,8 @@ app = typer.Typer(
 
 DATA = (
     f"Name of a data set: {list_names(pv.data.NAMES)}. "
-    "Or a .npy, .npz, .csv or .pt file, or a folder of images."
+    "Or a .npy, .npz, .csv (a first row of words is a header) or .pt file, "
+    "or a folder of images."
 )
 PAIR = f"The generative story: {list_names(PAIRS)}."
 PRIOR = (
