@@ -7,7 +7,7 @@ from functools import wraps
 from typing import Any, TypeVar
 
 import torch
-from torch import distributed
+from torch import distributed, nn
 
 Result = TypeVar("Result")
 
@@ -188,3 +188,11 @@ def try_together(function: Callable[[], Result]) -> Result:
             kind, message = fault
             raise kind(f"process {rank}: {message}")
     return result
+
+
+def share_buffers(module: nn.Module) -> None:
+    """Give all processes the buffers of the first, such as the running means of a batch norm."""
+    if count_processes() == 1:
+        return
+    for buffer in module.buffers():
+        distributed.broadcast(buffer, 0)

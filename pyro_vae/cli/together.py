@@ -25,7 +25,7 @@ def joined() -> Iterator[None]:
         return
 
     if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
     _join()
     try:
         with open(os.devnull, "w") as nothing, redirect_stdout(_choose_output(nothing)):

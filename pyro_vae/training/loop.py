@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, ExitStack
 
 from torch import Tensor, nn
 
+from pyro_vae.processes import share_buffers
 from pyro_vae.training.batches import Batches
 from pyro_vae.training.checkpoints import copy_into
 from pyro_vae.training.faults import Watch
@@ -77,6 +78,7 @@ class Loop:
         if not position.rows:
             raise ValueError("data: the loader gave no batch")
 
+        share_buffers(self.objective)
         measurement = self.held_out.measure()
         state.record.add(
             loss=position.loss_sum / position.rows,

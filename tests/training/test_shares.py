@@ -14,7 +14,7 @@ from torch.utils.data.distributed import DistributedSampler
 import pyro_vae as pv
 from pyro_vae.processes import ask_first, find_rank
 from pyro_vae.training.interrupts import Stopped
-from tests.runs import RUN, X, equal, make, noisy, ruin, weights
+from tests.runs import RUN, X, equal, make, noisy, ruin, small, weights
 from tests.together import run_together
 
 NOISE = torch.randn(50, 2, generator=torch.Generator().manual_seed(1))
@@ -144,6 +144,17 @@ def measure_alone():
     return find_rank(), len(pv.diagnostics.log_evidence(make(), X, num_samples=2).value)
 
 
+def normalise():
+    """The buffers of a pair that normalises each batch, after an epoch of uneven shares."""
+
+    def net(inputs, outputs):
+        return nn.Sequential(nn.BatchNorm1d(2), small(inputs, outputs))
+
+    pair = make(net=net)
+    pv.fit(pair, X, **(RUN | {"epochs": 1, "batch_size": 16, "drop_last": True}))
+    return dict(pair.named_buffers())
+
+
 def behave(folder):
     asked = []
     return {
@@ -154,6 +165,7 @@ def behave(folder):
         "callback": train(callback=lambda h: asked.append(measure_alone()) or len(h.loss) == 2),
         "asked": asked,
         "sampled": train_from_loader(X),
+        "buffers": normalise(),
         "few": refuse(lambda: train(batch_size=1)),
         "loader": refuse(lambda: pv.fit(make(), DataLoader(X), epochs=1)),
     }
@@ -174,6 +186,7 @@ def test_what_two_processes_decide_they_decide_together(tmp_path):
 
     assert "another process" in first["fault"] and "site" in second["fault"]
     assert "a row for each of the 2" in first["few"] and "DistributedSampler" in first["loader"]
+    assert first["buffers"] and equal(first["buffers"], second["buffers"])
     assert len(first["callback"]["history"].loss) == 2
     assert (first["asked"], second["asked"]) == ([(0, 50)] * 2, [])
     for name in ("whole", "patience", "callback", "sampled"):
