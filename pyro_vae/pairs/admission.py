@@ -13,7 +13,10 @@ class ChecksData(nn.Module):
     takes_missing = False
 
     def check_data(self, *data: Tensor) -> None:
-        """Raise a TypeError or ValueError if the data do not fit, with what to do."""
+        """Raise a TypeError or ValueError if the data do not fit, with what to do.
+
+        It is called with the rows of one block after the other.
+        """
         raise NotImplementedError
 
     def check_training(self, *data: Tensor) -> None:
