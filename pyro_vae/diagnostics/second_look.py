@@ -105,16 +105,22 @@ class SecondLook:
         if not seen:
             return []
 
-        clear = int((excess.value > CLEAR * excess.stderr).sum())
-        mean = average_data(excess)
+        is_clear = excess.value > CLEAR * excess.stderr
+        mean, most = average_data(excess), excess.value[is_clear]
         # those that happen to have many effective draws happen to have much evidence
         is_above = 2 * seen >= n and mean.value > CLEAR_MEAN * mean.stderr
-        if not clear and not is_above:
+        where = []
+        if is_above:
+            where.append(
+                f"{mean.value:.2f} ± {mean.stderr:.2f} nats more in the mean of {seen} data"
+            )
+        if len(most):
+            where.append(f"clearly more for {len(most)} of {n} data, up to {most.max():.2f} nats")
+        if not where:
             return []
         return [
-            f"draws of the prior find more evidence than draws of q(z|x): {mean.value:.2f} ± "
-            f"{mean.stderr:.2f} nats more in the mean of {seen} data, clearly for {clear} of them: "
-            "q may miss a mode, log p(x) is too low, and so is the KL to p(z|x)"
+            f"draws of the prior find more evidence than draws of q(z|x), {' and '.join(where)}: q "
+            "may miss a mode, log p(x) is too low, and so is the KL to p(z|x)"
         ]
 
 
