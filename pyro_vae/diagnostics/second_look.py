@@ -111,11 +111,9 @@ class SecondLook:
         is_above = 2 * seen >= n and mean.value > CLEAR_MEAN * mean.stderr
         where = []
         if is_above:
-            where.append(
-                f"{mean.value:.2f} ± {mean.stderr:.2f} nats more in the mean of {seen} data"
-            )
+            where.append(f"by {mean.value:.2f} ± {mean.stderr:.2f} nats in the mean of {seen} data")
         if len(most):
-            where.append(f"clearly more for {len(most)} of {n} data, up to {most.max():.2f} nats")
+            where.append(f"clearly for {len(most)} of {n} data, by up to {most.max():.2f} nats")
         if not where:
             return []
         return [
