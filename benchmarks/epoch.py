@@ -22,7 +22,7 @@ import torch
 import torchvision
 from pyro.contrib.examples.util import MNIST
 from rivals import LEARNING_RATE, Plain, Shape, ours, pyro_svi, quiet
-from timing import HEAD, Row, Turn, chosen, machine, milliseconds, parser, race, show
+from timing import HEAD, Row, Turn, chosen, machine, milliseconds, parser, race, restrict, show
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
@@ -181,6 +181,7 @@ def main(argv: list[str] | None = None) -> dict[str, tuple[dict[str, Row], dict[
         "--rows", type=int, default=60_000, help="of the training images (default %(default)s)"
     )
     args = options.parse_args(argv)
+    restrict(args.isa)
     rounds, rows = (1, min(args.rows, 512)) if args.short else (args.rounds, args.rows)
 
     print(machine(args.device))

@@ -29,6 +29,7 @@ from timing import (
     parser,
     race,
     require,
+    restrict,
     seconds,
     show,
     synchronise,
@@ -187,6 +188,7 @@ def main(argv: list[str] | None = None) -> dict[str, tuple[dict[str, Row], dict[
     )
     options.add_argument("--worker", help=argparse.SUPPRESS)
     args = options.parse_args(argv)
+    restrict(args.isa)
     if args.worker:
         print(json.dumps(measure(**json.loads(args.worker))))
         return {}

@@ -22,6 +22,14 @@ import torch
 
 Turn = Callable[[int], float | None]
 VERSIONS = ("torch", "pyro-ppl", "numpyro", "jax", "pythae")
+LIMITS = {
+    "avx2": {
+        "ATEN_CPU_CAPABILITY": "avx2",
+        "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "XLA_FLAGS": "--xla_cpu_max_isa=AVX2",
+    }
+}
 
 
 class Row(NamedTuple):
@@ -187,8 +195,22 @@ def parser(doc: str, *, rounds: int) -> argparse.ArgumentParser:
         action="store_true",
         help="a tiny run that shows that it works and measures nothing",
     )
+    found.add_argument(
+        "--isa",
+        choices=LIMITS,
+        help="the most that libraries may use of the processor's instruction set",
+    )
     found.add_argument("--markdown", action="store_true", help="print tables as Markdown")
     return found
+
+
+def restrict(isa: str | None) -> None:
+    """Start the script anew where libraries are to use less of the processor than they do."""
+    limits = LIMITS[isa] if isa else {}
+    if limits.items() <= os.environ.items():
+        return
+    os.environ.update(limits)
+    os.execv(sys.executable, [sys.executable, *sys.argv])
 
 
 def chosen(makers: Mapping[str, Callable], only: Sequence[str]) -> dict[str, Callable]:
@@ -210,7 +232,7 @@ def machine(device: str = "cpu") -> str:
         named = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
         cpu = named[1] if named else cpu
     parts = [
-        cpu,
+        f"{cpu} ({torch.backends.cpu.get_cpu_capability()})",
         f"{os.cpu_count()} cores",
         f"{torch.get_num_threads()} threads",
         f"Python {platform.python_version()}",

@@ -107,6 +107,19 @@ def test_two_checkouts_are_compared_round_by_round(load, monkeypatch, capsys):
     assert "ours, eager" in capsys.readouterr().out
 
 
+def test_a_script_starts_anew_with_less_of_the_processor(load, monkeypatch):
+    timing, started = load("timing"), []
+    monkeypatch.setattr(timing.os, "execv", lambda *args: started.append(args))
+    timing.restrict(None)
+    assert not started
+    for name in timing.LIMITS["avx2"]:
+        monkeypatch.setenv(name, "")
+    timing.restrict("avx2")
+    assert len(started) == 1 and os.environ["ONEDNN_MAX_CPU_ISA"] == "AVX2"
+    timing.restrict("avx2")
+    assert len(started) == 1
+
+
 def test_race_pairs_by_round_and_rotates(load):
     noise, order = iter([1.0, 1.0, 4.0, 4.0, 2.0, 2.0]), []
 
