@@ -1,4 +1,5 @@
 import os
+import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
@@ -7,6 +8,17 @@ import pytest
 import torch
 
 import pyro_vae as pv
+
+
+@pytest.fixture(autouse=True, scope="session")
+def heard():
+    """Signals are heard as in a terminal. Whoever starts the suite in the background ignores them.
+
+    What is ignored is ignored by the processes that tests start as well.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
