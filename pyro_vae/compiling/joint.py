@@ -18,7 +18,7 @@ Run = Callable[..., Sequence[Tensor]]
 
 def compile_graph(
     graph: torch.fx.GraphModule, tensors: list[Tensor], rows: int, backend: str
-) -> "Compiled":
+) -> "CompiledGraph":
     """A graph as compiled code, with gradients where they are enabled now.
 
     The gradients are part of the compiled code. So a call computes them with the loss, and a
@@ -35,9 +35,9 @@ def compile_graph(
     """
     joint = Joint(graph, tensors)
     if backend != "inductor":
-        return Compiled(joint, joint)
+        return CompiledGraph(joint, joint)
 
-    return Compiled(joint, _compile(joint, tensors, rows))
+    return CompiledGraph(joint, _compile(joint, tensors, rows))
 
 
 class Joint:
@@ -98,7 +98,7 @@ class Joint:
         return torch.func.functional_call(self.graph, state, tuple(values[count:]))
 
 
-class Compiled:
+class CompiledGraph:
     """A graph as compiled code, a function of its arguments alone. It reads what is held anew.
 
     Arguments:

@@ -10,7 +10,7 @@ from pyro.poutine.trace_messenger import TraceMessenger
 from torch import Tensor, nn
 
 from pyro_vae.compiling.graph import Root, export
-from pyro_vae.compiling.joint import Compiled, compile_graph
+from pyro_vae.compiling.joint import CompiledGraph, compile_graph
 from pyro_vae.pairs.parameters import OwnParameters
 from pyro_vae.weights.traces import unvalidated
 
@@ -69,7 +69,7 @@ class CompiledLoss:
         """
         return self._find(args, {}).set_gradients(*args)
 
-    def _find(self, args: tuple, kwargs: dict) -> Compiled:
+    def _find(self, args: tuple, kwargs: dict) -> CompiledGraph:
         """The code for such a call, compiled if there is none."""
         handlers = _find_handlers()
         rows = _count_rows(args) if self.symbolic else 0
@@ -113,7 +113,7 @@ class CompiledLoss:
         if self.before is not None and torch.is_grad_enabled() and not is_capturing:
             self.before()
 
-    def _compile(self, args: tuple, kwargs: dict, rows: int) -> Compiled:
+    def _compile(self, args: tuple, kwargs: dict, rows: int) -> CompiledGraph:
         tensors = _list_tensors(args, kwargs)
         self.root.args, self.root.kwargs = args, kwargs
         devices = cuda_devices(tensors)

