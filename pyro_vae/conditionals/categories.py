@@ -64,7 +64,7 @@ class RelaxedCategorical(Relaxed):
     r"""p(a | b), a one-hot categorical relaxed to the simplex, so that draws have gradients.
 
     .. math:: a_k = \frac{e^{(\ell_k + g_k) / \tau}}{\sum_j e^{(\ell_j + g_j) / \tau}}, \qquad g_k
-    \sim \mathrm{Gumbel}
+        \sim \mathrm{Gumbel}
 
     It is also known as Gumbel-softmax or concrete. As the temperature τ falls to 0 the draws become
     one-hot. `q.temperature = 0.5` changes it, between epochs for example. A share stops at 2^-120,

@@ -130,7 +130,7 @@ class Multinomial(Family):
     r"""p(a | b), counts over classes given their total, which log p takes from each value.
 
     .. math:: \log p(x \mid N) = \log \frac{N!}{\prod_j x_j!} + \sum_j x_j \log p_j, \qquad N =
-    \sum_j x_j
+        \sum_j x_j
 
     As a likelihood it is p(x | z, N), where N is the total of x. It says nothing of N, and
     `simulate` draws x with the total `total_count`. A compiled loss scores it as any other. But its

@@ -10,8 +10,8 @@ from pyro_vae.networks import Shape
 class DiscretisedLogistic(Family):
     r"""p(a | b), a logistic variable rounded to levels 0, ..., levels - 1.
 
-    .. math:: p(x) = \sigma\Big(\frac{u + h - \mu}{s}\Big) - \sigma\Big(\frac{u - h - \mu}{s}\Big),
-        \qquad u = 2xh - 1, \quad h = \frac{1}{L - 1}
+    .. math:: p(x) = \sigma\Bigl(\frac{u + h - \mu}{s}\Bigr) -
+        \sigma\Bigl(\frac{u - h - \mu}{s}\Bigr), \qquad u = 2xh - 1, \quad h = \frac{1}{L - 1}
 
     See `distributions.DiscretisedLogistic`. (Kingma, Salimans, Jozefowicz, Chen, Sutskever &
     Welling, 2016)
@@ -41,7 +41,7 @@ def _components(event: Shape, components: int) -> Shape:
 class DiscretisedLogisticMixture(Family):
     r"""p(a | b), at every entry a mixture of discretised logistics.
 
-    .. math:: p(x) = \sum_c \pi_c \, p_c(x), \qquad p_c \text{ a } \texttt{DiscretisedLogistic}
+    .. math:: p(x) = \sum_c \pi_c \, p_c(x), \qquad p_c \text{ a } \mathtt{DiscretisedLogistic}
 
     Free parameters start at random, because equal components have equal gradients and stay equal.
     (Salimans, Karpathy, Chen & Kingma, 2017)
@@ -81,7 +81,7 @@ class Ordinal(Family):
     r"""p(a | b), ordered classes by cumulative logits.
 
     .. math:: p(x \le j) = \sigma(c_j - \mu), \qquad c_j - c_{j-1} = g_j > 0, \quad c_0 + c_{L-2} =
-    0
+        0
 
     See `distributions.Ordinal`. (McCullagh, 1980)
 

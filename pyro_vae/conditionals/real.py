@@ -71,7 +71,7 @@ StudentT = family(
     "loc",
     "scale",
     doc=r"""
-    .. math:: p(a) \propto \Big(1 + \frac{(a - m)^2}{\nu s^2}\Big)^{-(\nu + 1) / 2}
+    .. math:: p(a) \propto \Bigl(1 + \frac{(a - m)^2}{\nu s^2}\Bigr)^{-(\nu + 1) / 2}
 
     (Student, 1908)
 

@@ -17,7 +17,7 @@ class Dirichlet(Family):
     r"""p(a | b), Dirichlet: positive numbers that add up to one over the last dimension.
 
     .. math:: p(a) = \frac{\Gamma(\sum_k \alpha_k)}{\prod_k \Gamma(\alpha_k)} \prod_k a_k^{\alpha_k
-    - 1}
+        - 1}
 
     Draws are reparametrised, implicitly. As a prior fix it, `Dirichlet(10, concentration=0.3)`.
     (Figurnov, Mohamed & Mnih, 2018; Joo, Lee, Park & Moon, 2020)
@@ -61,7 +61,7 @@ class LogisticNormal(Family):
     breaking a stick.
 
     .. math:: \log \frac{(K - k) \, a_k}{1 - \sum_{j \le k} a_j} \sim N(\mu_k, \sigma_k^2), \qquad k
-    < K
+        < K
 
     At μ = 0 its middle is 1/K each. Draws are reparametrised. (Aitchison, 1982; Linderman, Johnson
     & Adams, 2015)
@@ -94,7 +94,7 @@ def approximate_dirichlet(size: int, concentration: float | Tensor = 1.0) -> Fam
     r"""A normal prior of numbers whose softmax is about Dirichlet, by Laplace's approximation.
 
     .. math:: \mu_k = \log \alpha_k - \frac{1}{K} \sum_j \log \alpha_j, \qquad \sigma_k^2 =
-        \frac{1}{\alpha_k} \Big( 1 - \frac{2}{K} \Big) + \frac{1}{K^2} \sum_j \frac{1}{\alpha_j}
+        \frac{1}{\alpha_k} \Bigl( 1 - \frac{2}{K} \Bigr) + \frac{1}{K^2} \sum_j \frac{1}{\alpha_j}
 
     The approximation is made in the softmax's basis, where even a small α has a mode. Its
     covariance is nearly diagonal for many classes, and taken as diagonal. (MacKay, 1998; Hennig,

@@ -14,15 +14,15 @@ from pyro_vae.data.named import NAMES
 def load(name: str | os.PathLike) -> Dataset:
     """Load a data set by name, or from a file or folder of your own.
 
-    | name | what | split |
-    |---|---|---|
-    | `digits` | scikit-learn's 1,797 grey 8×8 digits, embedded | 1,297 / 200 / 300, fixed |
-    | `mnist`, `fashion-mnist` | 70,000 grey 28×28 images | 50,000 / 10,000 / 10,000 |
-    | `static-mnist` | MNIST, binarised once and for all | 50,000 / 10,000 / 10,000 |
-    | `omniglot` | grey 28×28 characters, ink is 1 | every tenth image held out, evaluation set |
-    | `20news` | 20 Newsgroups, bags of words | every tenth document held out, test file |
-    | `jsb-chorales` | piano rolls of 88 keys, with `lengths` | 229 / 76 / 77 |
-    | `pbmc68k` | counts of 765 genes in 700 blood cells | 500 / 60 / 140, fixed |
+    The names, what they are, and how they are split into training, validation and test:
+
+    - `digits`: scikit-learn's 1,797 grey 8×8 digits, embedded; 1,297 / 200 / 300, fixed
+    - `mnist`, `fashion-mnist`: 70,000 grey 28×28 images; 50,000 / 10,000 / 10,000
+    - `static-mnist`: MNIST, binarised once and for all; 50,000 / 10,000 / 10,000
+    - `omniglot`: grey 28×28 characters, ink is 1; every tenth image held out, evaluation set
+    - `20news`: 20 Newsgroups, bags of words; every tenth document held out, test file
+    - `jsb-chorales`: piano rolls of 88 keys, with `lengths`; 229 / 76 / 77
+    - `pbmc68k`: counts of 765 genes in 700 blood cells; 500 / 60 / 140, fixed
 
     The digits are split by a fixed permutation. For `mnist` and `fashion-mnist` the first 50,000
     images of the training file are for training and the last 10,000 for validation. The test split

@@ -196,7 +196,7 @@ def latents(
     .. math::
         \frac1N \sum_i KL(q(z|x_i) \,\|\, p(z)) &= I_q(x; z) + KL(q(z) \,\|\, p(z)),
             \qquad q(z) = \frac1N \sum_j q(z|x_j) \\
-        KL(q(z) \,\|\, p(z)) &= KL(q(z) \,\|\, \textstyle\prod_j q(z_j)) + \sum_j KL(q(z_j) \,\|\,
+        KL(q(z) \,\|\, p(z)) &= KL(q(z) \,\|\, \prod_j q(z_j)) + \sum_j KL(q(z_j) \,\|\,
         p(z_j))
 
     The data are taken as all there is, at 1/N each. So q(z) is exact and only draws of z are

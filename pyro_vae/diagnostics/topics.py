@@ -214,7 +214,7 @@ def topic_diversity(top: TopWords | Tensor) -> Estimate:
 def perplexity(bound: Estimate, x: Tensor, *, per: str = "document") -> Estimate:
     r"""The perplexity of documents, as it is published, from their ELBO or log p(x).
 
-    .. math:: \exp\Big( -\frac{1}{D} \sum_d \frac{\log p(w_d)}{N_d} \Big), \qquad
+    .. math:: \exp\Bigl( -\frac{1}{D} \sum_d \frac{\log p(w_d)}{N_d} \Bigr), \qquad
         \log p(w_d) = \log p(x_d) - \log \frac{N_d!}{\prod_j x_{dj}!}
 
     The multinomial coefficient is taken off, because the words of a document are scored in their

@@ -28,7 +28,7 @@ class RelaxedBernoulli(dist.RelaxedBernoulli):
     r"""The relaxed Bernoulli (concrete), whose draws stop short of 0 and 1.
 
     .. math:: a = \mathrm{clamp}(\sigma((\ell + u) / \tau), \varepsilon, 1 - \varepsilon), \qquad u
-    \sim \mathrm{Logistic}(0, 1), \quad \varepsilon = 2^{-20}
+        \sim \mathrm{Logistic}(0, 1), \quad \varepsilon = 2^{-20}
 
     A sure one, of logit 10 say, has most of its draws nearer to 1 than float32 can tell. A density
     at the nearest number would be wrong by nats, and a bound made of it no bound. So ε and 1 - ε

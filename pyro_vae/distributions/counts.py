@@ -201,7 +201,7 @@ class Multinomial(TorchDistribution):
     r"""Counts over K classes, given their total. The density takes the total from each value.
 
     .. math:: \log p(x \mid N) = \log \frac{N!}{\prod_j x_j!} + \sum_j x_j \log p_j, \qquad N =
-    \sum_j x_j
+        \sum_j x_j
 
     It sums to one over the counts of each total. Draws have the total `total_count`.
 

@@ -16,8 +16,8 @@ from pyro_vae.distributions.mixture import Mixture
 class DiscretisedLogistic(TorchDistribution):
     r"""A logistic variable rounded to the nearest of L levels, which lie evenly in [-1, 1].
 
-    .. math:: p(x) = \sigma\Big(\frac{u + h - \mu}{s}\Big) - \sigma\Big(\frac{u - h - \mu}{s}\Big),
-        \qquad u = 2xh - 1, \quad h = \frac{1}{L - 1}
+    .. math:: p(x) = \sigma\Bigl(\frac{u + h - \mu}{s}\Bigr) -
+        \sigma\Bigl(\frac{u - h - \mu}{s}\Bigr), \qquad u = 2xh - 1, \quad h = \frac{1}{L - 1}
 
     The lowest level takes all that is below it, and the highest takes all that is above it. So the
     levels sum to one exactly. (Salimans, Karpathy, Chen & Kingma, 2017)
@@ -142,7 +142,7 @@ class Ordinal(dist.Categorical):
     r"""Ordered classes by cumulative logits: a logistic variable around loc, cut at thresholds c.
 
     .. math:: p(x \le j) = \sigma(c_j - \mu), \qquad c_j - c_{j-1} = g_j > 0, \quad c_0 + c_{L-2} =
-    0
+        0
 
     The thresholds are given by their gaps and centred, because a common shift of them is a shift of
     loc. (McCullagh, 1980)

@@ -14,7 +14,7 @@ class Mixture(dist.MixtureSameFamily):
     r"""`MixtureSameFamily` with the support of its components, and reparametrised draws if it can.
 
     .. math:: \nabla_\phi z_d = - \frac{\nabla_\phi F(z_d \mid z_{<d}; \phi)}{p(z_d \mid z_{<d})},
-    \qquad
+        \qquad
         F(z_d \mid z_{<d}) = \sum_c p(c \mid z_{<d}) \, F_c(z_d \mid z_{<d})
 
     The gradient of a draw follows implicitly from the conditional distribution functions, one

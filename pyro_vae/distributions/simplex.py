@@ -9,7 +9,7 @@ class Dirichlet(dist.Dirichlet):
     r"""The Dirichlet, drawn in logarithms, so that no proportion is exactly zero.
 
     .. math:: a = \mathrm{softmax}(\log g), \qquad \log g_k = \log g'_k + \frac{\log u_k}{\alpha_k},
-    \;
+        \;
         g'_k \sim \mathrm{Gamma}(\alpha_k + 1), \; u_k \sim \mathrm{Uniform}(0, 1)
 
     torch's draws underflow at small α, and its sampler cannot be exported. These draws are

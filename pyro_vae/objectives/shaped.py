@@ -142,7 +142,7 @@ class TotalCorrelation(Bound):
     r"""The ELBO with a weight on the total correlation of q(z).
 
     .. math:: E_q[\log p(x|z)] - I_q(x; z) - \beta \, KL(q(z) \,\|\, \prod_j q(z_j))
-        - E_{q(z)}\Big[\sum_j \log q(z_j) - \log p(z)\Big]
+        - E_{q(z)}\Bigl[\sum_j \log q(z_j) - \log p(z)\Bigr]
 
     It makes latents independent of each other. q(z) is the mean of q(z | x) over the data, and is
     estimated from the minibatch. At beta = 1 the value is the ELBO. At any other beta it is no

@@ -84,7 +84,7 @@ class EvidenceLowerBound(WeightBound):
     r"""The ELBO, with a choice of gradients.
 
     .. math:: \frac{1}{k} \sum_i \log w_i, \qquad w_i = p(x, z_i) / q(z_i | x), \quad z_i \sim q(z |
-    x)
+        x)
 
     `gradient="sticking_the_landing"` leaves out the score of q. Its expectation is zero. Where q is
     the posterior, the gradient of q is then zero draw by draw. It scores the draws of q once more,

@@ -23,7 +23,7 @@ ORDERS = ("bottom_up", "top_down")
 class HierarchicalVAE(nn.Module):
     r"""z2 ~ p(z2), z1 ~ p(z1 | z2), x ~ p(x | z1), with any number of levels.
 
-    .. math:: p(x, z_1, \dots, z_L) = p(z_L) \prod_{l < L} p(z_l \mid z_{l+1}) \, p(x \mid z_1)
+    .. math:: p(x, z_1, \ldots, z_L) = p(z_L) \prod_{l < L} p(z_l \mid z_{l+1}) \, p(x \mid z_1)
 
     The variational goes bottom-up, z1 ~ q(z1 | x) and then z2 ~ q(z2 | z1), as in the IWAE of
     several layers. Or it goes top-down, z2 ~ q(z2 | x) and then z1 ~ q(z1 | x, z2), as in a ladder.
