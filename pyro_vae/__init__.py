@@ -92,6 +92,9 @@ from pyro_vae.pairs.multimodal import MultimodalVAE as MultimodalVAE
 from pyro_vae.pairs.pair import Pair as Pair
 from pyro_vae.pairs.sequence import SequenceVAE as SequenceVAE
 from pyro_vae.pairs.vae import VAE as VAE
+from pyro_vae.recipes import recorded as recorded
+from pyro_vae.sharing.folder import load as load
+from pyro_vae.sharing.folder import save as save
 from pyro_vae.training.checkpoints import load_weights as load_weights
 from pyro_vae.training.checkpoints import save_weights as save_weights
 from pyro_vae.training.clusters import start_clusters as start_clusters

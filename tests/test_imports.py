@@ -8,6 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "pyro_vae"
 ORDER = [
     "arguments",
+    "recipes",
     "files",
     "processes",
     "progress",
@@ -21,6 +22,7 @@ ORDER = [
     "compiling",
     "objectives",
     "training",
+    "sharing",
     "diagnostics",
     "data",
     "look",

@@ -9,11 +9,12 @@ from torch.distributions import constraints
 
 from pyro_vae.conditionals.shapes import ShapeLike, as_shape
 from pyro_vae.networks import Shape, leading_shape
+from pyro_vae.recipes import Recorded
 
 GivenLike = ShapeLike | list
 
 
-class Conditional(nn.Module):
+class Conditional(Recorded, nn.Module):
     """p(a | b): a module that is called with the given variables and returns a distribution over a.
 
     Arguments:

@@ -9,10 +9,12 @@ from torch import Tensor, nn
 from pyro_vae.arguments import check_whole
 from pyro_vae.networks.mlp import concatenate
 from pyro_vae.networks.network import Network, Shape
+from pyro_vae.recipes import recorded
 
 Activation = Callable[[], nn.Module]
 
 
+@recorded
 def conv(
     given_shapes: Sequence[Shape],
     out_shape: Shape,

@@ -5,8 +5,10 @@ from torch import Tensor, nn
 
 from pyro_vae.networks.mlp import mlp
 from pyro_vae.networks.network import Builder, Network, Shape, build
+from pyro_vae.recipes import recorded
 
 
+@recorded
 def logged(net: Builder = mlp) -> Builder:
     """A builder of networks that are given log(1 + x) for x, the first given variable.
 

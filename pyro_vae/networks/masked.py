@@ -5,8 +5,10 @@ from torch import Tensor, nn
 
 from pyro_vae.networks.mlp import mlp
 from pyro_vae.networks.network import Builder, Network, Shape, build, check_builder
+from pyro_vae.recipes import recorded
 
 
+@recorded
 def masked(net: Builder = mlp) -> Builder:
     """A builder of networks that may be given NaN.
 

@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from pyro_vae.arguments import check_sizes
 from pyro_vae.networks.network import Network, Shape
+from pyro_vae.recipes import recorded
 
 
+@recorded
 def mlp(
     given_shapes: Sequence[Shape],
     out_shape: Shape,

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vae.networks.network import Network, Shape
+from pyro_vae.recipes import Recorded, recorded
 
 
-class Backward(nn.Module):
+class Backward(Recorded, nn.Module):
     """A recurrent network from the end of each sequence to its beginning.
 
     Its output at t knows x_t, ..., x_T, and nothing that lies beyond the length of the sequence.
@@ -42,6 +43,7 @@ class Backward(nn.Module):
         return h.gather(1, place.expand_as(h))
 
 
+@recorded
 def gated(
     given_shapes: Sequence[Shape],
     out_shape: Shape,

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from pyro_vae.arguments import check_choice, check_within
 from pyro_vae.networks.mlp import mlp
 from pyro_vae.networks.network import Builder, Network, Shape, build, check_builder
+from pyro_vae.recipes import recorded
 
 EPSILON = 1e-3  # added to a variance
 CHOICES = ("running", "batch")
@@ -97,6 +98,7 @@ def _hold(statistic: Tensor) -> Tensor:
     return statistic.expand(ROWS, -1).mean(0)
 
 
+@recorded
 def standardised(net: Builder | nn.Module = mlp, *, by: str = "batch") -> Builder:
     """A builder of networks whose outputs pass through `Standardise`, each number by itself.
 

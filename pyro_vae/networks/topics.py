@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from pyro_vae.networks.network import Network, Shape
 from pyro_vae.networks.standardised import Standardise
+from pyro_vae.recipes import recorded
 
 
 class Topics(nn.Module):
@@ -54,6 +55,7 @@ class Topics(nn.Module):
         return self._mix(alone).log_softmax(-1)
 
 
+@recorded
 def topics(
     given_shapes: Sequence[Shape],
     out_shape: Shape,

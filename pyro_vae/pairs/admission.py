@@ -2,8 +2,10 @@
 
 from torch import Tensor, nn
 
+from pyro_vae.recipes import Recorded
 
-class ChecksData(nn.Module):
+
+class ChecksData(Recorded, nn.Module):
     """A pair that has something to say about its data beyond shapes and supports.
 
     Attributes:

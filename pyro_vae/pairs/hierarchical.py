@@ -16,11 +16,12 @@ from pyro_vae.pairs.parts import (
     find_given,
     write_story,
 )
+from pyro_vae.recipes import Recorded
 
 ORDERS = ("bottom_up", "top_down")
 
 
-class HierarchicalVAE(nn.Module):
+class HierarchicalVAE(Recorded, nn.Module):
     r"""z2 ~ p(z2), z1 ~ p(z1 | z2), x ~ p(x | z1), with any number of levels.
 
     .. math:: p(x, z_1, \ldots, z_L) = p(z_L) \prod_{l < L} p(z_l \mid z_{l+1}) \, p(x \mid z_1)
