@@ -11,10 +11,12 @@ from scipy import stats
 
 from pyro_vae.diagnostics import Calibration
 from pyro_vae.diagnostics.calibration import JOINT
+from pyro_vae.look.style import use_house_style
 
-FINE, FAULT, BAND = "C0", "C3", "0.4"  # colours
+FINE, FAULT, BAND = "C0", "C2", "0.4"  # colours
 
 
+@use_house_style()
 def ranks(found: Calibration, *, most: int = 16) -> Figure:
     """Draw the rank histograms of simulation-based calibration.
 

@@ -7,9 +7,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pyro_vae.arguments import check_type
+from pyro_vae.look.style import COLOURS, use_house_style
 from pyro_vae.training.history import History
 
 
+@use_house_style()
 def history(run: History) -> Figure:
     """Draw the loss and the ELBO over epochs, and the two terms of the ELBO, in nats per datum.
 
@@ -26,9 +28,9 @@ def history(run: History) -> Figure:
     left.plot(epochs, run.elbo, label="ELBO, held out")
     left.set_title("ELBO")
     left.legend()
-    middle.plot(epochs, run.reconstruction, color="C2")
+    middle.plot(epochs, run.reconstruction, color=COLOURS["likelihood"])
     middle.set_title("reconstruction, E_q log p(x|z)")
-    right.plot(epochs, run.kl, color="C3")
+    right.plot(epochs, run.kl, color=COLOURS["prior"])
     right.set_title("KL(q(z|x) ‖ p(z))")
 
     _leave_out_the_start(left, [*run.elbo, *trained])

@@ -10,11 +10,13 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from pyro_vae.arguments import as_tensor, check_type, check_whole
+from pyro_vae.look.style import use_house_style
 
 FRAME: dict[str, Any] = {"fill": False, "color": "0.6", "linewidth": 0.5, "clip_on": False}
 GAP = 0.1  # between data of a row, as a share of their width
 
 
+@use_house_style()
 def data(x: Tensor, *, title: str = "", columns: int = 10) -> Figure:
     """Draw data side by side: images as images, anything else as one line each.
 
@@ -28,6 +30,7 @@ def data(x: Tensor, *, title: str = "", columns: int = 10) -> Figure:
     return _draw_rows(rows, title)
 
 
+@use_house_style()
 def classes(x: Tensor, labels: Tensor, *, title: str = "", columns: int = 10) -> Figure:
     """Draw a row of data, or of draws, for each class or cluster. The row bears its number.
 
@@ -54,6 +57,7 @@ def classes(x: Tensor, labels: Tensor, *, title: str = "", columns: int = 10) ->
     return _draw_rows(rows, title, names=[str(name) for name in names])
 
 
+@use_house_style()
 def reconstructions(x: Tensor, reconstructed: Tensor) -> Figure:
     """Draw data above their reconstructions.
 
@@ -66,6 +70,7 @@ def reconstructions(x: Tensor, reconstructed: Tensor) -> Figure:
     return _draw_rows([x, reconstructed], title, names=["x", "E p(x|z)"])
 
 
+@use_house_style()
 def rows(x: Mapping[str, Tensor], *, title: str = "") -> Figure:
     """Draw rows of data, each with its name: a row for each class or cluster, for example.
 
@@ -77,6 +82,7 @@ def rows(x: Mapping[str, Tensor], *, title: str = "") -> Figure:
     return _draw_rows(list(x.values()), title, names=list(x))
 
 
+@use_house_style()
 def decoded_grid(x: Tensor, bounds: tuple[float, float]) -> Figure:
     """Draw the mean of p(x | z) over a square of a two-dimensional z.
 

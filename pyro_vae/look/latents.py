@@ -6,12 +6,14 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from pyro_vae.arguments import as_tensor
+from pyro_vae.look.style import use_house_style
 
 COLOURS = 10  # of matplotlib's cycle
 LEGEND = 30  # labels that a legend has room for
 TITLE = "draws of q(z|x), one for each datum"
 
 
+@use_house_style()
 def latents(z: Tensor, labels: Tensor | None = None, *, title: str = TITLE) -> Figure:
     """Draw the aggregate q(z), coloured by label: one draw of q(z | x) for each datum.
 

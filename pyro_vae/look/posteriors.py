@@ -12,11 +12,13 @@ from torch import Tensor
 
 from pyro_vae.diagnostics import Annealed, GridPosterior
 from pyro_vae.look.images import draw_image
+from pyro_vae.look.style import COLOURS, make_colour_map, use_house_style
 
-TRUE, VARIATIONAL = "C0", "C3"  # colours of p(z|x) and q(z|x)
+TRUE, VARIATIONAL = COLOURS["posterior"], COLOURS["variational"]
 SHARES = (0.95, 0.8, 0.5, 0.2)  # of the mass within each contour
 
 
+@use_house_style()
 def posterior(
     grid: GridPosterior, x: Tensor | None = None, *, rows: Sequence[int] = range(6)
 ) -> Figure:
@@ -52,6 +54,7 @@ def posterior(
     return figure
 
 
+@use_house_style()
 def posterior_draws(
     found: Annealed, q: Tensor, *, site: str = "z", rows: Sequence[int] = range(6)
 ) -> Figure:
@@ -113,7 +116,7 @@ def _draw_contours(ax: Axes, z0: np.ndarray, z1: np.ndarray, p: np.ndarray, q: n
     of_p, of_q = _levels(p), _levels(q)
     is_seen = (p > of_p[0] / 2) | (q > of_q[0] / 2)
 
-    ax.contourf(z0, z1, p.T, levels=of_p, cmap="Blues", extend="max")
+    ax.contourf(z0, z1, p.T, levels=of_p, cmap=make_colour_map("posterior"), extend="max")
     ax.contour(z0, z1, q.T, levels=of_q[:-1], colors=VARIATIONAL, linewidths=1)
     _fit_limits(ax.set_xlim, z0[is_seen.any(1)], z0)
     _fit_limits(ax.set_ylim, z1[is_seen.any(0)], z1)

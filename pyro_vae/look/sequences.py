@@ -7,7 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from pyro_vae.look.style import use_house_style
 
+
+@use_house_style()
 def sequences(
     rows: Mapping[str, Tensor],
     lengths: Tensor | None = None,
@@ -49,7 +52,7 @@ def sequences(
             steps = roll.shape[1] if lengths is None else int(lengths[i])
             _draw_roll(ax, roll[i, :steps, numbers], numbers.start, limits)
             if given is not None:
-                ax.axvline(given + 0.5, color="C3", linewidth=1)
+                ax.axvline(given + 0.5, color="C2", linewidth=1)
     for ax in axes[-1]:
         ax.set_xlabel("step")
     return figure

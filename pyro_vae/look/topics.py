@@ -3,8 +3,10 @@
 from matplotlib.figure import Figure
 
 from pyro_vae.diagnostics import TopWords
+from pyro_vae.look.style import use_house_style
 
 
+@use_house_style()
 def top_words(top: TopWords, *, title: str = "") -> Figure:
     """Write the top words of topics, or of documents, a row for each.
 
