@@ -61,6 +61,7 @@ from pyro_vae.conditionals.sphere import VonMisesFisher as VonMisesFisher
 from pyro_vae.conditionals.unit import Beta as Beta
 from pyro_vae.conditionals.unit import ContinuousBernoulli as ContinuousBernoulli
 from pyro_vae.conditionals.unit import LogitNormal as LogitNormal
+from pyro_vae.diagnostics.inference_data import to_arviz as to_arviz
 from pyro_vae.networks.masked import masked as masked
 from pyro_vae.networks.standardised import standardised as standardised
 from pyro_vae.objectives.bound import Bound as Bound
