@@ -74,6 +74,26 @@ def test_the_page_has_each_question_its_figure_and_its_command():
         assert (ROOT / "docs" / "figures" / f"{name}.png").stat().st_size < 150_000
 
 
+NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
+
+
+def find_numbers(text: str) -> list[float]:
+    return [float(number.replace(",", "")) for number in NUMBER.findall(text)]
+
+
+def test_the_blocks_of_the_page_print_what_it_shows(monkeypatch):
+    monkeypatch.syspath_prepend(QUESTIONS)
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    from build_questions import put_tables, run_blocks
+
+    page = (ROOT / "docs" / "questions.md").read_text()
+    found = run_blocks(put_tables(page))
+
+    assert NUMBER.sub("", found) == NUMBER.sub("", page)
+    # another processor may round the last digit otherwise
+    assert find_numbers(found) == pytest.approx(find_numbers(page), rel=2e-3, abs=0.011)
+
+
 def test_posterior(run):
     left = run("posterior")
     assert left["error"] < 1e-3

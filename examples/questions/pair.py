@@ -55,6 +55,15 @@ def load():
     return vae.eval()
 
 
+def write_table(file, head, rows):
+    """Print a table, and write it as docs/questions.md shows it."""
+    lines = [head, ["---"] * len(head), *rows]
+    text = "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
+    print(text)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+
+
 # %%
 if __name__ == "__main__":
     pv.save_weights(train(make()), WEIGHTS)
