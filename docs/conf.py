@@ -53,6 +53,7 @@ docs/questions
 :caption: Use
 docs/parts
 docs/pairs
+docs/sharing
 docs/scale
 docs/reliability
 ```
