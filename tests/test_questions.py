@@ -21,6 +21,7 @@ SHORT = {
     },
     "mirror": {"EPOCHS": 20, "ROWS": 10, "SIZE": 100},
     "continuous": {"EPOCHS": 20, "DRAWS": 1000},
+    "scramble": {"WIDTHS": [4.0, 1.0, 0.25], "BELLS": 3, "SIZE": 150, "STEPS": [150, 300]},
     "other_factoring": {"EPOCHS": 100, "ROWS": 150, "SIZE": 60},
 }
 
@@ -141,3 +142,17 @@ def test_other_factoring(run):
     assert second["marginal"] > 2 * both["marginal"]
     assert moved["likelihood"] == pytest.approx(both["likelihood"], abs=1e-6)
     assert moved["marginal"] > both["marginal"] + 10
+
+
+def test_scramble(run):
+    left = run("scramble")
+    assert max(left["apart"].values()) < 1e-12
+
+    (coarse, torn), (fine, still_torn) = left["walks"].values()
+    assert fine.max() < 0.6 * coarse.max()
+    assert still_torn.max() > 0.9 * torn.max() > 50 * fine.max()
+    assert set(left["jumps"].values()) == {12}
+
+    wide, middle, narrow = (nats.mean() for nats in left["lost"].values())
+    assert -0.01 < wide < middle < narrow
+    assert narrow > 1
