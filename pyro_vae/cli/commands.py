@@ -1,4 +1,4 @@
-"""The commands: train, measure, plot, sample."""
+"""The commands: train, measure, plot, sample, explore."""
 
 import sys
 from functools import partial
@@ -16,6 +16,7 @@ from pyro_vae.arguments import check_seed, check_whole
 from pyro_vae.cli import parts, settings, steps
 from pyro_vae.cli.advice import translate
 from pyro_vae.cli.data import RunData, load_data, sum_up_data
+from pyro_vae.cli.explorer import build_page
 from pyro_vae.cli.figures import draw_figures, find_caption
 from pyro_vae.cli.objectives import OBJECTIVES, build_objective
 from pyro_vae.cli.parts import Config, list_names
@@ -264,6 +265,22 @@ def sample(
             figure.savefig(half, dpi=150)
     rows = len(next(iter(arrays.values())))
     print(f"{rows} draws in {path}, and {image}")
+
+
+@app.command()
+def explore(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs of the same data.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="An .html file. By default explore.html in the folder of the first run."),
+    ] = None,
+) -> None:
+    """Write a page in which z and q(z|x) can be dragged, for pairs with two latents."""
+    path = runs[0] / "explore.html" if out is None else out
+    page = build_page([_open(folder) for folder in runs])
+    with writing(path.parent), replacing(path) as half:
+        half.write_text(page, encoding="utf-8")
+    print(f"{path}, {len(page.encode()) / 1e6:.1f} MB, opens in a browser")
 
 
 def main() -> None:

@@ -94,7 +94,7 @@ def grid_posterior(
     points = torch.cartesian_prod(*[axis] * dimensions).reshape(-1, 1, *event)
     log_cell = dimensions * math.log((high - low) / (size - 1))
 
-    weights = _weigh_points(pair, data, name, points)
+    weights = weigh_points(pair, data, name, points)
     return _sum_grid((axis,) * dimensions, weights, log_cell)
 
 
@@ -125,7 +125,7 @@ def _find_bounds(*draws: Tensor) -> Sequence[float]:
     return low - margin, high + margin
 
 
-def _weigh_points(pair: nn.Module, data: tuple, name: str, points: Tensor) -> Weights:
+def weigh_points(pair: nn.Module, data: tuple, name: str, points: Tensor) -> Weights:
     """The terms of all points of the grid, `[g, n]`, float64."""
     fitting = count_fitting(data[0].shape[0] * count_numbers(data[0]))
     parts = []

@@ -1,0 +1,55 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from pyro_vae.cli.explorer import build_page, put_one_of_each_first
+from pyro_vae.cli.runs import Run
+from pyro_vae.cli.steps import Job
+from pyro_vae.cli.stories import choose_story
+from tests.commands import CONFIG, QUICK, arrange, build
+
+
+def test_runs_are_explored_beside_each_other(call, tmp_path):
+    for beta in (1, 0.5):
+        assert call("train", *QUICK, "--beta", beta, "--out", f"run{beta}")[0] == 0
+    code, out, err = call("explore", "run1", "run0.5")
+    assert code == 0, err
+    assert "run1/explore.html" in out and "MB" in out
+    page = (tmp_path / "run1" / "explore.html").read_text()
+    assert '"beta 1"' in page and '"beta 0.5"' in page and "scikit-learn" in page
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        (("--latent", 3), "one latent of two dimensions"),
+        (("--variational", "mixture"), "a normal q(z|x)"),
+    ],
+)
+def test_what_cannot_be_explored_is_said(call, options, said):
+    assert call("train", *QUICK, *options, "--out", "run")[0] == 0
+    code, _, err = call("explore", "run")
+    assert code == 2 and said in err and "Traceback" not in err
+
+
+def test_pairs_that_take_more_than_x_are_refused():
+    config = CONFIG | {"condition": "labels"}
+    data = arrange(config, torch.rand(20, 5), labels=torch.arange(20) % 3)
+    job = Job(Run(Path("run")), config, choose_story(config), data, build(config, data))
+    with pytest.raises(ValueError, match="run takes more than x"):
+        build_page([job])
+
+
+def test_runs_of_different_data_are_refused(call, tmp_path):
+    torch.save(torch.rand(60, 1, 8, 8).round(), tmp_path / "own.pt")
+    assert call("train", *QUICK, "--out", "digits")[0] == 0
+    assert call("train", *QUICK, "--data", "own.pt", "--out", "own")[0] == 0
+    code, _, err = call("explore", "digits", "own")
+    assert code == 2 and "the same data" in err and "own" in err
+    assert call("explore", "nowhere")[0] == 2
+
+
+def test_one_of_each_label_comes_first():
+    order = put_one_of_each_first(torch.tensor([2, 2, 0, 1, 0]))
+    assert order.tolist() == [2, 3, 0, 1, 4]
