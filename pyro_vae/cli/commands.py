@@ -191,8 +191,8 @@ def _train(plan: settings.Plan, resume: bool) -> None:
     print(f"trained {len(history.loss)} epochs in {sum(history.seconds):.0f} s\n")
 
     effort = steps.EFFORTS["quick"] | {"num_samples": config["num_samples"]}
-    picture, _ = steps.measure(job, steps.ROWS["quick"], effort)
-    _write_figures(run, draw_figures(job.story, job.pair, job.data, history, picture))
+    measured = steps.measure(job, steps.ROWS["quick"], effort)
+    _write_figures(run, draw_figures(job.story, job.pair, job.data, history, measured.picture))
 
 
 @app.command()
@@ -421,5 +421,11 @@ def _report(job: Job, measured: Measured, figures: Figures) -> str:
     title = f"The Bayesian picture of {job.run.folder.name}"
     about = repr(job.pair)
     return report(
-        measured.picture, captions, findings=measured.findings, title=title, note=note, about=about
+        measured.picture,
+        captions,
+        verdict=measured.verdict,
+        findings=measured.findings,
+        title=title,
+        note=note,
+        about=about,
     )

@@ -7,16 +7,17 @@ from typing import Any, NamedTuple
 
 import torch
 import typer
-from torch import nn
+from torch import Tensor, nn
 
 import pyro_vae as pv
-from pyro_vae.cli.data import NONE, RunData
+from pyro_vae.cli.data import NONE, Rows, RunData
 from pyro_vae.cli.parts import Config
 from pyro_vae.cli.runs import Run
 from pyro_vae.cli.stories import Story
 from pyro_vae.cli.stories.story import NUM_SAMPLES
 from pyro_vae.diagnostics import Picture
 from pyro_vae.look.findings import Findings, list_numbers, write_findings
+from pyro_vae.look.verdict import judge, score_independent
 from pyro_vae.processes import by_first
 from pyro_vae.training.interrupts import Stopped
 
@@ -53,9 +54,10 @@ class Job(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """The picture of a pair, and what is measured of its kind alone."""
+    """The picture of a pair, whether it worked, and what is measured of its kind alone."""
 
     picture: Picture
+    verdict: str
     findings: Findings
 
 
@@ -127,8 +129,21 @@ def measure(job: Job, rows: int, effort: dict[str, Any]) -> Measured:
     picture = pv.diagnostics.picture(pair, *test, **effort)
     findings = story.measure(pair, data, test, picture)
     more = {"findings": list_numbers(findings)} if findings else {}
-    run.write_picture(protocol | picture.as_dict() | more)
-    print(f"test split of {config['data']}, binarisation: {data.binarisation}\n{picture}")
+    verdict = judge(picture, _score_independent(job, test))
+    run.write_picture({"verdict": verdict} | protocol | picture.as_dict() | more)
+    print(
+        f"{verdict}\n\ntest split of {config['data']}, binarisation: {data.binarisation}\n{picture}"
+    )
     if findings:
         print(write_findings(findings))
-    return Measured(picture, findings)
+    return Measured(picture, verdict, findings)
+
+
+def _score_independent(job: Job, test: Rows) -> Tensor | None:
+    """What the verdict compares with, where x is binary, whole, and all that is predicted."""
+    x, *more = test
+    is_alone = not more or job.config["condition"] is not None
+    if job.config["likelihood"] != "bernoulli" or not is_alone or not x.isfinite().all():
+        return None
+
+    return score_independent(job.data.dataset.train.to(x), x)

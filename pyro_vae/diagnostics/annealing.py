@@ -50,16 +50,20 @@ class Annealed(Estimate):
 
     def warnings(self) -> list[str]:
         """Why the numbers are not to be trusted. It is empty if nothing speaks against them."""
+        return [said for _, said in self.doubts()]
+
+    def doubts(self) -> list[tuple[float, str]]:
+        """The warnings, each with the share of the data that it is of."""
         doubts = {
             "fewer than 30 % of the trajectories were accepted": self.acceptance < 0.3,
             "more than 10 % of the trajectories diverged": self.divergent > 0.1,
             "the standard error is above a nat": self.stderr > 1,
             "fewer than a third of the chains are effective": self.ess < len(self.log_weights) / 3,
         }
+        shares = {what: _share(where) for what, where in doubts.items() if where.any()}
         return [
-            f"{what} for {100 * _share(where):.3g} % of the data: take more steps, num_steps="
-            for what, where in doubts.items()
-            if where.any()
+            (share, f"{what} for {100 * share:.3g} % of the data: take more steps, num_steps=")
+            for what, share in shares.items()
         ]
 
 

@@ -31,15 +31,16 @@ from pyro_vae.weights.blocks import count_fitting, count_numbers, cut
 from pyro_vae.weights.traces import latent_sites, latent_values, quietly, trace
 from pyro_vae.weights.weights import score_joint, sum_latent
 
-# what is ranked of all dimensions together, and what it means if z* ranks too low or too high
+# what is ranked of all dimensions together, and what it means if z* ranks too low or too high,
+# where z* is the z that x was simulated from
 JOINT = {
     "log q(z|x)": (
-        "too narrow or misshapen: z* lies where q is thin",
-        "too wide: z* lies where q is dense",
+        "too narrow or misshapen: the z behind x lies where q is thin",
+        "too wide: the z behind x lies where q is dense",
     ),
     "log p(x,z)": (
-        "too narrow: draws of q explain x* better than z* does",
-        "off: z* explains x* better than draws of q do",
+        "too narrow: draws of q explain x better than the z behind it",
+        "off: the z behind x explains it better than draws of q do",
     ),
 }
 

@@ -95,40 +95,46 @@ class Picture:
         return (~is_trusted).double().mean().item()
 
     def warnings(self) -> list[str]:
-        """Why numbers are not to be trusted. It is empty if nothing speaks against them."""
-        said = self._doubt_evidence() if self.annealed is None else self.annealed.warnings()
+        """What to trust less and why, that of most data first. It is empty if nothing is."""
+        doubts = self._doubt_evidence() if self.annealed is None else self.annealed.doubts()
         if self.second_look is not None:
-            said += self.second_look.warnings()
-        if self.gaps is not None:
-            said += self.gaps.warnings()
-        if self.latents is not None:
-            said += self.latents.warnings()
-        if self.calibration is not None:
-            faults = zip(self.calibration.names, self.calibration.faults(), strict=True)
-            said += [f"calibration of {name}: {fault}" for name, fault in faults if fault]
-            said += [
-                f"calibration as a whole: {fault}"
-                for fault in self.calibration.joint_faults()
-                if fault
-            ]
-        return said
+            doubts += self.second_look.doubts()
+        for part in (self.gaps, self.latents):
+            doubts += [(1.0, said) for said in (part.warnings() if part is not None else [])]
+        doubts += [(1.0, said) for said in self._doubt_guide()]
 
-    def _doubt_evidence(self) -> list[str]:
-        said = []
+        return [said for _, said in sorted(doubts, key=lambda doubt: -doubt[0])]
+
+    def _doubt_evidence(self) -> list[tuple[float, str]]:
+        """Doubts of importance sampling, each with the share of the data that it is of."""
         untrusted = self.untrusted()
-        if untrusted > 0:
-            said.append(
-                f"k̂ is above {khat_threshold(self.num_samples):.2f} for {100 * untrusted:.3g} % of "
-                "data: q(z|x) is too narrow there, log p(x) and the KL to p(z|x) come out too low, "
-                "their errors too small"
-            )
         few = (self.evidence.ess < FEW).double().mean().item()
-        if few > 0:
-            said.append(
+        doubts = [
+            (
+                untrusted,
+                f"q(z|x) is too narrow for {100 * untrusted:.3g} % of the data (k̂ above "
+                f"{khat_threshold(self.num_samples):.2f}): their log p(x) and KL to p(z|x) come "
+                "out too low, and the errors too small",
+            ),
+            (
+                few,
                 f"fewer than {FEW} effective samples for {100 * few:.3g} % of the data: "
-                "take more draws"
-            )
-        return said
+                "take more draws",
+            ),
+        ]
+
+        return [doubt for doubt in doubts if doubt[0] > 0]
+
+    def _doubt_guide(self) -> list[str]:
+        """Faults of q(z | x) on simulated data."""
+        if self.calibration is None:
+            return []
+
+        named = zip(self.calibration.names, self.calibration.faults(), strict=True)
+        faults = [(f"q of {name}", fault) for name, fault in named]
+        faults += [("q(z|x) as a whole", fault) for fault in self.calibration.joint_faults()]
+
+        return [f"on simulated data {what} is {fault}" for what, fault in faults if fault]
 
     def as_dict(self) -> dict:
         """Numbers for a JSON file."""
@@ -154,9 +160,8 @@ class Picture:
 
     def __str__(self) -> str:
         head = f"The Bayesian picture: means over {len(self.elbo.value)} data, in nats"
-        warnings = [f"warning: {warning}" for warning in self.warnings()]
 
-        return "\n".join([head, *write_rows(self.table()), "", *self._write_notes(), *warnings])
+        return "\n".join([head, *write_rows(self.table()), "", *self._write_notes(), *self._warn()])
 
     __repr__ = __str__
 
@@ -178,9 +183,17 @@ class Picture:
             lines.append(f"The KL term is not taken apart: {self.left_out}.")
         if self.calibration is not None:
             passed, count = self.calibration.passed, len(self.calibration.ranks)
-            verdict = "no fault found" if passed else "q(z|x) is not the posterior there"
+            verdict = "no fault found" if passed else "q(z|x) differs from the posterior"
             lines.append(f"Calibration on {count} simulated data: {verdict}.")
         return lines
+
+    def _warn(self) -> list[str]:
+        """The warnings as a list, with a heading."""
+        warnings = self.warnings()
+        if not warnings:
+            return []
+
+        return ["", f"What to trust less, {len(warnings)} notes:", *map("- {}".format, warnings)]
 
     def _write_active(self, latents: Latents) -> str:
         said = f"{int(latents.active.sum())} of {len(latents.active)} dimensions of z are active"

@@ -100,6 +100,10 @@ class SecondLook:
 
     def warnings(self) -> list[str]:
         """That q may miss a mode, where the prior's draws find more than chance explains."""
+        return [said for _, said in self.doubts()]
+
+    def doubts(self) -> list[tuple[float, str]]:
+        """The warnings, each with the share of the data that it is of."""
         excess, n = self.excess, len(self.first.value)
         seen = len(excess.value)
         if not seen:
@@ -116,10 +120,12 @@ class SecondLook:
             where.append(f"clearly for {len(most)} of {n} data, by up to {most.max():.2f} nats")
         if not where:
             return []
-        return [
-            f"draws of the prior find more evidence than draws of q(z|x), {' and '.join(where)}: q "
-            "may miss a mode, log p(x) is too low, and so is the KL to p(z|x)"
-        ]
+
+        said = (
+            f"q(z|x) may miss a mode, {' and '.join(where)}: draws of the prior find more evidence "
+            "there, so log p(x) and the KL to p(z|x) are too low"
+        )
+        return [(1.0 if is_above else len(most) / n, said)]
 
 
 def look_again(

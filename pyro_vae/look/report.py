@@ -26,10 +26,10 @@ td:first-child, th:first-child, td:last-child, th:last-child {{ text-align: left
 td:first-child {{ white-space: pre; }}
 figure {{ margin: 2rem 0; }}
 img {{ max-width: 100%; }}
-.warning {{ background: #fff3cd; padding: .4rem .8rem; }}
 pre {{ background: #f6f6f6; padding: .8rem; overflow-x: auto; }}
 </style>
 <h1>{title}</h1>
+<p><strong>{verdict}</strong></p>
 <p>{note}</p>
 <pre>{about}</pre>
 <h2>The Bayesian picture</h2>
@@ -39,10 +39,10 @@ over the data.</p>
 <tr><th>term</th><th>mean</th><th>±</th><th>over data</th><th>what it means</th></tr>
 {rows}
 </table>
-{warnings}
 {findings}
 <h2>Figures</h2>
 {figures}
+{warnings}
 </html>
 """
 
@@ -51,6 +51,7 @@ def report(
     picture: Picture,
     figures: Mapping[str, Figure],
     *,
+    verdict: str = "",
     findings: Findings | None = None,
     title: str = "pyro_vae",
     note: str = "",
@@ -61,6 +62,7 @@ def report(
     Arguments:
         picture: What `diagnostics.picture` returned.
         figures: Matplotlib figures by caption.
+        verdict: Whether it worked, what `look.verdict.judge` returned.
         findings: Numbers beside the picture, by heading.
         title: The title.
         note: A sentence below the title, about the data and how they were measured.
@@ -81,17 +83,17 @@ def report(
         True
     """
     rows = [_write_row(row) for row in picture.table()]
-    warnings = [f'<p class="warning">{html.escape(text)}</p>' for text in picture.warnings()]
     tables = [_write_table(heading, group) for heading, group in (findings or {}).items()]
     drawn = [_write_figure(caption, figure) for caption, figure in figures.items()]
 
     return PAGE.format(
         title=html.escape(title),
+        verdict=html.escape(verdict),
         note=html.escape(note),
         about=html.escape(about),
         count=len(picture.gap.value),
         rows="\n".join(rows),
-        warnings="\n".join(warnings),
+        warnings=_write_warnings(picture.warnings()),
         findings="\n".join(tables),
         figures="\n".join(drawn),
     )
@@ -101,6 +103,14 @@ def _write_row(row: Row) -> str:
     numbers = [_write_number(number) for number in (row.mean, row.stderr, row.spread)]
     cells = [html.escape(row.label), *numbers, html.escape(row.meaning)]
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _write_warnings(warnings: Sequence[str]) -> str:
+    if not warnings:
+        return ""
+
+    items = [f"<li>{html.escape(text)}</li>" for text in warnings]
+    return "\n".join(["<h2>What to trust less</h2>", "<ul>", *items, "</ul>"])
 
 
 def _write_table(heading: str, group: Sequence[Finding]) -> str:

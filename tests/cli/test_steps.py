@@ -27,12 +27,14 @@ def planned(tmp_path):
 def test_a_pair_is_trained_and_measured(planned, capsys):
     job, objective = planned
     history = steps.fit(job, objective, resume=False)
-    picture, findings = steps.measure(job, rows=7, effort={"num_samples": 20})
+    picture, verdict, findings = steps.measure(job, rows=7, effort={"num_samples": 20})
     written = json.loads((job.run.folder / "picture.json").read_text())
 
     assert len(history.loss) == 1 and job.run.checkpoint.exists() and not findings
     assert written["data"] == 7 and written["num_samples"] == 20 and written["split"] == "test"
-    assert capsys.readouterr().out == f"test split of own, binarisation: none\n{picture}\n"
+    assert written["verdict"] == verdict and verdict.startswith("It did not work")
+    shown = f"{verdict}\n\ntest split of own, binarisation: none\n{picture}\n"
+    assert capsys.readouterr().out == shown
 
 
 def test_a_run_that_cannot_start_is_set_free_unless_it_goes_on(planned):

@@ -108,7 +108,7 @@ def test_planted_faults_are_reported(fault, said):
     world = linear_gaussian()
     seen = picture(world.pair(**fault), world.sample(20), num_samples=1000)
     assert any(said in warning for warning in seen.warnings())
-    assert "warning" in str(seen)
+    assert "What to trust less, " in str(seen)
 
 
 class _Constant(torch.nn.Module):
@@ -196,3 +196,13 @@ def test_the_picture_has_the_draws_of_the_elbo_alone():
     torch.manual_seed(0)
     seen = pv.diagnostics.picture(vae, x, num_samples=7, progress=False)
     assert torch.equal(alone.value, seen.elbo.value)
+
+
+def test_what_is_of_most_data_is_said_first():
+    world = linear_gaussian()
+    seen = picture(world.pair(stretch=0.6), world.sample(200), num_samples=500, simulations=500)
+    said = seen.warnings()
+    shares = [float(text.split(" %")[0].split()[-1]) for text in said if " % of" in text]
+    assert said[0].startswith("on simulated data") and shares == sorted(shares, reverse=True)
+    assert str(seen).endswith("\n- ".join(["", *said]).lstrip("\n"))
+    assert f"What to trust less, {len(said)} notes:" in str(seen)

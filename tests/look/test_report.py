@@ -35,7 +35,9 @@ def test_the_page_holds_its_figures_and_escapes_what_is_written(picture):
 
 def test_warnings_are_on_the_page(picture, monkeypatch):
     monkeypatch.setattr(type(picture), "warnings", lambda self: ["q is < p"])
-    assert '<p class="warning">q is &lt; p</p>' in report(picture, {})
+    page = report(picture, {}, verdict="p > q")
+    assert "<h2>What to trust less</h2>\n<ul>\n<li>q is &lt; p</li>" in page
+    assert page.index("p &gt; q") < page.index("The Bayesian picture") < page.index("q is &lt; p")
 
 
 def test_findings_have_a_table_of_their_own(picture):
