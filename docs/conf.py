@@ -63,6 +63,7 @@ docs/reliability
 :caption: Trust
 docs/honesty
 docs/performance
+docs/mnist
 ```
 
 ```{toctree}
