@@ -15,6 +15,8 @@ from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.util.logging import getLogger
 
 import pyro_vae
+import pyro_vae.sharing.hub
+import pyro_vae.sklearn
 
 LOGGER = getLogger(__name__)
 
@@ -76,7 +78,14 @@ CONTRIBUTING
 CHANGELOG
 ```
 """
-PACKAGES = [pyro_vae, pyro_vae.data, pyro_vae.diagnostics, pyro_vae.networks]
+PACKAGES = [
+    pyro_vae,
+    pyro_vae.data,
+    pyro_vae.diagnostics,
+    pyro_vae.networks,
+    pyro_vae.sharing.hub,
+    pyro_vae.sklearn,
+]
 
 
 def setup(app):
