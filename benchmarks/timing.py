@@ -20,6 +20,9 @@ from typing import NamedTuple
 
 import torch
 
+# who measures says how many threads there are, so that fit and measurements choose none themselves
+os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
+
 Turn = Callable[[int], float | None]
 VERSIONS = ("torch", "pyro-ppl", "numpyro", "jax", "pythae")
 LIMITS = {

@@ -8,6 +8,7 @@ from pyro_vae.cli.data import RunData
 from pyro_vae.cli.stories.story import Figures, Shown, Story
 from pyro_vae.diagnostics import Picture
 from pyro_vae.look import plots
+from pyro_vae.weights.threads import MEASUREMENT, spared_threads
 
 CAPTIONS = {
     "history": "Training: the ELBO and its two terms.",
@@ -52,7 +53,7 @@ def draw_figures(
 
     figures = {"history": plots.history(history)}
     # the same draws in every call, and none taken from the caller
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), spared_threads(0.0, MEASUREMENT):
         torch.manual_seed(0)
         figures |= story.draw(shown)
 

@@ -15,6 +15,7 @@ from pyro_vae.diagnostics.shares import measure_shares
 from pyro_vae.progress import progress_bar
 from pyro_vae.weights.blocks import count_fitting, count_numbers, cut
 from pyro_vae.weights.intake import admit
+from pyro_vae.weights.threads import sparing_threads
 
 WIDTH = 4.0  # the schedule of temperatures follows a sigmoid from -4 to 4
 
@@ -71,6 +72,7 @@ def _share(where: Tensor) -> float:
     return where.double().mean().item()
 
 
+@sparing_threads("num_chains", "num_steps", "num_leapfrog")
 def annealed_log_evidence(
     pair: nn.Module,
     *data: Tensor,

@@ -14,6 +14,7 @@ from pyro_vae.diagnostics.templates import Simulated, simulate_data
 from pyro_vae.progress import progress_bar
 from pyro_vae.weights.draws import make_template
 from pyro_vae.weights.intake import find_device, refuse_pair
+from pyro_vae.weights.threads import sparing_threads
 
 CLEAR = 4  # standard errors of the mean distance that are no chance
 CLOSE = 0.1  # nats between the two sides that are no matter
@@ -50,6 +51,7 @@ class Bracket:
         ]
 
 
+@sparing_threads("num_chains", "num_steps", "num_leapfrog")
 def bracket(
     pair: nn.Module,
     *data: Tensor | int,

@@ -28,6 +28,7 @@ from pyro_vae.diagnostics.templates import (
 )
 from pyro_vae.progress import progress_bar
 from pyro_vae.weights.blocks import count_fitting, count_numbers, cut
+from pyro_vae.weights.threads import sparing_threads
 from pyro_vae.weights.traces import latent_sites, latent_values, quietly, trace
 from pyro_vae.weights.weights import score_joint, sum_latent
 
@@ -260,6 +261,7 @@ def _describe_width(curve: float, limit: float) -> str:
     return ""
 
 
+@sparing_threads("num_draws")
 def calibrate(
     pair: nn.Module,
     *data: Tensor | int,

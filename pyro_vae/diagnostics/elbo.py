@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from pyro_vae.diagnostics.estimate import Estimate, average_draws, join_blocks
 from pyro_vae.diagnostics.log_weights import weigh_data
+from pyro_vae.weights.threads import sparing_threads
 from pyro_vae.weights.weights import Weights
 
 Sites = dict[str, Estimate]
@@ -33,6 +34,7 @@ class Elbo(Estimate):
     latent: Sites | None = None
 
 
+@sparing_threads("num_samples")
 def elbo(
     pair: nn.Module,
     *data: Tensor,

@@ -10,6 +10,7 @@ from pyro_vae.diagnostics.estimate import Estimate, join_blocks
 from pyro_vae.diagnostics.log_weights import weigh_data
 from pyro_vae.diagnostics.pareto import pareto_khat, widen_error
 from pyro_vae.diagnostics.shares import measure_shares
+from pyro_vae.weights.threads import sparing_threads
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Evidence(Estimate):
     khat: Tensor
 
 
+@sparing_threads("num_samples")
 def log_evidence(
     pair: nn.Module,
     *data: Tensor,

@@ -25,11 +25,13 @@ from pyro_vae.diagnostics.refit import Search, weigh_draws
 from pyro_vae.progress import progress_bar
 from pyro_vae.weights.blocks import count_fitting, cut
 from pyro_vae.weights.intake import admit
+from pyro_vae.weights.threads import sparing_threads
 from pyro_vae.weights.traces import quietly
 
 MANY = 5000  # draws, from which on the threshold of k̂ is what it is at most
 
 
+@sparing_threads("num_samples")
 def posterior_gap(
     pair: nn.Module,
     *data: Tensor,
@@ -146,6 +148,7 @@ class InferenceGaps:
         return said
 
 
+@sparing_threads("num_particles", "num_steps")
 def inference_gaps(
     pair: nn.Module,
     *data: Tensor,

@@ -10,9 +10,11 @@ from pyro_vae.compiling.loss import CompiledLoss
 from pyro_vae.progress import progress_bar
 from pyro_vae.weights.blocks import weigh_in_blocks
 from pyro_vae.weights.intake import admit
+from pyro_vae.weights.threads import sparing_threads
 from pyro_vae.weights.weights import Weights, score_joint
 
 
+@sparing_threads("num_samples")
 def log_weights(pair: nn.Module, *data: Tensor, num_samples: int, compile: bool = False) -> Tensor:
     r"""Importance weights of draws of q(z | x), in nats.
 

@@ -29,6 +29,7 @@ from pyro_vae.diagnostics.table import (
 )
 from pyro_vae.pairs.admission import ChecksData
 from pyro_vae.weights.intake import admit, as_rows, find_device
+from pyro_vae.weights.threads import sparing_threads
 from pyro_vae.weights.traces import quietly, sample_sites, split_sites, trace
 from pyro_vae.weights.weights import Weights
 
@@ -281,14 +282,9 @@ def picture(
     refit_steps = check_whole("refit_steps", refit_steps, least=0)
     simulations = check_whole("simulations", simulations, least=0)
 
-    per_site = _has_few_sites(pair, data)
-
-    def measure_terms(rows: tuple) -> _Terms:
-        blocks = weigh_data(pair, rows, num_samples, progress=progress, per_site=per_site)
-        return join_blocks([_estimate_terms(weights) for weights in blocks])
-
-    terms = measure_shares(measure_terms, data)
-    aggregate, left_out = _measure_latents(pair, data, progress)
+    terms, aggregate, left_out = _measure_terms(
+        pair, *data, num_samples=num_samples, progress=progress
+    )
 
     gap, annealed, gaps, calibration = terms.gap, None, None, None
     if num_steps:
@@ -351,6 +347,20 @@ class _Terms:
     evidence: Evidence
     elbo: Elbo
     gap: Estimate
+
+
+@sparing_threads("num_samples")
+def _measure_terms(
+    pair: nn.Module, *data: Tensor, num_samples: int, progress: bool
+) -> tuple[_Terms, Latents | None, str | None]:
+    """The terms of the equations, and the KL term taken apart, or why it is not."""
+    per_site = _has_few_sites(pair, data)
+
+    def measure(rows: tuple) -> _Terms:
+        blocks = weigh_data(pair, rows, num_samples, progress=progress, per_site=per_site)
+        return join_blocks([_estimate_terms(weights) for weights in blocks])
+
+    return measure_shares(measure, data), *_measure_latents(pair, data, progress)
 
 
 def _estimate_terms(weights: Weights) -> _Terms:

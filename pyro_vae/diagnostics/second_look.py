@@ -12,6 +12,7 @@ from pyro_vae.diagnostics.evidence import Evidence, estimate_evidence
 from pyro_vae.progress import progress_bar
 from pyro_vae.weights.blocks import DECODED, count_fitting, count_numbers, cut
 from pyro_vae.weights.intake import admit
+from pyro_vae.weights.threads import sparing_threads
 from pyro_vae.weights.traces import is_marked, latent_sites, quietly, trace
 from pyro_vae.weights.weights import sum_observed
 
@@ -23,6 +24,7 @@ CLEAR = 5  # standard errors of one datum that are no chance
 CLEAR_MEAN = 4  # standard errors of the mean over data
 
 
+@sparing_threads("num_samples")
 def prior_evidence(
     pair: nn.Module, *data: Tensor, num_samples: int = 5000, progress: bool = True
 ) -> Evidence:

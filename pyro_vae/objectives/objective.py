@@ -107,6 +107,12 @@ class Objective(Loss):
         return not isinstance(elbo, Bound) or elbo.is_average or elbo.num_particles == 1
 
     @property
+    def num_draws(self) -> int:
+        """How many draws of z it takes for each datum."""
+        elbo = self.elbo.elbo if isinstance(self.elbo, Compiled) else self.elbo
+        return elbo.num_particles if isinstance(elbo, ELBO) else 1
+
+    @property
     def is_compiled(self) -> bool:
         """Whether it runs compiled code."""
         return self._compiled_call_impl is not None

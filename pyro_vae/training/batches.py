@@ -40,11 +40,13 @@ class Batches(ABC):
 
     Attributes:
         device: Where the tensors are.
+        batch_size: How many rows a batch has, but for the last.
         noise: The random draws of this process, where there are several.
         whole: All of the data, before `transform`, where they are in memory.
     """
 
     device: torch.device
+    batch_size: int
     noise: Noise
     whole: tuple[Tensor, ...] | None = None
 
@@ -165,6 +167,7 @@ class FromLoader(Batches):
         if first is None:
             raise ValueError("data is empty: the loader gave no batch")
         self.first = Rows(self._read_parts(first), self.prepare)
+        self.batch_size = len(self.first)
         self.look = survey(pair, self.first)
         refuse_pair(pair, self.first.take(slice(0, 3)))
 

@@ -43,6 +43,7 @@ from pyro_vae.training.steps import CapturedStep, Step, compile_inside, make_ada
 from pyro_vae.training.turns import take_turn
 from pyro_vae.weights.blocks import count_numbers
 from pyro_vae.weights.intake import find_device
+from pyro_vae.weights.threads import STEP, count_products, spared_threads
 from pyro_vae.weights.traces import unvalidated
 
 
@@ -78,6 +79,9 @@ def fit(
 
     In a process group of torch all processes train one pair. Each calls `fit` with the same
     arguments, and takes its share of the rows of every batch, see docs/scale.md.
+
+    Where a step is small, torch computes with one thread meanwhile, see docs/performance.md. The
+    number follows from the pair and the batch. `OMP_NUM_THREADS`, where it is set, is left alone.
 
     Arguments:
         pair: Any module with methods `model` and `guide`.
@@ -235,7 +239,13 @@ def _fit(pair: nn.Module, data: tuple, settings: Settings) -> History:
         )
         numbers = count_numbers(held_out[0])
         observers = _list_observers(keeper, state, batches, settings, numbers)
-        with _keep_modes(objective), unvalidated(), _compile_if_asked(objective, settings):
+        work = _count_work(pair, objective, batches.batch_size, numbers)
+        with (
+            _keep_modes(objective),
+            unvalidated(),
+            spared_threads(work, STEP),
+            _compile_if_asked(objective, settings),
+        ):
             run(loop, state, observers)
 
     return state.record.history
@@ -432,6 +442,12 @@ def _list_observers(
     # with patience the best weights are put back
     last = [] if settings.patience is not None else [Divergence(numbers)]
     return [bar, *called, keeper, *last, Interrupts(keeper)]
+
+
+def _count_work(pair: nn.Module, objective: nn.Module, rows: int, numbers: int) -> float:
+    """The products of a step: those of a row, for all rows and draws of a batch."""
+    draws = [part.num_draws for part in objective.modules() if isinstance(part, Objective)]
+    return rows * max(draws, default=1) * count_products(pair, numbers)
 
 
 def _compile_if_asked(objective: nn.Module, settings: Settings) -> AbstractContextManager:
