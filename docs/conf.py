@@ -130,7 +130,11 @@ def document(folder):
     lines = ["", "```{eval-rst}"]
     for name, thing in find_public(folder).items():
         kind = "class" if inspect.isclass(thing) else "function"
-        lines += [f".. auto{kind}:: {name}", "   :members:" * (kind == "class"), ""]
+        lines += [
+            f".. auto{kind}:: {name}",
+            "   :members:\n   :exclude-members: distribution" * (kind == "class"),
+            "",
+        ]
 
     return "\n".join([*lines, "```", ""])
 
