@@ -11,6 +11,7 @@ from pyro_vae.networks.network import build as build
 from pyro_vae.networks.network import leading_shape as leading_shape
 from pyro_vae.networks.recurrent import Backward as Backward
 from pyro_vae.networks.recurrent import gated as gated
+from pyro_vae.networks.spread import spread as spread
 from pyro_vae.networks.standardised import Standardise as Standardise
 from pyro_vae.networks.standardised import standardised as standardised
 from pyro_vae.networks.topics import Topics as Topics

@@ -18,7 +18,17 @@ from pyro_vae.pairs.vae import VAE
 from pyro_vae.recipes import Recorded
 
 PAIRS = (VAE, HierarchicalVAE, LabelledVAE, MultimodalVAE, SequenceVAE)
-NETWORKS = ("mlp", "conv", "topics", "gated", "masked", "logged", "standardised", "Backward")
+NETWORKS = (
+    "mlp",
+    "conv",
+    "topics",
+    "gated",
+    "masked",
+    "logged",
+    "standardised",
+    "spread",
+    "Backward",
+)
 
 
 def _list_classes(module: Any, base: type) -> dict[str, Any]:
