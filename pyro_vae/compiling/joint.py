@@ -17,7 +17,11 @@ Run = Callable[..., Sequence[Tensor]]
 
 
 def compile_graph(
-    graph: torch.fx.GraphModule, tensors: list[Tensor], rows: int, backend: str
+    graph: torch.fx.GraphModule,
+    tensors: list[Tensor],
+    rows: int,
+    backend: str,
+    make_joint: "type[Joint] | None" = None,
 ) -> "CompiledGraph":
     """A graph as compiled code, with gradients where they are enabled now.
 
@@ -29,11 +33,12 @@ def compile_graph(
         tensors: What it is called with.
         rows: The number of rows that is symbolic. Below 2 none is.
         backend: "inductor", or "eager" for no compiling at all.
+        make_joint: What makes of the graph the function that is compiled. By default it is `Joint`.
 
     Raises:
         RuntimeError: if there is no C++ compiler.
     """
-    joint = Joint(graph, tensors)
+    joint = (make_joint or Joint)(graph, tensors)
     if backend != "inductor":
         return CompiledGraph(joint, joint)
 
@@ -68,7 +73,7 @@ class Joint:
         for i in self.learned:
             values[i] = values[i].detach().requires_grad_()
         with torch.set_grad_enabled(bool(self.learned)):
-            outputs = self._run(values)
+            outputs = self.run_graph(values)
         self.is_single = isinstance(outputs, Tensor)
         if not isinstance(outputs, Tensor):
             return tuple(outputs)
@@ -92,7 +97,8 @@ class Joint:
         """Without the casts of mixed precision."""
         return torch.autocast(self.device, enabled=False)
 
-    def _run(self, values: list[Tensor]) -> Tensor | Sequence[Tensor]:
+    def run_graph(self, values: list[Tensor]) -> Tensor | Sequence[Tensor]:
+        """The outputs of the graph, of the flat list of inputs."""
         count = len(self.names)
         state = dict(zip(self.names, values[:count], strict=True))
         return torch.func.functional_call(self.graph, state, tuple(values[count:]))

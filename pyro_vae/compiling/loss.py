@@ -10,7 +10,7 @@ from pyro.poutine.trace_messenger import TraceMessenger
 from torch import Tensor, nn
 
 from pyro_vae.compiling.graph import Root, export
-from pyro_vae.compiling.joint import CompiledGraph, compile_graph
+from pyro_vae.compiling.joint import CompiledGraph, Joint, compile_graph
 from pyro_vae.pairs.parameters import OwnParameters
 from pyro_vae.weights.traces import unvalidated
 
@@ -38,6 +38,8 @@ class CompiledLoss:
         symbolic: Whether the number of rows is symbolic. Otherwise each has a graph of its own.
         backend: Of `torch.compile`. "eager" only removes the handlers, at once and without a C++
             compiler.
+        make_joint: What is compiled of the exported loss, which may then have several outputs. By
+            default it is the loss and its gradients, `Joint`.
 
     Raises:
         RuntimeError: at a call, if the loss cannot be exported, with the line at fault; or if it
@@ -53,8 +55,10 @@ class CompiledLoss:
         before: Callable[[], None] | None = None,
         symbolic: bool = True,
         backend: str = "inductor",
+        make_joint: type[Joint] | None = None,
     ):
         self.root = Root(loss, modules, bare or {})
+        self.make_joint = make_joint
         self.before, self.symbolic, self.backend = before, symbolic, backend
         self._compiled: dict[tuple, tuple] = {}
 
@@ -125,7 +129,7 @@ class CompiledLoss:
             self.root.args, self.root.kwargs = (), {}
 
         _warn_of_size(len(graph.graph.nodes))
-        return compile_graph(graph, tensors, rows, self.backend)
+        return compile_graph(graph, tensors, rows, self.backend, self.make_joint)
 
 
 def _warn_of_size(operations: int) -> None:

@@ -58,6 +58,7 @@ def bracket(
     num_steps: int = 100,
     num_chains: int = 10,
     num_leapfrog: int = 10,
+    compile: bool = False,
     progress: bool = True,
 ) -> Bracket:
     r"""log p(x) from both sides, on data simulated from the model (bidirectional Monte Carlo).
@@ -74,7 +75,7 @@ def bracket(
         pair: The pair.
         data: How many to simulate, or a template of x of as many rows, and what else the model
             takes. See `simulate`.
-        num_steps, num_chains, num_leapfrog, progress: As for `annealed_log_evidence`.
+        num_steps, num_chains, num_leapfrog, compile, progress: As for `annealed_log_evidence`.
 
     Returns:
         A `Bracket`.
@@ -93,7 +94,7 @@ def bracket(
         >>> bracket(vae, 5, num_steps=5, num_chains=4).distance.value.shape
         torch.Size([5])
     """
-    chains = Chains(num_steps, num_chains, num_leapfrog)
+    chains = Chains(num_steps, num_chains, num_leapfrog, compile=compile)
     simulated = _simulate(pair, data)
     x, z = simulated.data[0], simulated.latents
 

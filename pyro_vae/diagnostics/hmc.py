@@ -1,6 +1,7 @@
 """Hamiltonian Monte Carlo along the path from q(z | x) to p(z | x)."""
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -8,6 +9,7 @@ from pyro.poutine import Trace
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from pyro_vae.diagnostics.leapfrog import CompiledLeap, State, evaluate, leap
 from pyro_vae.diagnostics.unconstrained import Unconstrained, choose_support, refuse_masked
 from pyro_vae.weights.traces import (
     drawn_sites,
@@ -25,31 +27,6 @@ FIRST_SIZE = 0.3  # step size at the first temperature, in standard deviations o
 JITTER = (0.8, 0.4)  # a step is between 0.8 and 1.2 of its size
 
 
-class State(NamedTuple):
-    """Where the chains are, and what the densities and their gradients are there.
-
-    Attributes:
-        u: Unconstrained numbers, `[k, n, d]`.
-        log_q: log q(z | x) + log|dz/du|, `[k, n]`.
-        log_p: log p(x, z) + log|dz/du|, `[k, n]`.
-        grad_q, grad_p: Their gradients in u, `[k, n, d]`.
-    """
-
-    u: Tensor
-    log_q: Tensor
-    log_p: Tensor
-    grad_q: Tensor
-    grad_p: Tensor
-
-    def log_f(self, beta: float) -> Tensor:
-        """The logarithm of q(z | x)^(1 - beta) p(x, z)^beta, as a density of u."""
-        return (1 - beta) * self.log_q + beta * self.log_p
-
-    def grad(self, beta: float) -> Tensor:
-        """The gradient of `log_f`."""
-        return (1 - beta) * self.grad_q + beta * self.grad_p
-
-
 class Path:
     """The densities between q(z | x) and p(x, z) for a block of data, on unconstrained numbers.
 
@@ -60,9 +37,10 @@ class Path:
 
     Attributes:
         scale: The spread of q in each dimension, `[n, d]`, so that one step size serves them all.
+        leap: A leapfrog step.
     """
 
-    def __init__(self, pair: nn.Module, data: tuple, num_chains: int):
+    def __init__(self, pair: nn.Module, data: tuple, num_chains: int, *, compile: bool = False):
         self.pair = pair
         self.data = data
         self.num_chains = num_chains
@@ -75,6 +53,7 @@ class Path:
             u = self.vectors.flatten(z)
             self._fixed = self._fix_variational(len(z))
         self.scale = u.std(0).clamp(min=1e-6)
+        self.leap = CompiledLeap(self.score, pair) if compile else partial(leap, self.score)
 
     def start(self) -> State:
         """Chains at draws of q(z | x)."""
@@ -92,16 +71,14 @@ class Path:
 
     def evaluate(self, u: Tensor) -> State:
         """The densities and their gradients at u, `[k, n, d]`."""
-        with quietly(self.pair), torch.enable_grad():
-            u = u.detach().requires_grad_()
-            z, log_jacobian = self.vectors.unflatten(u)
-            log_p, log_q = self._score(z)
-            log_q = log_q + log_jacobian
-            log_p = log_p + log_jacobian
-            (grad_q,) = torch.autograd.grad(log_q.sum(), u, retain_graph=True)
-            (grad_p,) = torch.autograd.grad(log_p.sum(), u)
+        with quietly(self.pair):
+            return evaluate(self.score, u)
 
-        return State(u.detach(), log_q.detach(), log_p.detach(), grad_q, grad_p)
+    def score(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """log q(z | x) and log p(x, z) as densities of u, `[k, n]` each."""
+        z, log_jacobian = self.vectors.unflatten(u)
+        log_p, log_q = self._score(z)
+        return log_q + log_jacobian, log_p + log_jacobian
 
     def find_latents(self, state: State) -> dict[str, Tensor]:
         """The latents z by site, `[k, n, *event]`."""
@@ -231,11 +208,10 @@ class Sampler:
     ) -> tuple[State, Tensor]:
         """The end of a trajectory by leapfrog steps, with half a kick first and last."""
         velocity = velocity + 0.5 * step * state.grad(beta)
-        for i in range(self.num_leapfrog):
-            state = self.path.evaluate(state.u + step * velocity)
-            is_last = i == self.num_leapfrog - 1
-            kick = 0.5 if is_last else 1.0
-            velocity = velocity + kick * step * state.grad(beta)
+        with quietly(self.path.pair):
+            for i in range(self.num_leapfrog):
+                kick = 0.5 if i == self.num_leapfrog - 1 else 1.0
+                state, velocity = self.path.leap(state.u, velocity, step, beta, kick)
         return state, velocity
 
 

@@ -43,6 +43,17 @@ def count_fitting(each: int, limit: int | None = None) -> int:
     return max(1, limit // max(1, each))
 
 
+def even_out(n: int, fitting: int) -> int:
+    """How many rows a block has, so that no more fit than do and the last one is not small.
+
+    Example:
+        >>> even_out(10, fitting=9), even_out(10, fitting=20)
+        (5, 10)
+    """
+    count = math.ceil(n / fitting)
+    return math.ceil(n / max(1, count))
+
+
 def cut(data: tuple, rows: int) -> Iterator[tuple[slice, tuple[Tensor, ...]]]:
     """Data in blocks of so many rows: where each block lies, and the block.
 

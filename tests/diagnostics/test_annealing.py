@@ -10,6 +10,7 @@ import pyro_vae as pv
 from pyro_vae.diagnostics import grid_posterior
 from pyro_vae.diagnostics.annealing import annealed_log_evidence, space_temperatures
 from pyro_vae.weights import blocks
+from tests.diagnostics.test_hmc import chain_pair
 from tests.oracles import linear_gaussian, within
 
 
@@ -84,6 +85,21 @@ def test_chunks_of_data(monkeypatch):
         and found.path.value.shape == (4, 7)
     )
     assert (found.value - world.log_evidence(x)).abs().max() < 1e-9
+
+
+def test_compiled_it_is_the_same(monkeypatch):
+    """With blocks of two sizes, a bijection, and a latent that depends on another."""
+    monkeypatch.setattr(blocks, "KEPT", 10)
+    x = torch.tensor([-1.0, 0.5, 2.0]).double()
+    found = []
+    for compile in (False, True):
+        torch.manual_seed(0)
+        options = {"num_chains": 5, "num_steps": 4, "num_leapfrog": 3, "compile": compile}
+        found.append(annealed_log_evidence(chain_pair(), x, **options))
+    eager, compiled = found
+    torch.testing.assert_close(compiled.log_weights, eager.log_weights)
+    torch.testing.assert_close(compiled.z, eager.z)
+    assert compiled.path.value.isfinite().all()
 
 
 def test_a_constrained_latent_moves_through_its_bijection():
