@@ -42,8 +42,76 @@ def read_number(browser, name: str) -> float:
     return float(text.replace("−", "-"))
 
 
-def wait_frames(browser) -> None:
-    """Wait until what was asked for is drawn."""
+def wait(browser) -> None:
+    """Wait until the explorer has drawn what was asked for."""
     browser.execute_async_script(
-        "const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(done))"
+        "const done = arguments[0];"
+        "const look = () => waiting.size || state.timer ? setTimeout(look, 10) : done();"
+        "look()"
     )
+
+
+def choose(browser, name: str, number: int) -> None:
+    """Choose one of the radio buttons of a name."""
+    _set(browser, f"input[name={name}][value='{number}']", "change", checked=True)
+
+
+def slide(browser, name: str, value: float) -> None:
+    """Move a slider to a value."""
+    _set(browser, f"#{name}", "input", value=value)
+
+
+def _set(browser, selector: str, event: str, **properties) -> None:
+    browser.execute_script(
+        "const input = Object.assign(document.querySelector(arguments[0]), arguments[2]);"
+        "input.dispatchEvent(new Event(arguments[1]));",
+        selector,
+        event,
+        properties,
+    )
+    wait(browser)
+
+
+def press(browser, name: str, *keys: str) -> None:
+    """Press keys together, on the element of this id."""
+    from selenium.webdriver import Keys
+
+    browser.find_element("id", name).send_keys(*[getattr(Keys, key) for key in keys])
+    wait(browser)
+
+
+def drag(browser, name: str, start, way) -> None:
+    """Press the mouse, move it and let go.
+
+    Both are numbers of pixels to the right and down, the start from the middle of the element.
+    """
+    from selenium.webdriver import ActionChains
+
+    bring(browser, name)
+    element = browser.find_element("id", name)
+    actions = ActionChains(browser, duration=50).move_to_element_with_offset(element, *start)
+    actions.click_and_hold().move_by_offset(*way).release().perform()
+    wait(browser)
+
+
+def touch(browser, name: str, start, end) -> None:
+    """Move a finger between two points, in pixels from the left upper corner of the element."""
+    bring(browser, name)
+    box = find_box(browser, name)
+    for kind, at in (("touchStart", start), ("touchMove", end), ("touchEnd", None)):
+        points = [] if at is None else [{"x": box["left"] + at[0], "y": box["top"] + at[1]}]
+        browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    wait(browser)
+
+
+def find_box(browser, name: str) -> dict[str, float]:
+    """Where an element is on the screen."""
+    script = "return document.getElementById(arguments[0]).getBoundingClientRect().toJSON()"
+    return browser.execute_script(script, name)
+
+
+def bring(browser, name: str) -> None:
+    """Scroll until the element of this id is on the screen, where it is drawn."""
+    script = "document.getElementById(arguments[0]).scrollIntoView({block: 'center'}); drawSeen()"
+    browser.execute_script(script, name)
+    wait(browser)

@@ -19,6 +19,7 @@ from torch.nn import functional
 from pyro_vae.arguments import as_tensor, check_type
 from pyro_vae.diagnostics.estimate import Estimate
 from pyro_vae.look.planes import Bells, Plane, compute_plane, decode
+from pyro_vae.look.style import COLOURS
 
 IMAGES = 10  # that can be chosen on the page, at most
 MANY = 1000  # data that q(z) is the mean of, at most
@@ -77,8 +78,8 @@ def explore(
     x, images = as_tensor("x", x)[:MANY], as_tensor("images", images)
     labels = None if labels is None else as_tensor("labels", labels)[:MANY]
     _check(pairs, x, images, labels)
-    payload = pack(pairs, x, images, labels)
-    page = _fill(payload, title, note)
+    texts = {"title": title, "note": note}
+    page = fill(texts | _pack_all(pairs, x, images, labels))
     size = len(page.encode())
     if size > LARGEST:
         raise ValueError(
@@ -104,7 +105,7 @@ def _check(
         )
 
 
-def pack(
+def _pack_all(
     pairs: Mapping[str, nn.Module], x: Tensor, images: Tensor, labels: Tensor | None
 ) -> Packed:
     """What the script of the page reads."""
@@ -114,9 +115,9 @@ def pack(
     return {
         "shape": drawing.shape,
         "images": [drawing.pack(image[None]) for image in chosen],
-        "names": [f"image {i}" for i in range(1, len(chosen) + 1)],
         "many": drawing.pack(x),
         "labels": None if labels is None else labels.tolist(),
+        "colours": COLOURS,
         "measured": len(images[:MEASURED]),
         "pairs": [_pack_pair(name, pair, x, images, drawing) for name, pair in pairs.items()],
     }
@@ -204,16 +205,17 @@ def _pack(values: np.ndarray, low: float, step: float) -> Packed:
     return {"kind": values.dtype.name, "low": low, "step": step, "data": data}
 
 
-def _fill(payload: Packed, title: str, note: str) -> str:
+def fill(payload: Packed) -> str:
+    """The page of a payload: the template with its script and its style."""
     folder = resources.files("pyro_vae.look") / "explorer"
-    read = {name: (folder / name).read_text(encoding="utf-8") for name in (*SCRIPTS, "style.css")}
-    script = "\n".join(read[name] for name in SCRIPTS)
-    page = Template((folder / "page.html").read_text(encoding="utf-8"))
-    text = json.dumps(payload).replace("<", "\\u003c")
-    return page.substitute(
-        title=html.escape(title),
-        note=html.escape(note),
-        style=read["style.css"],
-        script=script,
-        payload=text,
+    names = ("page.html", "style.css", *SCRIPTS)
+    template, style, *scripts = [(folder / name).read_text(encoding="utf-8") for name in names]
+    colours = "".join(f"--{role}: {colour}; " for role, colour in COLOURS.items())
+
+    return Template(template).substitute(
+        title=html.escape(payload["title"]),
+        note=html.escape(payload["note"]),
+        style=f":root {{ {colours}}}\n{style}",
+        script="\n".join(scripts),
+        payload=json.dumps(payload).replace("<", "\\u003c"),
     )

@@ -7,8 +7,21 @@ import pytest
 import torch
 
 import pyro_vae as pv
+from pyro_vae.diagnostics.estimate import Estimate
 from pyro_vae.look.explore import LARGEST, explore
-from tests.pages import opened, read_number, wait_frames
+from tests.pages import (
+    bring,
+    choose,
+    drag,
+    find_box,
+    opened,
+    press,
+    read_number,
+    resize,
+    slide,
+    touch,
+    wait,
+)
 
 EVENT = (1, 8, 8)
 
@@ -79,27 +92,159 @@ def test_log_evidence_of_the_payload_is_that_of_the_grid(page, pairs, data):
         assert (log_evidence - expected).abs() < 0.005
 
 
-def test_the_numbers_of_the_page_are_those_of_diagnostics(file, pairs, data):
-    _, images, _ = data
-    exact = pv.diagnostics.grid_posterior(pairs["trained"], images[:1], size=300)
+@pytest.fixture(scope="module")
+def browser(file):
+    """The page, for one test after the other. Nothing was said on its console by any of them."""
     with opened(file) as browser:
-        wait_frames(browser)
-        assert abs(read_number(browser, "log-evidence") - exact.log_evidence.item()) < 0.01
-        _drag_z(browser)
+        wait(browser)
+        yield browser
         assert browser.get_log("browser") == []
 
 
-def _drag_z(browser):
-    from selenium.webdriver import ActionChains, Keys
+def test_the_first_picture_is_soon_there(browser):
+    assert float(browser.execute_script("return document.documentElement.dataset.drawn")) < 5000
 
-    plane = browser.find_element("id", "posterior")
-    before = read_number(browser, "log-posterior")
-    ActionChains(browser).drag_and_drop_by_offset(plane, 60, -40).perform()
-    wait_frames(browser)
+
+def test_z_is_dragged(browser):
+    drag(browser, "posterior", (0, 0), (60, -40))
     at = [read_number(browser, f"z{d}-shown") for d in (0, 1)]
     assert at[0] > 1 and at[1] > 0.5
-    assert read_number(browser, "log-posterior") != before
 
-    plane.send_keys(Keys.ARROW_LEFT)
-    wait_frames(browser)
+    numbers = read_numbers(browser, "log-prior log-likelihood log-joint log-evidence log-posterior")
+    prior, likelihood, joint, log_evidence, posterior = numbers
+    assert abs(prior + likelihood - joint) < 0.011 and abs(joint - log_evidence - posterior) < 0.011
+
+    press(browser, "posterior", "ARROW_LEFT")
     assert read_number(browser, "z0-shown") < at[0] and read_number(browser, "z1-shown") == at[1]
+
+
+@pytest.mark.parametrize("image", [0, 4])
+def test_the_numbers_at_z_are_those_of_diagnostics(browser, pairs, data, image):
+    bring(browser, "where")
+    choose(browser, "image", image)
+    z = torch.tensor([[0.3, -0.4]])
+    for d in (0, 1):
+        slide(browser, f"z{d}", z[0, d].item())
+    with torch.no_grad():
+        log_likelihood = pairs["trained"].likelihood(z).log_prob(data[1][image]).item()
+        log_prior = pairs["trained"].prior().log_prob(z).item()
+    assert abs(read_number(browser, "log-likelihood") - log_likelihood) < 0.03
+    assert abs(read_number(browser, "log-prior") - log_prior) < 0.01
+
+
+@pytest.mark.parametrize("pair, image", [("trained", 0), ("full", 3)])
+def test_the_numbers_of_q_are_those_of_diagnostics(browser, pairs, data, pair, image):
+    bring(browser, "bells")
+    choose(browser, "pair", list(pairs).index(pair))
+    choose(browser, "image", image)
+    x = data[1][image : image + 1]
+    torch.manual_seed(0)
+    bound = pv.diagnostics.elbo(pairs[pair], x, num_samples=20_000, progress=False)
+    exact = pv.diagnostics.grid_posterior(pairs[pair], x, size=300)
+    expected = {
+        "log-evidence": Estimate(exact.log_evidence, torch.zeros(1)),
+        "gap": Estimate(exact.gap, torch.zeros(1)),
+        "elbo": bound,
+        "reconstruction": bound.reconstruction,
+        "cost": bound.kl,
+    }
+    for name, number in expected.items():
+        apart = read_number(browser, f"bell-{name}") - number.value.item()
+        assert abs(apart) < 0.01 + 5 * number.stderr.item(), name
+
+
+def test_q_is_dragged_and_the_bar_always_fills_up(browser):
+    bring(browser, "bell")
+    choose(browser, "pair", 0)
+    before = read_numbers(browser, "bell-elbo bell-gap bell-log-evidence")
+    drag(browser, "bell", (100, 90), (-70, -20))
+    after = read_numbers(browser, "bell-elbo bell-gap bell-log-evidence")
+    assert after[0] < before[0] and after[1] > before[1] and after[2] == before[2]
+    assert abs(after[0] + after[1] - after[2]) < 0.011
+    assert (
+        abs(find_box(browser, "bar-gap")["right"] - find_box(browser, "bar-evidence")["left"]) < 2
+    )
+
+    press(browser, "bell", "SHIFT", "ARROW_UP")
+    assert (
+        abs(find_box(browser, "bar-gap")["right"] - find_box(browser, "bar-evidence")["left"]) < 2
+    )
+    assert find_box(browser, "bar-elbo")["right"] == find_box(browser, "bar-cost")["left"]
+
+
+@pytest.mark.parametrize("pair, image", [("trained", 1), ("full", 2)])
+def test_the_best_q_is_that_of_inference_gaps(browser, pairs, data, pair, image):
+    bring(browser, "bell")
+    choose(browser, "pair", list(pairs).index(pair))
+    choose(browser, "image", image)
+    press(browser, "set-encoder", "ENTER")
+    encoder = read_number(browser, "bell-elbo")
+    press(browser, "set-best", "SPACE")
+    best = read_number(browser, "bell-elbo")
+
+    torch.manual_seed(0)
+    refit = pv.diagnostics.inference_gaps(
+        pairs[pair], data[1][image : image + 1], num_steps=100, progress=False
+    ).best_elbo
+    assert best >= encoder
+    assert abs(best - refit.value.item()) < 0.02 + 5 * refit.stderr.item()
+
+
+def test_the_images_at_z_are_weighted_by_bayes_rule(browser, pairs, data):
+    bring(browser, "many")
+    choose(browser, "pair", 0)
+    z = torch.tensor([0.2, 0.1])
+    for d in (0, 1):
+        slide(browser, f"z{d}", z[d].item())
+    with torch.no_grad():
+        log_q = pairs["trained"].variational(data[0]).log_prob(z).double()
+    weights = log_q.softmax(0).sort(descending=True).values
+    count = int((weights.cumsum(0) < 0.9).sum()) + 1
+    assert abs(read_number(browser, "many-aggregate") - (log_q.logsumexp(0) - np.log(300))) < 0.01
+    assert abs(read_number(browser, "many-first") - 100 * weights[0]) < 0.11
+    assert abs(read_number(browser, "many-count") - count) <= 1
+
+
+def test_turning_rings_changes_no_number_of_the_loss_but_that_of_one_bell(browser):
+    bring(browser, "rings")
+    choose(browser, "pair", 0)
+    names = ("logEvidence", "elbo", "gap", "reconstruction", "cost")
+    gaps = []
+    for width in (-2, 2):  # a quarter, and 4
+        slide(browser, "ring-width", width)
+        for name in names:
+            trained, turned = (read_number(browser, f"{w}-{name}") for w in ("before", "turned"))
+            assert trained == turned, name
+        gaps.append(read_number(browser, "single-gap"))
+    assert gaps[0] > 0.3 and gaps[1] < read_number(browser, "before-gap") + 0.01
+
+    slide(browser, "ring-width", -2)
+    assert read_number(browser, "jump-after") > 5 * read_number(browser, "jump-before")
+
+
+def test_means_are_those_of_diagnostics(browser, pairs, data):
+    torch.manual_seed(1)
+    bound = pv.diagnostics.elbo(pairs["trained"], data[1], num_samples=2000, progress=False)
+    text = browser.find_element("id", "means").text.replace("−", "-")
+    shown = float(re.search(r"ELBO (\S+)", text)[1])
+    assert abs(shown - bound.value.mean().item()) < 0.1
+    assert "trained full" in text
+
+
+def test_it_fits_a_telephone_and_is_moved_by_touch(browser):
+    resize(browser, 390, 844)
+    wait(browser)
+    assert browser.execute_script("return document.documentElement.scrollWidth") == 390
+    before = read_number(browser, "loc0-shown")
+    touch(browser, "bell", (150, 150), (200, 120))
+    assert read_number(browser, "loc0-shown") > before
+    resize(browser, 1200, 900)
+
+
+def assert_bar_is_full(browser):
+    end = find_box(browser, "bar-gap")["right"]
+    assert abs(end - find_box(browser, "bar-evidence")["left"]) < 2
+
+
+def read_numbers(browser, names):
+    return [read_number(browser, name) for name in names.split()]

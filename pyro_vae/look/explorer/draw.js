@@ -1,10 +1,8 @@
 // What is drawn: heat maps, bells, images and bars. Nothing here computes a number of the page.
 "use strict";
 
-const INK = "#222222";
-const BLUE = "#0072B2"; // the posterior
-const ORANGE = "#D55E00"; // q
-const GREY = "#767676"; // the prior
+const INK = "#1a1a1a";
+const GREY = "#767676";
 const HEAT = 140; // points of a heat map in each direction
 
 /** The context of a canvas, as large as it is shown, in CSS pixels, and empty. */
@@ -61,16 +59,17 @@ function mix(colour, share) {
   return [1, 3, 5].map((from) => 255 + share * (channel(from) - 255));
 }
 
+const scratch = document.createElement("canvas");
+
 /** Draw pixels, each [red, green, blue], scaled to a size. */
 function paste(context, columns, rows, width, height, isSmooth, colour, left = 0, top = 0) {
   const image = new ImageData(columns, rows);
   for (let k = 0; k < columns * rows; k++) image.data.set([...colour(k), 255], 4 * k);
-  const small = document.createElement("canvas");
-  small.width = columns;
-  small.height = rows;
-  small.getContext("2d").putImageData(image, 0, 0);
+  scratch.width = columns;
+  scratch.height = rows;
+  scratch.getContext("2d").putImageData(image, 0, 0);
   context.imageSmoothingEnabled = isSmooth;
-  context.drawImage(small, left, top, width, height);
+  context.drawImage(scratch, left, top, width, height);
 }
 
 /** Numbers along the left and the lower edge. */
@@ -115,7 +114,7 @@ function drawEllipse(context, view, { loc, scale, correlation }, width, colour, 
 function drawPrior(context, view) {
   context.setLineDash([4, 4]);
   const bell = { loc: [0, 0], scale: [1, 1], correlation: 0 };
-  for (const width of [1, 2]) drawEllipse(context, view, bell, width, GREY, 1);
+  for (const width of [1, 2]) drawEllipse(context, view, bell, width, INK, 1);
   context.setLineDash([]);
 }
 
@@ -189,4 +188,31 @@ function drawMosaic(view, decode, shape, count) {
     }
   }
   return context;
+}
+
+/** The numerals of labels at the centres of bells, or dots where there are none. */
+function drawCentres(context, view, bells, labels) {
+  context.fillStyle = INK;
+  context.font = "11px system-ui, sans-serif";
+  context.textAlign = "center";
+  bells.forEach(({ loc }, i) => {
+    const [x, y] = view.toPixel(loc);
+    if (labels) context.fillText(labels[i], x, y + 4);
+    else context.fillRect(x - 1.5, y - 1.5, 3, 3);
+  });
+}
+
+/** Data in a row, each with a text below it. */
+function drawRow(canvas, data, shape, texts) {
+  const context = clear(canvas);
+  const side = canvas.clientWidth / data.length;
+  context.font = "11px system-ui, sans-serif";
+  context.textAlign = "center";
+  data.forEach((values, i) => {
+    placeDatum(context, values, shape, i * side + 1, 0, side - 2, side - 2);
+    context.strokeStyle = "#bbbbbb";
+    context.strokeRect(i * side + 1, 0.5, side - 2, side - 2);
+    context.fillStyle = INK;
+    if (texts) context.fillText(texts[i], (i + 0.5) * side, side + 11);
+  });
 }

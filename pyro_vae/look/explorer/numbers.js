@@ -71,11 +71,10 @@ class Grid {
 class Posterior {
   constructor(grid, logPrior, logLikelihood) {
     this.grid = grid;
-    this.logJoint = logLikelihood.map((value, k) => value + logPrior[k]);
+    this.logJoint = Float64Array.from(logLikelihood, (value, k) => value + logPrior[k]);
     this.logEvidence = logSumExp(this.logJoint) + grid.logCell;
     this.logPrior = (z) => grid.sample(logPrior, z);
     this.logLikelihood = (z) => grid.sample(logLikelihood, z);
-    this.highest = logLikelihood.reduce((a, b) => Math.max(a, b), -Infinity);
   }
 
   /** log p(z|x), a density. */
@@ -130,8 +129,12 @@ function measureBell(model, bell) {
     reconstruction += weight * model.logLikelihood(z);
     cost += weight * (logBell(bell, z) - model.logPrior(z));
   }
+  return addUp(model, reconstruction, cost);
+}
+
+function addUp({ logEvidence }, reconstruction, cost) {
   const elbo = reconstruction - cost;
-  return { logEvidence: model.logEvidence, elbo, gap: model.logEvidence - elbo, reconstruction, cost };
+  return { logEvidence, elbo, gap: logEvidence - elbo, reconstruction, cost };
 }
 
 /** The bell of the highest ELBO, from several starts on. It turns only if it may. */
@@ -182,21 +185,20 @@ function startAtPeaks(grid, logDensity, apart, count) {
   return chosen.map((loc) => ({ loc, scale: [0.2, 0.2], correlation: 0 }));
 }
 
-/** Rings of the plane, each turned by its own angle. The distance from the middle stays. */
+/** Rings of the plane, each turned further than the one before. The distance from the middle stays. */
 class Rings {
-  constructor(width, share) {
-    Object.assign(this, { width, share });
+  constructor(width, turn) {
+    Object.assign(this, { width, turn });
   }
 
   /** Where a point goes, or with sign -1 where it came from. */
-  turn(z, sign = 1) {
+  move(z, sign = 1) {
     const ring = Math.floor(Math.hypot(z[0], z[1]) / this.width + 1e-9);
-    const angle = sign * this.share * ((ring * GOLDEN) % (2 * Math.PI));
+    const angle = sign * this.turn * ring;
     const [c, s] = [Math.cos(angle), Math.sin(angle)];
     return [c * z[0] - s * z[1], s * z[0] + c * z[1]];
   }
 }
-const GOLDEN = Math.PI * (3 - Math.sqrt(5)); // an angle whose multiples are spread evenly
 
 const logStandardNormal = (z) => -(z[0] * z[0] + z[1] * z[1]) / 2 - LOG_2_PI;
 
@@ -205,9 +207,9 @@ const logStandardNormal = (z) => -(z[0] * z[0] + z[1] * z[1]) / 2 - LOG_2_PI;
  * Its sum over the plane goes over the turned points, so the same numbers come in another order.
  */
 function scramble(posterior, rings) {
-  const { grid, logJoint } = posterior;
-  const logLikelihood = (z) => posterior.logLikelihood(rings.turn(z, -1));
-  const turned = Array.from(logJoint, (_, k) => rings.turn(grid.place(k)));
+  const { grid } = posterior;
+  const logLikelihood = (z) => posterior.logLikelihood(rings.move(z, -1));
+  const turned = Array.from(posterior.logJoint, (_, k) => rings.move(grid.place(k)));
   const logTerms = turned.map((z) => logLikelihood(z) + logStandardNormal(z));
   return {
     grid,
@@ -222,12 +224,11 @@ function measureTurned(model, bell, rings) {
   let reconstruction = 0;
   let cost = 0;
   for (const { z, weight } of spread(bell, model.grid.step)) {
-    const turned = rings.turn(z);
+    const turned = rings.move(z);
     reconstruction += weight * model.logLikelihood(turned);
-    cost += weight * (logBell(bell, rings.turn(turned, -1)) - model.logPrior(turned));
+    cost += weight * (logBell(bell, rings.move(turned, -1)) - model.logPrior(turned));
   }
-  const elbo = reconstruction - cost;
-  return { logEvidence: model.logEvidence, elbo, gap: model.logEvidence - elbo, reconstruction, cost };
+  return addUp(model, reconstruction, cost);
 }
 
 /** q(x|z) at z: the weight of each datum, q(z|x) over their sum, and log q(z). */
@@ -240,10 +241,30 @@ function weighData(bells, z) {
 
 /** The bells of packed numbers. */
 function readBells(packed) {
-  const [loc, scale, correlation] = [packed.loc, packed.scale, packed.correlation].map(unpack);
+  const parts = [packed.loc, packed.scale, packed.correlation];
+  const [loc, scale, correlation] = parts.map(unpack);
   return Array.from(correlation, (r, i) => ({
     loc: [loc[2 * i], loc[2 * i + 1]],
     scale: [scale[2 * i], scale[2 * i + 1]],
     correlation: r,
   }));
+}
+
+/** The mean of data [count, size], weighted. */
+function averageData(values, weights, size) {
+  const mean = new Float64Array(size);
+  weights.forEach((weight, i) => {
+    for (let k = 0; k < size; k++) mean[k] += weight * values[i * size + k];
+  });
+  return mean;
+}
+
+/** The largest change of a decoding at any step of a walk. */
+function findJump(decode, walk) {
+  const decodings = walk.map(decode);
+  const changes = decodings.slice(1).map((values, i) => {
+    const before = decodings[i];
+    return values.reduce((sum, value, k) => sum + Math.abs(value - before[k]), 0) / values.length;
+  });
+  return Math.max(...changes);
 }
