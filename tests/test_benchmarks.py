@@ -13,7 +13,7 @@ import torch
 from pyro.infer import Trace_ELBO
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-SCRIPTS = {"step", "epoch", "evidence", "scaling", "startup", "beside"}
+SCRIPTS = {"step", "epoch", "evidence", "scaling", "startup", "beside", "busy"}
 SCRIPTS |= {"processes", "honesty", "memory", "bad_inputs", "faults"}
 RIVALS = ("numpyro", "jax", "pythae")
 
@@ -298,6 +298,15 @@ def test_scaling(load, here, tmp_path):
     found = here(load("scaling")).main(["--short", "--eager", "--figure", str(figure)])
     assert set(found) == {"rows", "latent", "k", "batch"} and set(found["k"]) == {1, 5}
     assert figure.stat().st_size > 5000
+
+
+def test_busy(load, monkeypatch, capsys):
+    busy = load("busy")
+    said = "import os; assert os.environ.get('OMP_NUM_THREADS', '1') == '1'"
+    monkeypatch.setattr(busy, "COMMAND", [sys.executable, "-c", said])
+    found = busy.main(["--short", "--busy", "1", "--only", "one", "chooses"])
+    assert set(found) == {0, 1} and all(len(rows) == 2 and times(rows) for rows in found.values())
+    assert "beside 1 busy" in capsys.readouterr().out
 
 
 def test_startup(load, monkeypatch):
