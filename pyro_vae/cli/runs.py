@@ -14,6 +14,7 @@ import pyro_vae as pv
 from pyro_vae.cli.parts import Config
 from pyro_vae.files import locked, name_lock, remove_halves, replacing
 from pyro_vae.processes import by_first
+from pyro_vae.progress import progress_bar
 
 # options that runs of an earlier version do not have, as those runs were
 ADDED = {
@@ -195,11 +196,13 @@ class Run:
     @by_first
     def write_figures(self, figures: Mapping[str, Figure]) -> None:
         """Write figures as PNG files."""
-        with writing(self.folder):
+        bar = progress_bar(len(figures), "writing figures", unit="figure")
+        with writing(self.folder), bar:
             self.figures.mkdir(exist_ok=True)
             for name, figure in figures.items():
                 with replacing(self.figures / f"{name}.png") as half:
                     figure.savefig(half, dpi=130)
+                bar.update()
 
     @by_first
     def write_report(self, page: str) -> None:

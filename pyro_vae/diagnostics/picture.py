@@ -319,7 +319,7 @@ def picture(
         annealed=annealed,
         gaps=gaps,
         calibration=calibration,
-        second_look=look_again(pair, data, annealed or terms.evidence, num_samples),
+        second_look=look_again(pair, data, annealed or terms.evidence, num_samples, progress),
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from tqdm.auto import tqdm
 
 from pyro_vae.arguments import check_whole
 from pyro_vae.diagnostics.estimate import Estimate, average_data, join_blocks, subtract
@@ -62,15 +63,15 @@ def prior_evidence(
     n = data[0].shape[0]
 
     found = []
-    with progress_bar(n, "drawing from the prior", show=progress, unit="datum") as bar:
-        for rows, block in cut(data, min(n, count_fitting(num_samples))):
-            log_likelihood = torch.cat(list(_score_draws(pair, block, num_samples)))
+    total = n * num_samples
+    with progress_bar(total, "drawing from the prior", show=progress, unit="draw") as bar:
+        for _, block in cut(data, min(n, count_fitting(num_samples))):
+            log_likelihood = torch.cat(list(_score_draws(pair, block, num_samples, bar)))
             found.append(estimate_evidence(log_likelihood.double()))
-            bar.update(rows.stop - rows.start)
     return join_blocks(found)
 
 
-def _score_draws(pair: nn.Module, data: tuple, num_samples: int) -> Iterator[Tensor]:
+def _score_draws(pair: nn.Module, data: tuple, num_samples: int, bar: tqdm) -> Iterator[Tensor]:
     """log p(x | z) of draws of the prior, `[k, n]`, in pieces."""
     x = data[0]
     limit = DECODED.get(x.device.type, DECODED["cpu"])
@@ -79,6 +80,7 @@ def _score_draws(pair: nn.Module, data: tuple, num_samples: int) -> Iterator[Ten
         k = min(size, num_samples - start)
         with quietly(pair):
             yield sum_observed(trace(pair.model, data, draws=k), (k, len(x)), x)
+        bar.update(k * len(x))
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ class SecondLook:
 
 
 def look_again(
-    pair: nn.Module, data: tuple, first: Estimate, num_samples: int
+    pair: nn.Module, data: tuple, first: Estimate, num_samples: int, progress: bool = False
 ) -> SecondLook | None:
     """A second look at the first data, where z has few numbers. Random states are left alone.
 
@@ -142,6 +144,7 @@ def look_again(
         data: What was measured.
         first: log p(x) as it was measured, `[n]`.
         num_samples: Draws of q(z | x) for each datum with which it was.
+        progress: Show a progress bar.
     """
     n = len(first.value)
     rows = min(n, ROWS)
@@ -151,7 +154,7 @@ def look_again(
         if not _is_worth_it(pair, few):
             return None
         draws = min(DRAWS, num_samples * n // rows)
-        evidence = prior_evidence(pair, *few, num_samples=draws, progress=False)
+        evidence = prior_evidence(pair, *few, num_samples=draws, progress=progress)
     return SecondLook(evidence, Estimate(first.value[:rows], first.stderr[:rows]))
 
 
