@@ -18,6 +18,7 @@ import pyro_vae
 import pyro_vae.sharing.hub
 import pyro_vae.sklearn
 
+ROOT = Path(__file__).parent.parent
 LOGGER = getLogger(__name__)
 
 project = "pyro_vae"
@@ -70,9 +71,14 @@ docs/mnist
 
 ```{toctree}
 :hidden:
-:caption: Reference
+:caption: API
 :glob:
 docs/api/*
+```
+
+```{toctree}
+:hidden:
+:caption: About
 docs/architecture
 CONTRIBUTING
 CHANGELOG
@@ -129,12 +135,11 @@ def document(folder):
     """Directives for the public names that come from a folder of the package."""
     lines = ["", "```{eval-rst}"]
     for name, thing in find_public(folder).items():
-        kind = "class" if inspect.isclass(thing) else "function"
-        lines += [
-            f".. auto{kind}:: {name}",
-            "   :members:\n   :exclude-members: distribution" * (kind == "class"),
-            "",
-        ]
+        if inspect.isclass(thing):
+            lines += [f".. autoclass:: {name}", "   :members:", "   :exclude-members: distribution"]
+        else:
+            lines.append(f".. autofunction:: {name}")
+        lines.append("")
 
     return "\n".join([*lines, "```", ""])
 
@@ -145,7 +150,7 @@ def find_public(folder):
     for package in PACKAGES:
         for name, thing in vars(package).items():
             module = f"{getattr(thing, '__module__', '')}."
-            if module.startswith(f"pyro_vae.{folder}."):
+            if module.startswith(f"pyro_vae.{folder}.") and not name.startswith("_"):
                 named.setdefault(thing, f"{package.__name__}.{name}")
 
     return {name: thing for thing, name in named.items()}
@@ -154,4 +159,5 @@ def find_public(folder):
 def finish(app, error):
     """The root page is the README, and a browser asks for index.html."""
     if error is None and app.builder.name == "html":
-        shutil.copy(Path(app.outdir) / "README.html", Path(app.outdir) / "index.html")
+        site = Path(app.outdir)
+        shutil.copy(site / "README.html", site / "index.html")
