@@ -71,7 +71,8 @@ class Interrupts(Observer):
         self._restore(self.previous)
 
     def after_step(self, state: State) -> None:
-        if count_processes() == 1 or state.position.batches % EVERY == 0:
+        is_alone = count_processes() == 1
+        if self.asked if is_alone else state.position.batches % EVERY == 0:
             self._answer(state)
 
     def after_epoch(self, state: State) -> None:

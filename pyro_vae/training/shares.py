@@ -48,7 +48,7 @@ class SharedStep(Step):
         rows = batch[0].shape[0]
         with self.noise.of_step(self.is_compiled):
             random_state = torch.get_rng_state()
-            with self.autocast:
+            with self.autocast():
                 loss = self.shared(*batch)
 
         total, all_rows = add_up(loss.item() * rows, rows)

@@ -357,12 +357,15 @@ class Position(Kept):
 
     def add(self, loss: Tensor, rows: int) -> None:
         """A batch of so many rows is done, with this mean loss."""
-        each = loss * rows
-        self.unread = each if self.unread is None else self.unread + each
         self.batches += 1
         self.rows += rows
-        # on a GPU to read a number is to wait for it
-        if not loss.is_cuda or self.batches % SYNC == 0:
+        if not loss.is_cuda:
+            self.loss_sum += loss.item() * rows
+            return
+        each = loss * rows
+        self.unread = each if self.unread is None else self.unread + each
+        # to read a number is to wait for it
+        if self.batches % SYNC == 0:
             self.read()
 
     def read(self) -> None:

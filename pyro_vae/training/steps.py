@@ -1,16 +1,17 @@
 """One step of an optimiser: in Python, or as one CUDA graph."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch.optim import Optimizer
 
 from pyro_vae.arguments import say
 from pyro_vae.objectives.objective import Objective
 from pyro_vae.objectives.schedules import Scheduled
+from pyro_vae.training.adam import Adam
 from pyro_vae.training.checkpoints import list_tensors
 
 WARM_UP = 3  # steps before a capture, in which libraries set themselves up
@@ -39,12 +40,11 @@ class Step:
     def __init__(
         self, objective: nn.Module, optimizer: Optimizer, precision: str | None, check: Check
     ):
-        device = next(objective.parameters()).device
-        is_bf16 = precision == "bf16"
         self.objective = objective
         self.optimizer = optimizer
         self.check = check
-        self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=is_bf16)
+        self.device = next(objective.parameters()).device.type
+        self.is_bf16 = precision == "bf16"
 
     def __call__(self, batch: tuple[Tensor, ...]) -> Taken:
         """Take the step."""
@@ -58,7 +58,7 @@ class Step:
         return Taken(loss, batch[0].shape[0])
 
     def _take(self, batch: tuple[Tensor, ...], random_state: Tensor) -> Tensor:
-        with self.autocast:
+        with self.autocast():
             loss = self.objective(*batch)
         _check_loss(loss)
         self._check(loss, batch, random_state)
@@ -69,11 +69,17 @@ class Step:
         self, objective: Objective, batch: tuple[Tensor, ...], random_state: Tensor
     ) -> Tensor:
         """The same where the gradients come with the loss."""
-        with self.autocast:
+        with self.autocast():
             loss = objective.set_gradients(*batch)
         self._check(loss, batch, random_state)
         self.optimizer.step()
         return loss
+
+    def autocast(self) -> AbstractContextManager:
+        """The precision of a loss, whatever is around it."""
+        if not self.is_bf16 and not torch.is_autocast_enabled(self.device):
+            return nullcontext()
+        return torch.autocast(self.device, torch.bfloat16, enabled=self.is_bf16)
 
     def _check(self, loss: Tensor, batch: tuple[Tensor, ...], random_state: Tensor) -> None:
         if not loss.is_cuda:
@@ -170,7 +176,9 @@ def _list_slots(optimizer: Optimizer) -> list[Tensor]:
     return [slot for slot in slots if isinstance(slot, Tensor)]
 
 
-def make_adam(parameters: list[nn.Parameter], learning_rate: float, is_captured: bool) -> Adam:
+def make_adam(
+    parameters: list[nn.Parameter], learning_rate: float, is_captured: bool
+) -> torch.optim.Adam:
     """The optimiser that is used by default.
 
     Arguments:
@@ -178,11 +186,13 @@ def make_adam(parameters: list[nn.Parameter], learning_rate: float, is_captured:
         learning_rate: Its rate.
         is_captured: Whether its steps become part of a CUDA graph.
     """
-    # a graph reads the rate from a tensor
     device = parameters[0].device
+    if device.type == "cpu":
+        return Adam(parameters, learning_rate)
+    # a graph reads the rate from a tensor
     rate = torch.tensor(learning_rate, device=device) if is_captured else learning_rate
     # only the fused step keeps up with networks as small as these
-    return Adam(parameters, lr=rate, fused=True, capturable=is_captured)
+    return torch.optim.Adam(parameters, lr=rate, fused=True, capturable=is_captured)
 
 
 @contextmanager

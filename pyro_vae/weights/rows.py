@@ -69,8 +69,11 @@ class Rows:
 
     def take(self, rows: slice | Tensor) -> tuple[Tensor, ...]:
         """Some rows, prepared."""
-        part = tuple(d[rows] for d in self.data)
-        return self.prepare(part, is_copy=isinstance(rows, Tensor))
+        if isinstance(rows, slice):
+            return self.prepare(tuple(d[rows] for d in self.data))
+        # it copies rows whole, where an index in brackets copies number by number
+        part = tuple(d.index_select(0, rows) for d in self.data)
+        return self.prepare(part, is_copy=True)
 
     def cut(self) -> Iterator[tuple[int, tuple[Tensor, ...]]]:
         """All rows in blocks of at least two, unprepared: where each starts, and the block."""
