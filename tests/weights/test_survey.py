@@ -185,3 +185,18 @@ def test_rows_are_compared_with_their_own_bounds():
     x[20] += 1
     with pytest.raises(ValueError, match="x lies outside the support of Binomial"):
         check_data(Totals(), (x, total))
+
+
+def test_zeros_and_ones_are_drawn_of_the_first_block_alone(monkeypatch):
+    drawn, draw = [], torch.bernoulli
+    monkeypatch.setattr(torch, "bernoulli", lambda x: drawn.append(len(x)) or draw(x))
+    prepare = Preparation(torch.device("cpu"), None, torch.bernoulli)
+    survey(make(pv.Normal), Rows((torch.rand(N, 3),), prepare))
+    # the first block, and the rows with extreme values at the end
+    assert drawn[0] == 4 and len(drawn) == 2
+
+
+def test_what_is_no_probability_in_a_later_block_is_drawn_and_refused():
+    prepare = Preparation(torch.device("cpu"), None, torch.bernoulli)
+    with pytest.raises(RuntimeError, match="Expected p_in"):
+        survey(make(pv.Bernoulli), Rows((with_values(0.5, (30, 1.5)),), prepare))
