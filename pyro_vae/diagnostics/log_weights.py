@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from pyro_vae.arguments import check_flag, check_whole
 from pyro_vae.compiling.loss import CompiledLoss
 from pyro_vae.progress import progress_bar
-from pyro_vae.weights.blocks import weigh_in_blocks
+from pyro_vae.weights.blocks import Functions, draw_latents, weigh_in_blocks
 from pyro_vae.weights.intake import admit
 from pyro_vae.weights.threads import sparing_threads
 from pyro_vae.weights.weights import Weights, score_joint
@@ -75,36 +75,44 @@ def weigh_data(
     num_samples = check_whole("num_samples", num_samples)
     compile = check_flag("compile", compile)
     data = admit(pair, data)
-    joint = _CompiledJoint() if compile else None
+    others = _compile_functions(pair, len(data)) if compile else None
 
     with progress_bar(data[0].shape[0], "measuring", show=progress, unit="datum") as bar:
-        for rows, weights in weigh_in_blocks(pair, data, num_samples, joint, per_site=per_site):
+        for rows, weights in weigh_in_blocks(pair, data, num_samples, others, per_site=per_site):
             yield weights.double()
             bar.update(rows.stop - rows.start)
 
 
-class _CompiledJoint:
-    """`score_joint`, compiled at its first call for the shapes that it meets there."""
+def _compile_functions(pair: nn.Module, count: int) -> Functions:
+    """What draws and weighs z of so many data, each as one graph, compiled at its first call.
 
-    def __init__(self) -> None:
-        self.compiled: CompiledLoss | None = None
+    Draws that cannot be compiled are made as they are. They are a small part of the work.
+    """
+    names: list[str] = []
 
-    def __call__(
-        self, pair: nn.Module, data: tuple, draws: int, latents: dict[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        if self.compiled is None:
-            self.compiled = _compile_joint(pair, len(data), draws, list(latents))
+    def draw(k: int, *data: Tensor) -> tuple[Tensor, ...]:
+        z, log_variational, _ = draw_latents(pair, data, k)
+        names[:] = z
+        return log_variational, *z.values()
 
-        log_likelihood, log_prior = self.compiled(*data, *latents.values())
+    def score(k: int, *tensors: Tensor) -> tuple[Tensor, Tensor]:
+        data, values = tensors[:count], tensors[count:]
+        return score_joint(pair, data, k, dict(zip(names, values, strict=True)))
+
+    drawing = CompiledLoss(draw, [pair], symbolic=False)
+    scoring = CompiledLoss(score, [pair], symbolic=False)
+
+    def draw_compiled(_: nn.Module, data: tuple, k: int) -> tuple:
+        try:
+            log_variational, *values = drawing(k, *data)
+        except RuntimeError:
+            z, log_variational, _ = draw_latents(pair, data, k)
+            names[:] = z
+            return z, log_variational, None
+        return dict(zip(names, values, strict=True)), log_variational, None
+
+    def score_compiled(_: nn.Module, data: tuple, k: int, z: dict[str, Tensor]) -> tuple:
+        log_likelihood, log_prior = scoring(k, *data, *z.values())
         return log_likelihood, log_prior
 
-
-def _compile_joint(pair: nn.Module, count: int, draws: int, names: list[str]) -> CompiledLoss:
-    """log p(x | z) and log p(z) as a function of so many data and then of the latents."""
-
-    def score(*tensors: Tensor) -> tuple[Tensor, Tensor]:
-        data, values = tensors[:count], tensors[count:]
-        latents = dict(zip(names, values, strict=True))
-        return score_joint(pair, data, draws, latents)
-
-    return CompiledLoss(score, [pair], symbolic=False)
+    return Functions(draw_compiled, score_compiled)

@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import torch
+from pyro.poutine import Trace
 from torch import Tensor, nn
 
 from pyro_vae.weights.listed import find_listed
@@ -29,7 +31,7 @@ from pyro_vae.weights.weights import (
 )
 
 KEPT = 2**23  # numbers kept at a time: draws of z, weights
-DECODED = {"cpu": 2**19, "cuda": 2**27}  # numbers of x decoded at a time: a cache full, or a GPU
+DECODED = {"cpu": 2**21, "cuda": 2**27}  # numbers of x decoded at a time: a cache full, or a GPU
 
 
 def count_fitting(each: int, limit: int | None = None) -> int:
@@ -76,7 +78,7 @@ def weigh_in_blocks(
     pair: nn.Module,
     data: tuple,
     draws: int,
-    joint: Callable | None = None,
+    others: "Functions | None" = None,
     *,
     per_site: bool = False,
 ) -> Iterator[tuple[slice, Weights]]:
@@ -89,15 +91,36 @@ def weigh_in_blocks(
         pair: The pair.
         data: What its model and guide are called with, x first, `[n, *event]`.
         draws: How many draws of z for each datum, k.
-        joint: Takes the place of `score_joint` for the pieces of full size. It may be compiled.
-        per_site: Keep the terms of each site as well, without `joint`.
+        others: What draws and scores where blocks and pieces have their full size. It may be
+            compiled.
+        per_site: Keep the terms of each site as well, without `others`.
 
     Returns:
         For each block its rows, and its `Weights` `[k, rows]`.
     """
     sizes = _Sizes(pair, data, draws, per_site)
     for block, part in cut(data, sizes.rows):
-        yield block, _weigh_block(pair, part, draws, sizes, joint)
+        yield block, _weigh_block(pair, part, draws, sizes, others)
+
+
+def draw_latents(
+    pair: nn.Module, data: tuple, k: int
+) -> tuple[dict[str, Tensor], Tensor, Trace | None]:
+    """Draws of z by site, `[k, n or 1, *event]`, log q(z | x), `[k, n]`, and the guide's trace."""
+    run = trace(pair.guide, data, draws=k)
+    return latent_values(run), sum_latent(run, (k, data[0].shape[0]), data[0]), run
+
+
+class Functions(NamedTuple):
+    """What draws z and weighs it.
+
+    Attributes:
+        draw: Of a pair, data and k: the draws of z, and log q(z | x), as `draw_latents`.
+        joint: Of a pair, data, k and z by site: log p(x | z) and log p(z), as `score_joint`.
+    """
+
+    draw: Callable = draw_latents
+    joint: Callable = score_joint
 
 
 class _Sizes:
@@ -143,12 +166,12 @@ def _count_latent_numbers(pair: nn.Module, data: tuple) -> tuple[int, int, int]:
 
 
 def _weigh_block(
-    pair: nn.Module, data: tuple, draws: int, sizes: _Sizes, joint: Callable | None
+    pair: nn.Module, data: tuple, draws: int, sizes: _Sizes, others: Functions | None
 ) -> Weights:
     found: Weights | None = None
     for first in range(0, draws, sizes.drawn):
         k = min(sizes.drawn, draws - first)
-        for start, piece in _weigh_pieces(pair, data, k, sizes, joint):
+        for start, piece in _weigh_pieces(pair, data, k, sizes, others):
             if found is None:
                 shape = (draws, data[0].shape[0])
                 found = map_terms(lambda term, shape=shape: term.new_empty(shape), piece)
@@ -157,14 +180,8 @@ def _weigh_block(
     return found  # type: ignore[return-value]  # there is one draw at least
 
 
-def _draw(pair: nn.Module, data: tuple, k: int):
-    with quietly(pair):
-        guide_trace = trace(pair.guide, data, draws=k)
-        return guide_trace, latent_values(guide_trace)
-
-
 def _weigh_pieces(
-    pair: nn.Module, data: tuple, k: int, sizes: _Sizes, joint: Callable | None
+    pair: nn.Module, data: tuple, k: int, sizes: _Sizes, others: Functions | None
 ) -> Iterator[tuple[int, Weights]]:
     """Draw z at once, and weigh the draws in pieces: where a piece starts, and its weights."""
     if sizes.has_listed:
@@ -174,22 +191,28 @@ def _weigh_pieces(
         yield from _weigh_sites(pair, data, k, sizes)
         return
 
-    shape = (k, data[0].shape[0])
-    guide_trace, z = _draw(pair, data, k)
-    log_variational = None
+    is_whole = others is not None and data[0].shape[0] == sizes.rows
+    use = others if others is not None and is_whole else Functions()
+    with quietly(pair):
+        if is_whole:
+            _refuse_block(pair, data)
+        z, log_variational, guide_trace = use.draw(pair, data, k)
     for start in range(0, k, sizes.decoded):
         size = min(sizes.decoded, k - start)
         here = slice(start, start + size)
         piece = {name: _take(value, here, k) for name, value in z.items()}
-        is_whole = size == sizes.decoded and shape[1] == sizes.rows
         with quietly(pair):
-            if joint is not None and is_whole and log_variational is not None:
-                log_likelihood, log_prior = joint(pair, data, size, piece)
+            if is_whole and size == sizes.decoded:
+                log_likelihood, log_prior = use.joint(pair, data, size, piece)
             else:
                 log_likelihood, log_prior = score_joint(pair, data, size, piece, guide_trace)
-            if log_variational is None:
-                log_variational = sum_latent(guide_trace, shape, data[0])
         yield start, Weights(log_likelihood, log_prior, log_variational[here])
+
+
+def _refuse_block(pair: nn.Module, data: tuple) -> None:
+    """Refuse what has no weight per datum, by the handlers. Random states are left alone."""
+    with torch.random.fork_rng(devices=[data[0].device] if data[0].is_cuda else []):
+        weigh(pair, data, 1)
 
 
 def _weigh_listed(
@@ -207,8 +230,9 @@ def _weigh_sites(
 ) -> Iterator[tuple[int, Weights]]:
     """Draw z at once, and weigh the draws in pieces, site by site."""
     n, score = data[0].shape[0], make_precise(log_prob)
-    guide_trace, z = _draw(pair, data, k)
     with quietly(pair):
+        guide_trace = trace(pair.guide, data, draws=k)
+        z = latent_values(guide_trace)
         log_q = score_each(latent_sites(guide_trace), (k, n), score)
     for start in range(0, k, sizes.decoded):
         shape = (min(sizes.decoded, k - start), n)

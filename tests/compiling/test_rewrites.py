@@ -34,6 +34,22 @@ def test_a_logarithm_at_the_ends_is_that_of_torch():
     torch.testing.assert_close(graph(x), torch.log1p(x), equal_nan=True)
 
 
+def test_a_tanh_keeps_its_digits():
+    x = torch.cat([torch.linspace(-30, 30, 200_001), torch.logspace(-40, 0, 20_001)])
+    graph, targets = rewrite(torch.tanh, x)
+    truth = x.double().tanh()
+    error = (graph(x).double() - truth).abs() / truth.abs().clamp(min=1e-38)
+    assert aten.tanh.default not in targets
+    assert error.max() < 4 * torch.finfo(x.dtype).eps
+    ends = torch.tensor([float("inf"), -float("inf"), float("nan"), 100.0])
+    torch.testing.assert_close(graph(ends), ends.tanh(), equal_nan=True)
+
+
+def test_a_tanh_of_float64_is_that_of_torch():
+    _, targets = rewrite(torch.tanh, torch.zeros(2).double())
+    assert aten.tanh.default in targets
+
+
 def test_a_bias_is_added_after_its_product():
     layer, x = nn.Linear(3, 2), torch.randn(5, 3)
 

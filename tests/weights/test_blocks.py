@@ -5,7 +5,14 @@ import torch
 
 import pyro_vae as pv
 from pyro_vae.weights import blocks
-from pyro_vae.weights.blocks import count_fitting, cut, weigh_in_blocks
+from pyro_vae.weights.blocks import (
+    Functions,
+    count_fitting,
+    cut,
+    draw_latents,
+    even_out,
+    weigh_in_blocks,
+)
 from pyro_vae.weights.traces import quietly
 from pyro_vae.weights.weights import Weights, join_weights, score_joint, weigh
 
@@ -32,9 +39,9 @@ def limit(monkeypatch, kept, decoded):
     monkeypatch.setattr(blocks, "DECODED", {"cpu": decoded})
 
 
-def weigh_in_turn(pair, x, joint=None):
+def weigh_in_turn(pair, x, others=None):
     torch.manual_seed(1)
-    return join(weigh_in_blocks(pair, (x,), DRAWS, joint))
+    return join(weigh_in_blocks(pair, (x,), DRAWS, others))
 
 
 def weigh_parts(pair, parts):
@@ -59,6 +66,11 @@ def test_as_many_fit_as_there_is_room_for_and_at_least_one(monkeypatch):
     monkeypatch.setattr(blocks, "KEPT", 12)
     assert [count_fitting(each) for each in (0, 1, 5, 12, 13)] == [12, 12, 2, 1, 1]
     assert count_fitting(5, limit=20) == 4
+
+
+def test_blocks_are_of_nearly_one_size():
+    found = [even_out(n, fitting=4) for n in (1, 4, 5, 8, 9)]
+    assert found == [1, 4, 3, 4, 3]
 
 
 def test_data_are_cut_along_their_rows():
@@ -107,17 +119,31 @@ def test_draws_that_are_too_many_are_drawn_in_turn(pair, x, monkeypatch):
     same(ours, [torch.cat(terms) for terms in zip(*(part[:3] for part in parts), strict=True)])
 
 
-def test_another_function_scores_the_pieces_of_full_size(pair, x, monkeypatch):
+def test_other_functions_draw_and_score_what_has_its_full_size(pair, x, monkeypatch):
     limit(monkeypatch, LARGE, 44)
-    sizes = []
+    drawn, sizes = [], []
+
+    def draw(pair, data, k):
+        drawn.append(k)
+        return *draw_latents(pair, data, k)[:2], None
 
     def joint(pair, data, draws, latents):
         sizes.append(draws)
         return score_joint(pair, data, draws, latents)
 
-    _, ours = weigh_in_turn(pair, x, joint)
+    _, ours = weigh_in_turn(pair, x, Functions(draw, joint))
     same(ours, *weigh_parts(pair, [(x, DRAWS)]))
-    assert sizes == [2], "the first piece is checked, and the last is smaller"
+    assert (drawn, sizes) == ([DRAWS], [2, 2]), "the last piece is smaller"
+
+
+def test_what_cannot_be_weighed_is_refused_with_other_functions_too(x):
+    model = pv.VAE(
+        prior=pv.StandardNormal(2),
+        likelihood=pv.Bernoulli(3, given=2),
+        variational=pv.Normal(2, given=3),
+    ).model
+    with pytest.raises(ValueError, match="the guide lacks the latent"):
+        join(weigh_in_blocks(pv.Pair(model, lambda x: None), (x,), DRAWS, Functions()))
 
 
 def test_no_gradients_are_kept_and_training_mode_is_put_back(pair, x):
