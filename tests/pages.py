@@ -1,10 +1,15 @@
 """A page as a reader sees it, in headless Chromium, where that is at hand."""
 
+import base64
+import json
+import re
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 
 @contextmanager
@@ -40,6 +45,17 @@ def read_number(browser, name: str) -> float:
     """The number in the element of this id."""
     text = browser.execute_script("return document.getElementById(arguments[0]).textContent", name)
     return float(text.replace("−", "-"))
+
+
+def read_payload(page: str) -> dict:
+    """What the script of the explorer reads."""
+    return json.loads(re.search(r'id="payload">(.*?)</script>', page, re.DOTALL)[1])
+
+
+def unpack(packed: dict) -> torch.Tensor:
+    """The numbers of a packed array."""
+    kept = np.frombuffer(base64.b64decode(packed["data"]), packed["kind"])
+    return torch.from_numpy(packed["low"] + packed["step"] * kept.astype(np.float64))
 
 
 def wait(browser) -> None:

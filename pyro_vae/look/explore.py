@@ -23,7 +23,7 @@ from pyro_vae.look.style import COLOURS
 
 IMAGES = 10  # that can be chosen on the page, at most
 MANY = 1000  # data that q(z) is the mean of, at most
-MEASURED = 100  # data of the means, at most
+MEASURED = 300  # data of the means, at most
 SIDE = 16  # pixels of an image in each direction, at most
 DECODED = 250_000  # numbers of all decodings of a pair, at most
 SIZES = (17, 41)  # decodings in each direction, at least and at most
@@ -51,7 +51,7 @@ def explore(
         pairs: Trained pairs by name, each with one latent of two dimensions and a normal q(z | x).
         x: The data that q(z) is the mean of, `[n, *event]`. The first 1,000 are taken.
         images: Data that were not trained on. The first 10 can be chosen on the page, and the means
-            are over the first 100. What is no image is drawn as a line.
+            are over the first 300. What is no image is drawn as a line.
         labels: The labels of x, `[n]`, numbers that are drawn in the place of dots.
         title: The title.
         note: A sentence on the data and the pairs.

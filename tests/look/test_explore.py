@@ -1,5 +1,3 @@
-import base64
-import json
 import re
 
 import numpy as np
@@ -17,9 +15,11 @@ from tests.pages import (
     opened,
     press,
     read_number,
+    read_payload,
     resize,
     slide,
     touch,
+    unpack,
     wait,
 )
 
@@ -64,15 +64,6 @@ def file(page, tmp_path_factory):
     return path
 
 
-def read(page):
-    return json.loads(re.search(r'id="payload">(.*?)</script>', page, re.DOTALL)[1])
-
-
-def unpack(packed):
-    whole = np.frombuffer(base64.b64decode(packed["data"]), packed["kind"])
-    return torch.from_numpy(packed["low"] + packed["step"] * whole.astype(np.float64))
-
-
 def test_the_page_loads_nothing_and_is_small(page):
     assert "&lt;a&gt; &amp; b" in page and "http" not in page.replace("http-equiv", "")
     assert not re.search(r"<(script|link|img)[^>]+(src|href)=\"(?!data:)", page)
@@ -81,7 +72,7 @@ def test_the_page_loads_nothing_and_is_small(page):
 
 def test_log_evidence_of_the_payload_is_that_of_the_grid(page, pairs, data):
     _, images, _ = data
-    packed = read(page)["pairs"][0]
+    packed = read_payload(page)["pairs"][0]
     assert packed["is_fine"]
 
     log_prior = unpack(packed["log_prior"])
@@ -208,6 +199,7 @@ def test_the_images_at_z_are_weighted_by_bayes_rule(browser, pairs, data):
 def test_turning_rings_changes_no_number_of_the_loss_but_that_of_one_bell(browser):
     bring(browser, "rings")
     choose(browser, "pair", 0)
+    choose(browser, "image", 0)
     names = ("logEvidence", "elbo", "gap", "reconstruction", "cost")
     gaps = []
     for width in (-2, 2):  # a quarter, and 4
@@ -216,7 +208,8 @@ def test_turning_rings_changes_no_number_of_the_loss_but_that_of_one_bell(browse
             trained, turned = (read_number(browser, f"{w}-{name}") for w in ("before", "turned"))
             assert trained == turned, name
         gaps.append(read_number(browser, "single-gap"))
-    assert gaps[0] > 0.3 and gaps[1] < read_number(browser, "before-gap") + 0.01
+    before = read_number(browser, "before-gap")
+    assert gaps[0] > before + 0.2 and gaps[1] < before + 0.05
 
     slide(browser, "ring-width", -2)
     assert read_number(browser, "jump-after") > 5 * read_number(browser, "jump-before")
@@ -248,3 +241,76 @@ def assert_bar_is_full(browser):
 
 def read_numbers(browser, names):
     return [read_number(browser, name) for name in names.split()]
+
+
+X = torch.randn(40, 5, generator=torch.Generator().manual_seed(0))
+
+
+def make_lines(prior=None):
+    torch.manual_seed(0)
+    return pv.VAE(
+        prior=prior or pv.StandardNormal(2),
+        likelihood=pv.Normal(5, given=2, scale=1.0),
+        variational=pv.Normal(2, given=5),
+    )
+
+
+def sharpen(pair):
+    """A decoder so steep that no grid shows it."""
+    with torch.no_grad():
+        for parameter in pair.likelihood.parameters():
+            parameter.mul_(30)
+    return pair
+
+
+def test_what_is_no_image_is_a_line_and_a_prior_that_is_not_round_is_not_turned(tmp_path):
+    far = pv.Normal(2, loc=torch.tensor([1.0, 0.0]), scale=1.0)
+    pairs = {"far": make_lines(far), "steep": sharpen(make_lines())}
+    page = explore(pairs, X, X[:3])
+    assert read_payload(page)["shape"] == [5]
+    path = tmp_path / "page.html"
+    path.write_text(page, encoding="utf-8")
+
+    with opened(path) as browser:
+        wait(browser)
+        assert not browser.find_element("id", "rings").is_displayed()
+        assert not browser.find_element("css selector", "input[name=pair][value='1']").is_enabled()
+        assert "steep" in browser.find_element("id", "out").text
+        exact = pv.diagnostics.grid_posterior(pairs["far"], X[:1], size=300)
+        assert abs(read_number(browser, "log-evidence") - exact.log_evidence.item()) < 0.01
+        assert browser.get_log("browser") == []
+
+
+def test_pairs_too_steep_for_the_grid_are_compared_alone(tmp_path):
+    path = tmp_path / "page.html"
+    path.write_text(explore({"steep": sharpen(make_lines())}, X, X[:3]), encoding="utf-8")
+    with opened(path) as browser:
+        wait(browser)
+        assert not browser.find_element("id", "where").is_displayed()
+        assert "log p(x)" in browser.find_element("id", "means").text
+        assert browser.get_log("browser") == []
+
+
+@pytest.mark.parametrize(
+    "change, error, said",
+    [
+        ({"pairs": [make()]}, TypeError, "trained pairs by their names"),
+        ({"pairs": {}}, ValueError, "at least one trained pair"),
+        ({"pairs": {"a": make(latent=3)}}, ValueError, "one latent of two dimensions.*z \\[3\\]"),
+        ({"pairs": {"a": make(pv.StudentT)}}, ValueError, "a normal q.*StudentT"),
+        ({"x": torch.zeros(0, *EVENT)}, ValueError, "data of one shape"),
+        ({"images": torch.zeros(3, 5)}, ValueError, "data of one shape.*3, 5"),
+        ({"labels": torch.zeros(3)}, ValueError, "labels: expected one for each of the 5"),
+    ],
+    ids=["list", "none", "latents", "family", "empty", "shapes", "labels"],
+)
+def test_what_cannot_be_explored_is_said(change, error, said):
+    given = {"pairs": {"a": make()}, "x": torch.zeros(5, *EVENT), "images": torch.zeros(2, *EVENT)}
+    with pytest.raises(error, match=said):
+        explore(**given | change)
+
+
+def test_a_page_that_would_be_too_large_is_refused(monkeypatch):
+    monkeypatch.setattr("pyro_vae.look.explore.LARGEST", 10_000)
+    with pytest.raises(ValueError, match=r"the page would have .* MB.*fewer than these 1 pairs"):
+        explore({"a": make()}, torch.zeros(5, *EVENT), torch.zeros(2, *EVENT))

@@ -202,17 +202,20 @@ function drawCentres(context, view, bells, labels) {
   });
 }
 
-/** Data in a row, each with a text below it. */
-function drawRow(canvas, data, shape, texts) {
+/** Data in a row, and with weights, each as a text below and as how dark the datum is. */
+function drawRow(canvas, data, shape, weights) {
   const context = clear(canvas);
   const side = canvas.clientWidth / data.length;
   context.font = "11px system-ui, sans-serif";
   context.textAlign = "center";
   data.forEach((values, i) => {
+    context.globalAlpha = weights ? 0.2 + (0.8 * weights[i]) / weights[0] : 1;
     placeDatum(context, values, shape, i * side + 1, 0, side - 2, side - 2);
+    context.globalAlpha = 1;
     context.strokeStyle = "#bbbbbb";
     context.strokeRect(i * side + 1, 0.5, side - 2, side - 2);
     context.fillStyle = INK;
-    if (texts) context.fillText(texts[i], (i + 0.5) * side, side + 11);
+    const text = weights ? `${(100 * weights[i]).toFixed(0)} %` : "";
+    context.fillText(text, (i + 0.5) * side, side + 11);
   });
 }

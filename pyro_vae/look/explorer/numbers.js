@@ -31,7 +31,8 @@ class Grid {
 
   /** The point of a number of the grid. */
   place(k) {
-    return [this.low + Math.floor(k / this.size) * this.step, this.low + (k % this.size) * this.step];
+    const places = [Math.floor(k / this.size), k % this.size];
+    return places.map((place) => this.low + place * this.step);
   }
 
   /** The value at any z, by a cubic through the four nearest points in each direction. */
@@ -84,7 +85,8 @@ class Posterior {
 
   /** A bell with its mean and widths. */
   moments() {
-    const weights = Array.from(this.logJoint, (v) => Math.exp(v + this.grid.logCell - this.logEvidence));
+    const logMass = this.grid.logCell - this.logEvidence;
+    const weights = Array.from(this.logJoint, (value) => Math.exp(value + logMass));
     const average = (f) => weights.reduce((sum, w, k) => sum + w * f(this.grid.place(k)), 0);
     const loc = [0, 1].map((d) => average((z) => z[d]));
     const scale = [0, 1].map((d) => Math.sqrt(average((z) => (z[d] - loc[d]) ** 2)));
@@ -180,12 +182,13 @@ function startAtPeaks(grid, logDensity, apart, count) {
   const chosen = [];
   for (const [, z] of heavy) {
     if (chosen.length === count) break;
-    if (chosen.every((other) => Math.hypot(z[0] - other[0], z[1] - other[1]) > apart)) chosen.push(z);
+    const isApart = (other) => Math.hypot(z[0] - other[0], z[1] - other[1]) > apart;
+    if (chosen.every(isApart)) chosen.push(z);
   }
   return chosen.map((loc) => ({ loc, scale: [0.2, 0.2], correlation: 0 }));
 }
 
-/** Rings of the plane, each turned further than the one before. The distance from the middle stays. */
+/** Rings of the plane, each turned further than the one inside it. */
 class Rings {
   constructor(width, turn) {
     Object.assign(this, { width, turn });

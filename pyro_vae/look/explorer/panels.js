@@ -141,7 +141,8 @@ function startWhere() {
 
 // 2. How good is a bell?
 
-const [NARROW, WIDE] = [0.01, 3]; // the least and the largest width
+const [NARROW, WIDE] = [1e-6, 3]; // the least and the largest width
+const APART = 20; // pixels between the centre and a handle, at least
 const HANDLES = ["loc", "right", "up"];
 
 /** A window on the posterior and the encoder's q, or on the whole plane. */
@@ -165,17 +166,20 @@ function drawBell() {
   const context = drawHeat(view, (z) => posterior.logDensity(z), colours.posterior);
   for (const width of [1, 2]) drawEllipse(context, view, state.bell, width, colours.variational);
   HANDLES.forEach((name) => {
-    drawHandle(context, view.toPixel(placeHandle(name)), colours.variational, name === "loc");
+    drawHandle(context, placeHandle(name, view), colours.variational, name === "loc");
   });
   const terms = measureBell(posterior, state.bell);
   writeBell(terms);
   drawBars(terms);
 }
 
-function placeHandle(name) {
+/** The pixel of a handle: the centre, or one width away from it. */
+function placeHandle(name, view) {
   const { loc, scale } = state.bell;
-  if (name === "loc") return loc;
-  return name === "right" ? [loc[0] + scale[0], loc[1]] : [loc[0], loc[1] + scale[1]];
+  const [x, y] = view.toPixel(loc);
+  if (name === "right") return [x + Math.max(APART, scale[0] * view.unit), y];
+  if (name === "up") return [x, y - Math.max(APART, scale[1] * view.unit)];
+  return [x, y];
 }
 
 function writeBell(terms) {
@@ -188,14 +192,14 @@ function writeBell(terms) {
   const { loc, scale, correlation } = state.bell;
   for (const d of [0, 1]) {
     setSlider(`loc${d}`, loc[d], show(loc[d]));
-    setSlider(`scale${d}`, Math.log(scale[d]), show(scale[d], 3));
+    setSlider(`scale${d}`, Math.log(scale[d]), String(+scale[d].toPrecision(2)));
   }
   setSlider("correlation", correlation, show(correlation));
 }
 
 const SPANS = [4, 8, 16, 32, 64, 128, 256, 512, 1024]; // nats that the bars show below log p(x)
 
-/** Two bars from the same start: ELBO + gap up to log p(x), ELBO + cost up to the reconstruction. */
+/** Two bars: ELBO + gap is log p(x), and ELBO + cost is the reconstruction. */
 function drawBars({ logEvidence, elbo, gap, reconstruction, cost }) {
   const span = SPANS.find((s) => s > 1.1 * gap && s / 2 > reconstruction - logEvidence) ?? 2048;
   const share = (from, to) => clamp((100 * (to - from)) / (1.5 * span), 0, 100);
@@ -236,8 +240,8 @@ function holdBell(z, isFirst, pixel) {
 function findHandle(pixel) {
   const view = viewBell();
   const distance = (name) => {
-    const place = view.toPixel(placeHandle(name));
-    return Math.hypot(place[0] - pixel[0], place[1] - pixel[1]);
+    const [x, y] = placeHandle(name, view);
+    return Math.hypot(x - pixel[0], y - pixel[1]);
   };
   const nearest = HANDLES.reduce((a, b) => (distance(b) < distance(a) ? b : a));
   return distance(nearest) < 24 ? nearest : "loc";
@@ -300,7 +304,7 @@ function drawMany() {
   const order = weights.map((_, i) => i).sort((a, b) => weights[b] - weights[a]);
   const first = order.slice(0, SHOWN);
   const data = first.map((i) => payload.unpacked.subarray(i * PIXELS, (i + 1) * PIXELS));
-  drawRow(get("thumbnails"), data, shape, first.map((i) => `${(100 * weights[i]).toFixed(0)}%`));
+  drawRow(get("thumbnails"), data, shape, first.map((i) => weights[i]));
   writeMany(weights, order, logDensity);
 }
 
@@ -350,8 +354,8 @@ function drawTorn() {
   const rings = findRings();
   const posterior = findPosterior();
   const model = scramble(posterior, rings);
-  const bell = findPlane().bells[state.image];
-  const single = findSingle(model);
+  const bell = findBestBell();
+  const single = findSingle(model, rings);
   const columns = {
     before: measureBell(posterior, bell),
     turned: measureTurned(model, bell, rings),
@@ -366,11 +370,12 @@ function drawTorn() {
   for (const width of [1, 2]) drawEllipse(context, view, single, width, colours.variational);
 }
 
-/** The best single bell of the scrambled plane, from several starts. */
-function findSingle(model) {
+/** The best single bell of the scrambled plane, from its peaks on and from where the best went. */
+function findSingle(model, rings) {
   const logDensity = (z) => model.logLikelihood(z) + model.logPrior(z);
+  const best = findBestBell();
   const starts = startAtPeaks(model.grid, logDensity, 0.4, 4);
-  return findBest(model, starts, mayTurn());
+  return findBest(model, [...starts, { ...best, loc: rings.move(best.loc) }], mayTurn());
 }
 
 function startRings() {
@@ -497,9 +502,8 @@ function drawNext() {
 /** Another image or another pair. */
 function choose() {
   const plane = findPlane();
-  for (const d of [0, 1]) {
-    for (const id of [`z${d}`, `loc${d}`]) Object.assign(get(id), { min: plane.low, max: plane.high });
-  }
+  const limits = { min: plane.low, max: plane.high };
+  for (const id of ["z0", "z1", "loc0", "loc1"]) Object.assign(get(id), limits);
   for (const id of ["rings", "set-prior"]) get(id).hidden = !plane.is_round;
   get("correlation").parentElement.hidden = !mayTurn();
   setBell(plane.bells[state.image]);
@@ -550,7 +554,7 @@ function start() {
     for (const id of ["choices", "where", "bells", "data", "rings"]) get(id).hidden = true;
   } else {
     draws.unshift(drawWhere, drawBell, drawMany, drawRings);
-    for (const startPanel of [startImages, startWhere, startBell, startMany, startRings]) startPanel();
+    for (const begin of [startImages, startWhere, startBell, startMany, startRings]) begin();
     choose();
   }
   drawSoon(...draws);
