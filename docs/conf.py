@@ -49,6 +49,7 @@ NAVIGATION = """
 :hidden:
 :caption: Understand
 docs/questions
+docs/explorer
 ```
 
 ```{toctree}
@@ -124,6 +125,7 @@ def read(app, name, content):
     """Make of the repository's Markdown the one of Sphinx: equations, navigation, and the API."""
     text = re.sub(r"\$`(.+?)`\$", r"{math}`\1`", content[0])
     text = text.replace("```math", "```{math}")
+    text = text.replace("explore.html)", "explorer.md)")  # the page that shows it in its frame
     if name == root_doc:
         text += NAVIGATION
     if name.startswith("docs/api/"):
@@ -157,7 +159,8 @@ def find_public(folder):
 
 
 def finish(app, error):
-    """The root page is the README, and a browser asks for index.html."""
+    """The root page is the README, and a browser asks for index.html. The explorer is as it is."""
     if error is None and app.builder.name == "html":
         site = Path(app.outdir)
         shutil.copy(site / "README.html", site / "index.html")
+        shutil.copy(ROOT / "docs" / "explore.html", site / "docs" / "explore.html")
