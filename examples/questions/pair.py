@@ -27,15 +27,15 @@ three = x_test[[34, 15, 29]]  # *the* images of the page: a 2, a 6 and a 9
 
 
 # %%
-def make(*, prior=None, hidden=(128,), seed=0):
+def make(*, latents=2, prior=None, hidden=(128,), seed=0):
     """A new pair, not trained."""
     torch.manual_seed(seed)
     net = partial(pv.networks.mlp, hidden=hidden)
 
     return pv.VAE(
-        prior=prior or pv.StandardNormal(2),
-        likelihood=pv.Bernoulli((1, 8, 8), given=2, net=net),
-        variational=pv.Normal(2, given=(1, 8, 8), net=net),
+        prior=prior or pv.StandardNormal(latents),
+        likelihood=pv.Bernoulli((1, 8, 8), given=latents, net=net),
+        variational=pv.Normal(latents, given=(1, 8, 8), net=net),
     )
 
 

@@ -7,24 +7,21 @@
 # %%
 from pathlib import Path
 
+import matplotlib.style
 import torch
 from matplotlib.figure import Figure
+from pair import load, three, write_table, x_test
 
 import pyro_vae as pv
+from pyro_vae.look.images import draw_image
+from pyro_vae.look.style import COLOURS, STYLE, make_colour_map
 
-EPOCHS = 300
 SIZE = 200  # grid points in each dimension
+DRAWS = 100_000
 OUT = Path("runs/questions")
 
 torch.manual_seed(0)
-digits = pv.data.load("digits")
-vae = pv.VAE(
-    prior=pv.StandardNormal(2),
-    likelihood=pv.Bernoulli((1, 8, 8), given=2),
-    variational=pv.Normal(2, given=(1, 8, 8)),
-)
-pv.fit(vae, digits.train, epochs=EPOCHS, transform=torch.bernoulli, seed=0)
-x = pv.data.binarise(digits.test)[[0, 1, 3]]
+vae = load()
 
 # %% [markdown]
 # Bayes' rule, in logarithms. The encoder is not used in this cell.
@@ -36,7 +33,7 @@ cell = (axis[1] - axis[0]) ** 2
 
 with torch.no_grad():
     log_prior = vae.prior().log_prob(z)[:, None]  # log p(z), [grid points, 1]
-    log_likelihood = vae.likelihood(z[:, None]).log_prob(x)  # log p(x|z), [grid points, data]
+    log_likelihood = vae.likelihood(z[:, None]).log_prob(three)  # log p(x|z), [grid points, data]
 
 log_joint = log_prior + log_likelihood
 log_evidence = torch.logsumexp(log_joint + cell.log(), 0)  # log p(x), the sum to divide by
@@ -48,50 +45,69 @@ log_posterior = log_joint - log_evidence  # log p(z|x)
 
 # %%
 with torch.no_grad():
-    draws = vae.likelihood(vae.prior().sample((50_000, 1))).log_prob(x)
-    by_drawing = draws.logsumexp(0) - torch.tensor(50_000.0).log()
-grid = pv.diagnostics.grid_posterior(vae, x, size=SIZE, bounds=(-5.0, 5.0))
+    draws = vae.likelihood(vae.prior().sample((DRAWS, 1))).log_prob(three)
+    by_drawing = draws.logsumexp(0) - torch.tensor(DRAWS).log()
+grid = pv.diagnostics.grid_posterior(vae, three, size=SIZE, bounds=(-5.0, 5.0))
 error = (grid.log_evidence - log_evidence).abs().max().item()
+print(f"largest difference between this script's log p(x) and grid_posterior's: {error:.1e} nats")
 
 # %% [markdown]
-# Now the encoder: q(z|x) on the same grid, and how far it is from p(z|x),
-# KL(q‖p) = Σ q (log q - log p).
+# Now the encoder: q(z|x) on the same grid, and the gap, KL(q‖p) = Σ q (log q - log p).
 
 # %%
 with torch.no_grad():
-    log_q = torch.stack([vae.variational(one).log_prob(z) for one in x], 1)
+    log_q = torch.stack([vae.variational(one).log_prob(z) for one in three], 1)
 gap = (log_q.exp() * (log_q - log_posterior)).sum(0) * cell
 
-print("digit   log p(x) by the sum   by drawing   KL(q(z|x) ‖ p(z|x)), nats")
-for i, row in enumerate(zip(log_evidence.tolist(), by_drawing.tolist(), gap.tolist())):
-    print("{:5d}{:22.2f}{:13.2f}{:15.3f}".format(i + 1, *row))
-print(f"largest difference between this page's log p(x) and grid_posterior's: {error:.1e} nats")
+write_table(
+    OUT / "posterior.txt",
+    ["image", "log p(x), by the sum", "log p(x), by draws of the prior", "gap"],
+    [
+        [name, f"{p:.2f}", f"{d:.2f}", f"{g:.2f}"]
+        for name, p, d, g in zip(
+            ("the 2", "the 6", "the 9"),
+            *(v.tolist() for v in (log_evidence, by_drawing, gap)),
+        )
+    ],
+)
+
+# %% [markdown]
+# How wide is q, beside the posterior? For the means of the page, over all 300 images.
 
 # %%
-figure = Figure(figsize=(12, 7.4), layout="constrained", dpi=100)
-titles = [
-    "x",
-    "p(z), the prior",
-    "p(x|z), as a function of z",
-    "p(z|x) ∝ p(z) p(x|z)",
-    "q(z|x), the encoder's",
-]
-for i, axes in enumerate(figure.subplots(len(x), 5)):
-    axes[0].imshow(x[i, 0], cmap="gray_r")
-    axes[0].set_xticks([])
-    axes[0].set_yticks([])
-    for ax, log_density in zip(
-        axes[1:], (log_prior[:, 0], log_likelihood[:, i], log_posterior[:, i], log_q[:, i])
-    ):
-        density = (log_density - log_density.max()).exp().reshape(SIZE, SIZE)
-        ax.contourf(
-            axis, axis, density.T, levels=[0.01, 0.05, 0.2, 0.4, 0.6, 0.8, 1.01], cmap="Blues"
-        )
-        ax.set(xlim=(-4, 4), ylim=(-4, 4), aspect="equal", xlabel="z[0]")
-    axes[1].set_ylabel("z[1]")
-    axes[4].text(-3.7, 3.2, f"KL(q‖p) = {gap[i]:.2f} nats")
+every = pv.diagnostics.grid_posterior(vae, x_test, size=SIZE, bounds=(-5.0, 5.0))
+mass = every.log_posterior.exp().T.float() * cell
+centre = mass @ z
+posterior_width = (mass @ z**2 - centre**2).sqrt()
+with torch.no_grad():
+    ratio = (vae.variational(x_test).stddev / posterior_width).prod(1).sqrt()
+narrower = (ratio < 1).double().mean().item()
+print(f"q(z|x) is narrower than p(z|x) for {100 * narrower:.0f} % of the images")
+
+# %%
+matplotlib.style.use(STYLE)
+figure = Figure(figsize=(8, 5.6), layout="constrained")
+LEVELS = [0.01, 0.05, 0.2, 0.4, 0.6, 0.8, 1.01]  # shares of the highest density
+titles = ["x", "prior p(z)", "likelihood p(x|z),\nover z", "posterior p(z|x)\n∝ p(z) p(x|z)"]
+titles += ["the same, larger,\nand q(z|x) as lines"]
+roles = ["prior", "likelihood", "posterior"]
+for i, axes in enumerate(figure.subplots(len(three), 5, width_ratios=[0.7, 1, 1, 1, 1.5])):
+    draw_image(axes[0], three[i])
+    densities = [
+        (log_density - log_density.max()).exp().reshape(SIZE, SIZE).T
+        for log_density in (log_prior[:, 0], log_likelihood[:, i], log_posterior[:, i], log_q[:, i])
+    ]
+    for ax, density, role in zip(axes[1:], densities, roles):
+        ax.contourf(axis, axis, density, levels=LEVELS, cmap=make_colour_map(role))
+        ax.set(xlim=(-4, 4), ylim=(-4, 4), aspect="equal", xticks=[-2, 0, 2], yticks=[-2, 0, 2])
+    zoom = axes[4]
+    zoom.contourf(axis, axis, densities[2], levels=LEVELS, cmap=make_colour_map("posterior"))
+    zoom.contour(axis, axis, densities[3], levels=[0.05, 0.2, 0.6], colors=COLOURS["variational"])
+    a, b = z[log_q[:, i].argmax()].tolist()
+    zoom.set(xlim=(a - 1.5, a + 1.5), ylim=(b - 1.5, b + 1.5), aspect="equal")
+    zoom.set_xlabel(f"gap {gap[i]:.2f} nats")
     if i == 0:
         for ax, title in zip(axes, titles):
-            ax.set_title(title, fontsize="medium")
+            ax.set_title(title)
 OUT.mkdir(parents=True, exist_ok=True)
 figure.savefig(OUT / "posterior.png")

@@ -103,6 +103,7 @@ def decoded_grid(x: Tensor, bounds: tuple[float, float]) -> Figure:
 def draw_image(ax: Axes, image: Tensor) -> None:
     """Draw one image `[channels, height, width]`, without ticks. Ink is 1."""
     _show(ax, _pixels(image[None])[0])
+    ax.spines[:].set_visible(True)
     ax.set_xticks([])
     ax.set_yticks([])
 
