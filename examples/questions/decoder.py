@@ -54,7 +54,11 @@ colours = {"log p(x)": COLOURS["data"], "gap": COLOURS["posterior"]}
 for ax, (name, colour) in zip(figure.subplots(1, 2), colours.items()):
     for which, (line, label) in looks.items():
         ax.plot(
-            found, [row[which][name] for row in found.values()], line, color=colour, label=label
+            list(found),
+            [row[which][name] for row in found.values()],
+            line,
+            color=colour,
+            label=label,
         )
     ax.set(xscale="log", title=name, xlabel="images trained on", ylabel="nats, mean")
     ax.set_xticks(list(found), [f"{count:,}" for count in found])
