@@ -26,6 +26,10 @@ def measure(vae, x):
     return {"log p(x)": grid.log_evidence.mean().item(), "gap": grid.gap.mean().item()}
 
 
+# %% [markdown]
+# Each pair is measured twice: on the first of the images that it was trained on, and on new ones.
+
+# %%
 found = {}
 for count in [*COUNTS, len(x_train)]:
     if count in COUNTS:
