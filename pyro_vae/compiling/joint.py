@@ -144,8 +144,22 @@ class CompiledGraph:
         with self.context, torch.no_grad():
             loss, *gradients = self.run(*inputs)
         for i, gradient in zip(self.joint.learned, gradients, strict=True):
-            inputs[i].grad = gradient
+            inputs[i].grad = lay_out(gradient, inputs[i])
         return loss
+
+
+def lay_out(values: Tensor, like: Tensor) -> Tensor:
+    """Values stored in the order in which another tensor of that shape is. Else they are copied.
+
+    A fused optimiser reads memory from end to end, and would mix up what is stored otherwise.
+
+    Example:
+        >>> lay_out(torch.zeros(()).expand(2, 3), torch.zeros(2, 3)).stride()
+        (3, 1)
+    """
+    if values.stride() == like.stride():
+        return values
+    return torch.empty_like(like, dtype=values.dtype).copy_(values)
 
 
 def _has_hooks(value: Tensor) -> bool:

@@ -11,6 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from pyro_vae.compiling.joint import lay_out
 from pyro_vae.objectives.objective import Loss
 from pyro_vae.training.checkpoints import OBJECTIVE, PAIR, check_same, copy_into, list_tensors
 from pyro_vae.training.history import Record
@@ -299,7 +300,10 @@ def _keep_tensors(groups: list[dict], before: list[dict]) -> None:
 def _keep_types(
     states: dict[Tensor, Any], slots: dict[int, Any], form: dict[int, dict], parameters: list
 ) -> None:
-    """Undo that torch casts all that it loads to the type of the parameter."""
+    """Undo that torch casts all that it loads to the type of the parameter.
+
+    What has the parameter's shape is stored in its order.
+    """
     for i, values in slots.items():
         state = states[parameters[i]]
         for name, value in values.items():
@@ -309,6 +313,8 @@ def _keep_types(
                 state[name] = value.to(state[name].device)
             else:
                 state[name] = value
+            if isinstance(value, Tensor) and value.shape == parameters[i].shape:
+                state[name] = lay_out(state[name], parameters[i].detach())
 
 
 class Schedule(Kept):

@@ -102,6 +102,21 @@ def test_whoever_waits_for_a_gradient_is_told(net):
     assert len(told) == 1
 
 
+def test_gradients_are_stored_as_their_parameters_are():
+    """A fused optimiser reads memory from end to end, also beyond a number that was expanded."""
+    net = nn.Linear(3, 2, bias=False)
+    run = build(net, lambda x: net.weight.sum() + x.mean(), torch.randn(5, 3))
+    run.set_gradients(torch.randn(5, 3))
+    assert net.weight.grad.stride() == (3, 1)
+    assert torch.equal(net.weight.grad, torch.ones(2, 3))
+
+    turned = torch.arange(6.0).view(3, 2)
+    run = build(net, lambda x: (net.weight.t() * turned).sum() + x.mean(), torch.randn(5, 3))
+    run.set_gradients(torch.randn(5, 3))
+    assert net.weight.grad.stride() == (3, 1)
+    assert torch.equal(net.weight.grad, turned.t())
+
+
 def test_a_frozen_part_of_a_compiled_loss_is_trained_again_when_it_thaws(x):
     objective = pv.Objective(vae())
     objective.compile()

@@ -12,7 +12,7 @@ import pyro_vae as pv
 from pyro_vae.training.checkpoints import list_tensors, read_tree, write_tree
 from pyro_vae.training.kept import Kept, split
 from pyro_vae.training.origin import Origin
-from pyro_vae.training.state import Best, Position, State, is_bound
+from pyro_vae.training.state import Best, OptimizerState, Position, State, is_bound
 from tests.runs import Counting, X, make
 
 CPU = torch.device("cpu")
@@ -106,6 +106,22 @@ def test_the_way_in_which_steps_are_computed_may_change():
     go_on(state, 1)
     other.unpack(state.pack(), "run")
     assert other.optimizer.optimizer.param_groups[0]["fused"]
+
+
+def test_state_is_stored_as_its_parameter_is():
+    """A file has another order than images with channels last, and a fused step heeds none."""
+    p = torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last).requires_grad_()
+    optimizer = torch.optim.Adam([p], fused=True)
+    p.square().sum().backward()
+    optimizer.step()
+    expected = optimizer.state[p]["exp_avg"].clone()
+
+    state = OptimizerState(optimizer)
+    saved = state.pack()
+    slots = {name: value.contiguous() for name, value in saved["state"][0].items()}
+    state.unpack({**saved, "state": {"0": slots}}, "run")
+    found = optimizer.state[p]["exp_avg"]
+    assert found.stride() == p.stride() and torch.equal(found, expected)
 
 
 @pytest.mark.parametrize("optimizer", [torch.optim.Adam, partial(torch.optim.Adam, fused=True)])
