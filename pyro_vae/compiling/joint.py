@@ -104,6 +104,36 @@ class Joint:
         return torch.func.functional_call(self.graph, state, tuple(values[count:]))
 
 
+class ClosedJoint(Joint):
+    """What is compiled of a graph, whose tensors that are no parameters are its inputs as well.
+
+    So the code for one block of data that a function refers to serves the next. The graph has no
+    gradients in what it holds.
+    """
+
+    def __init__(self, graph: torch.fx.GraphModule, tensors: list[Tensor]):
+        _hold_constants(graph)
+        super().__init__(graph, tensors)
+        self.is_single = False
+        self.learned = []
+
+    def split(self, inputs: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """What the graph holds, and its arguments."""
+        count = len(self.names)
+        return inputs[:count], inputs[count:]
+
+
+def _hold_constants(graph: torch.fx.GraphModule) -> None:
+    """Make buffers of the tensors that a graph refers to."""
+    known = {name for name, _ in [*graph.named_parameters(), *graph.named_buffers()]}
+    for node in graph.graph.nodes:
+        if node.op == "get_attr" and node.target not in known:
+            value = getattr(graph, node.target)
+            delattr(graph, node.target)
+            graph.register_buffer(node.target, value, persistent=False)
+            known.add(node.target)
+
+
 class CompiledGraph:
     """A graph as compiled code, a function of its arguments alone. It reads what is held anew.
 

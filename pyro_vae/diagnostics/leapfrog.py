@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pyro_vae.compiling.joint import Joint
+from pyro_vae.compiling.joint import ClosedJoint
 from pyro_vae.compiling.loss import CompiledLoss
 
 Score = Callable[[Tensor], tuple[Tensor, Tensor]]  # log q and log p, [k, n] each, at u
@@ -92,21 +92,11 @@ class CompiledLeap:
         return State(*state), velocity
 
 
-class _Leap(Joint):
-    """What is compiled: `leap`, of the graph of log q and log p.
-
-    Tensors that the graph refers to, such as the data, are its inputs. So the code of one block of
-    data serves the next.
-    """
-
-    def __init__(self, graph: torch.fx.GraphModule, tensors: list[Tensor]):
-        _hold_constants(graph)
-        super().__init__(graph, tensors)
-        self.is_single = False
+class _Leap(ClosedJoint):
+    """What is compiled: `leap`, of the graph of log q and log p."""
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        count = len(self.names)
-        held, (u, *others) = inputs[:count], inputs[count:]
+        held, (u, *others) = self.split(inputs)
 
         def score(u: Tensor) -> tuple[Tensor, Tensor]:
             log_q, log_p = self.run_graph([*held, u, *others])
@@ -114,14 +104,3 @@ class _Leap(Joint):
 
         state, velocity = leap(score, u, *others)
         return *state, velocity
-
-
-def _hold_constants(graph: torch.fx.GraphModule) -> None:
-    """Make buffers of the tensors that a graph refers to."""
-    known = {name for name, _ in [*graph.named_parameters(), *graph.named_buffers()]}
-    for node in graph.graph.nodes:
-        if node.op == "get_attr" and node.target not in known:
-            value = getattr(graph, node.target)
-            delattr(graph, node.target)
-            graph.register_buffer(node.target, value, persistent=False)
-            known.add(node.target)

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from pyro_vae.arguments import check_positive, check_whole
+from pyro_vae.arguments import check_flag, check_positive, check_whole
 from pyro_vae.conditionals import Conditional
+from pyro_vae.diagnostics.density import CompiledDensity, Density
 from pyro_vae.diagnostics.estimate import Estimate, average_draws
 from pyro_vae.diagnostics.local import LocalQ, OtherFamily, OwnFamily
 from pyro_vae.diagnostics.normal_fit import fit_normal
@@ -46,6 +47,7 @@ class Search:
         num_steps: Steps of Adam at most. In each round the learning rate falls to 0 along a cosine.
         num_particles: Draws of each datum at a step.
         learning_rate: Of Adam at the start of a round.
+        compile: Compile log p(x, z) and its gradient in z for the steps of Adam.
 
     Raises:
         TypeError, ValueError: if one is no positive number, or the family cannot be called.
@@ -57,7 +59,10 @@ class Search:
         num_steps: int,
         num_particles: int,
         learning_rate: float,
+        *,
+        compile: bool = False,
     ):
+        self.compile = check_flag("compile", compile)
         self.family = family
         self.num_steps = check_whole("num_steps", num_steps)
         self.num_particles = check_whole("num_particles", num_particles)
@@ -87,11 +92,12 @@ class Search:
             bar: The progress bar, which counts a step of each datum.
         """
         q = self._start(pair, data)
+        density = self._make_density(q, pair, data)
         pace = torch.ones(data[0].shape[0], device=data[0].device)
         rises: list[Estimate] = []
         steps = [ROUND] * (self.num_steps // ROUND) + [self.num_steps % ROUND or ROUND]
         while sum(steps[: len(rises)]) < self.num_steps:
-            rises.append(self._try_round(q, pair, data, steps[len(rises)], pace, bar))
+            rises.append(self._try_round(q, pair, data, density, steps[len(rises)], pace, bar))
             is_settled = _is_settled(rises[-1])
             if is_settled.all():
                 break
@@ -119,18 +125,27 @@ class Search:
         new, old = (_weigh_alike(one, pair, data, seed).mean(0) for one in (started, q))
         return q.start_at(normals, new.isfinite() & ((new > old) | ~old.isfinite()))
 
+    def _make_density(self, q: LocalQ, pair: nn.Module, data: tuple) -> Density:
+        """log p(x, z) of latents z by site, `[num_particles, n, *event]`."""
+
+        def density(z: dict[str, Tensor]) -> Tensor:
+            return _score_latents(pair, data, self.num_particles, z, q.has_listed)
+
+        return CompiledDensity(density, pair) if self.compile else density
+
     def _try_round(
         self,
         q: LocalQ,
         pair: nn.Module,
         data: tuple,
+        density: Density,
         num_steps: int,
         pace: Tensor,
         bar: tqdm,
     ) -> Estimate:
         """Climb, and go back where that did not help: by how much the ELBO rose, `[n]`."""
         before = _copy(q)
-        self._ascend(q, pair, data, num_steps, pace, bar)
+        self._ascend(q, density, num_steps, pace, bar)
         after, seed = _copy(q), _draw_seed()
         new = _weigh_alike(q, pair, data, seed)
         _assign(q, before)
@@ -146,8 +161,7 @@ class Search:
     def _ascend(
         self,
         q: LocalQ,
-        pair: nn.Module,
-        data: tuple,
+        density: Density,
         num_steps: int,
         pace: Tensor,
         bar: tqdm,
@@ -158,12 +172,12 @@ class Search:
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, num_steps)
         for _ in range(num_steps):
             before = _copy(q)
-            _set_gradients(q, pair, data, self.num_particles)
+            _set_gradients(q, density, self.num_particles)
             optimiser.step()
             schedule.step()
             both = zip(q.free, before, _copy(q), strict=True)
             _assign(q, [old + free.spread(pace) * (new - old) for free, old, new in both])
-            bar.update(data[0].shape[0])
+            bar.update(len(pace))
 
 
 def _is_settled(rise: Estimate) -> Tensor:
@@ -190,15 +204,15 @@ def weigh_draws(q: LocalQ, pair: nn.Module, data: tuple, num_samples: int) -> Te
     """log p(x, z) - log q(z) of draws of q*, `[k, n]`, in pieces, float64."""
     size = count_fitting(data[0].numel())
     pieces = [
-        _weigh(q, pair, data, min(size, num_samples - first), mirrored=False)
+        _weigh(q, pair, data, min(size, num_samples - first))
         for first in range(0, num_samples, size)
     ]
     return torch.cat(pieces).double()
 
 
-def _weigh(q: LocalQ, pair: nn.Module, data: tuple, k: int, *, mirrored: bool) -> Tensor:
-    """The same at once, differentiable in the free numbers of q*."""
-    z, log_q = q.draw(k, mirrored=mirrored)
+def _weigh(q: LocalQ, pair: nn.Module, data: tuple, k: int) -> Tensor:
+    """The same at once."""
+    z, log_q = q.draw(k)
     return _score_latents(pair, data, k, z, q.has_listed) - log_q
 
 
@@ -213,11 +227,12 @@ def _score_latents(
     return log_likelihood + log_prior
 
 
-def _set_gradients(q: LocalQ, pair: nn.Module, data: tuple, num_particles: int) -> None:
+def _set_gradients(q: LocalQ, density: Density, num_particles: int) -> None:
     """The gradients of minus the ELBO, summed over the data. What is not finite counts as 0."""
     tensors = [free.tensor for free in q.free]
     with torch.enable_grad():
-        loss = -_weigh(q, pair, data, num_particles, mirrored=True).mean(0).sum()
+        z, log_q = q.draw(num_particles, mirrored=True)
+        loss = (log_q - density(z)).mean(0).sum()
         gradients = torch.autograd.grad(loss, tensors)
     for tensor, gradient in zip(tensors, gradients, strict=True):
         tensor.grad = gradient.nan_to_num(0.0, 0.0, 0.0)

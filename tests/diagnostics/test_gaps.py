@@ -10,6 +10,7 @@ import pyro_vae as pv
 from pyro_vae.diagnostics import grid_posterior, log_evidence
 from pyro_vae.diagnostics.estimate import Estimate
 from pyro_vae.diagnostics.gaps import estimate_gap, inference_gaps, posterior_gap
+from pyro_vae.weights import blocks
 from tests.oracles import (
     affine,
     discrete_world,
@@ -286,6 +287,24 @@ def test_one_datum_and_chunks(monkeypatch):
     approximation, amortisation = closed_forms(world, 0.3, 1.0)
     assert abs(gaps.approximation.value.mean() - approximation) < 0.03
     assert within(gaps.total.value, (approximation + amortisation).expand(7), gaps.total.stderr)
+
+
+def test_compiled_the_steps_are_the_same(monkeypatch):
+    """With two blocks of data, of which the code of the first serves the second."""
+    torch.manual_seed(0)
+    pair = pv.VAE(
+        prior=pv.StandardNormal(2),
+        likelihood=pv.Bernoulli(3, given=2),
+        variational=pv.Normal(2, given=3),
+    )
+    x = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
+    monkeypatch.setattr(blocks, "KEPT", 30)
+    options = {"num_steps": 10, "num_particles": 4, "num_samples": 20, "seed": 0}
+    eager, compiled = (
+        inference_gaps(pair, x, **options, compile=compile) for compile in (False, True)
+    )
+    torch.testing.assert_close(compiled.best_elbo.value, eager.best_elbo.value)
+    torch.testing.assert_close(compiled.approximation.value, eager.approximation.value)
 
 
 def test_a_discrete_latent_is_refused():
