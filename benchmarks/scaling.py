@@ -116,7 +116,7 @@ def cells(table: dict, axis: str) -> list[list[str]]:
     rows = []
     for value, found in table.items():
         batch = int(value) if axis == "batch" else BASE.batch
-        numbers = [1e3 * found["minimum"], 1e3 * found["median"], 1e6 * found["median"] / batch]
+        numbers = [1e3 * found["median"], 1e6 * found["median"] / batch]
         last = "" if found["epoch"] is None else f"{found['epoch']:.4g}"
         written = [f"{number:.4g}" for number in numbers]
         rows.append([f"{axis} = {int(value):,}", *written, last, f"{found['peak']:.0f}"])
@@ -194,7 +194,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict]:
         tables[axis] = measure_all(axis, values[axis], rounds, how)
     if args.kept:
         tables = join(args.kept, tables)
-    head = ["ms a step: minimum", "median", "µs a row", "s an epoch", "peak MB"]
+    head = ["ms a step", "µs a row", "s an epoch", "peak MB"]
     for axis, table in tables.items():
         show(f"{NAMES[axis]}; {rounds} rounds", head, cells(table, axis), {}, args.markdown)
     if args.figure:
@@ -211,7 +211,6 @@ def measure_all(axis: str, values: list[int], rounds: int, how: dict) -> dict[st
     for value, row in rows.items():
         epochs = [run["epoch"] for run in found[value] if run["epoch"] is not None]
         table[str(value)] = {
-            "minimum": row.minimum,
             "median": row.median,
             "epoch": statistics.median(epochs) if epochs else None,
             "peak": statistics.median(run["peak"] for run in found[value]),

@@ -77,10 +77,12 @@ def weigh_data(
     data = admit(pair, data)
     others = _compile_functions(pair, len(data)) if compile else None
 
-    with progress_bar(data[0].shape[0], "measuring", show=progress, unit="datum") as bar:
-        for rows, weights in weigh_in_blocks(pair, data, num_samples, others, per_site=per_site):
+    total = len(data[0]) * num_samples
+    with progress_bar(total, "measuring", show=progress, unit="draw") as bar:
+        for _, weights in weigh_in_blocks(
+            pair, data, num_samples, others, per_site=per_site, tell=bar.update
+        ):
             yield weights.double()
-            bar.update(rows.stop - rows.start)
 
 
 def _compile_functions(pair: nn.Module, count: int) -> Functions:

@@ -81,6 +81,7 @@ def weigh_in_blocks(
     others: "Functions | None" = None,
     *,
     per_site: bool = False,
+    tell: Callable[[int], object] | None = None,
 ) -> Iterator[tuple[slice, Weights]]:
     """Draw from q(z | x) and weigh the draws, one block of data after the other.
 
@@ -94,13 +95,14 @@ def weigh_in_blocks(
         others: What draws and scores where blocks and pieces have their full size. It may be
             compiled.
         per_site: Keep the terms of each site as well, without `others`.
+        tell: Called after each piece with how many draws it weighed.
 
     Returns:
         For each block its rows, and its `Weights` `[k, rows]`.
     """
     sizes = _Sizes(pair, data, draws, per_site)
     for block, part in cut(data, sizes.rows):
-        yield block, _weigh_block(pair, part, draws, sizes, others)
+        yield block, _weigh_block(pair, part, draws, sizes, others, tell)
 
 
 def draw_latents(
@@ -166,7 +168,12 @@ def _count_latent_numbers(pair: nn.Module, data: tuple) -> tuple[int, int, int]:
 
 
 def _weigh_block(
-    pair: nn.Module, data: tuple, draws: int, sizes: _Sizes, others: Functions | None
+    pair: nn.Module,
+    data: tuple,
+    draws: int,
+    sizes: _Sizes,
+    others: Functions | None,
+    tell: Callable[[int], object] | None,
 ) -> Weights:
     found: Weights | None = None
     for first in range(0, draws, sizes.drawn):
@@ -177,6 +184,8 @@ def _weigh_block(
                 found = map_terms(lambda term, shape=shape: term.new_empty(shape), piece)
             here = slice(first + start, first + start + piece.log_prior.shape[0])
             map_terms(lambda whole, term, here=here: whole[here].copy_(term), found, piece)
+            if tell is not None:
+                tell(piece.log_prior.numel())
     return found  # type: ignore[return-value]  # there is one draw at least
 
 

@@ -187,3 +187,14 @@ def test_admission_leaves_the_random_state_of_the_draws_alone():
     first = log_weights(world.pair(shift=0.3), x, num_samples=4)
     torch.manual_seed(1)
     assert torch.equal(first, log_weights(world.pair(shift=0.3), x, num_samples=4))
+
+
+@pytest.mark.parametrize("per_site", [False, True])
+def test_the_bar_moves_with_the_pieces_of_a_block(per_site, monkeypatch):
+    told, world = [], linear_gaussian()
+    x = world.sample(3)
+    monkeypatch.setitem(blocks.DECODED, "cpu", 4 * x.numel())
+    ((_, weights),) = blocks.weigh_in_blocks(
+        world.pair(), (x,), 10, per_site=per_site, tell=told.append
+    )
+    assert told == [12, 12, 6] and weights.log_weight.numel() == 30
