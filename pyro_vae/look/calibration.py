@@ -43,7 +43,7 @@ def ranks(found: Calibration, *, most: int = 16) -> Figure:
         low, high = (stats.binom.ppf(q, n, shares.numpy()) for q in (0.005, 0.995))
         ax.stairs(counts[:, j].numpy(), edges, fill=True, color=colour, alpha=0.6)
         ax.stairs(high, edges, baseline=low, fill=True, color=BAND, alpha=0.35)
-        title = f"{names[j]}: {_shorten(fault)}, p = {pvalues[j].item():.2g}"
+        title = f"{names[j]}: {_shorten(fault)}\np = {pvalues[j].item():.2g}"
         ax.set_title(title, fontsize="small", parse_math=False)
         ax.set_xlim(edges[0], edges[-1])
     left_out = f"; {len(chosen)} of {d} histograms, of the least p-values" if d > most else ""
@@ -55,9 +55,9 @@ def ranks(found: Calibration, *, most: int = 16) -> Figure:
 
 
 def _panels(count: int) -> tuple[Figure, Sequence[Axes]]:
-    columns = min(4, count)
+    columns = min(3, count)
     height = -(-count // columns)
-    size = (3.2 * columns + 0.6, 2.4 * height + 0.9)
+    size = (2.6 * columns + 0.4, 2.1 * height + 0.8)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(height, columns, squeeze=False, sharex=True, sharey=True)
     panels = list(axes.flatten())

@@ -19,13 +19,13 @@ def history(run: History) -> Figure:
         run: What `fit` returned.
     """
     check_type("run", run, History, "the History that fit returned")
-    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    figure = Figure(figsize=(8, 3), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     epochs = range(1, len(run.loss) + 1)
     trained = [-loss for loss in run.loss]
 
-    left.plot(epochs, trained, label="-loss, training")
-    left.plot(epochs, run.elbo, label="ELBO, held out")
+    left.plot(epochs, trained, "--", color=COLOURS["data"], label="-loss, training")
+    left.plot(epochs, run.elbo, color=COLOURS["variational"], label="ELBO, held out")
     left.set_title("ELBO")
     left.legend()
     middle.plot(epochs, run.reconstruction, color=COLOURS["likelihood"])

@@ -39,7 +39,7 @@ def posterior(
         p = _density(grid.log_posterior[:, row], shape)
         q = _density(grid.log_variational[:, row], shape)
         gap = grid.gap[row].item()
-        ax.set_title(f"KL(q(z|x) ‖ p(z|x)) = {gap:.2f} nats", fontsize="medium")
+        ax.set_title(f"KL(q(z|x) ‖ p(z|x)) = {gap:.2f} nats", fontsize="small")
         if len(shape) == 1:
             _draw_curves(ax, axes[0], p, q)
         else:
@@ -91,7 +91,7 @@ def _panels(count: int) -> tuple[Figure, Sequence[Axes]]:
     """A figure with at least `count` panels, three in a row. Those beyond are empty."""
     columns = min(3, count)
     height = -(-count // columns)
-    figure = Figure(figsize=(4.2 * columns, 3.6 * height + 0.5), layout="constrained")
+    figure = Figure(figsize=(2.7 * columns, 2.6 * height + 0.4), layout="constrained")
     panels = list(np.atleast_1d(figure.subplots(height, columns)).flatten())
     for ax in panels[count:]:
         ax.set_axis_off()

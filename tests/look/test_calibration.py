@@ -29,7 +29,7 @@ def test_each_dimension_has_its_verdict_without_what_it_means(found):
     drawn(figure)
     titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
 
-    assert titles[0] == "z[0]: no fault found, p = 0.7"
+    assert titles[0] == "z[0]: no fault found\np = 0.7"
     assert titles[1].startswith("z[1]: biased") and "too high" not in titles[1]
 
 
