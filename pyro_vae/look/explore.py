@@ -139,7 +139,8 @@ class _Drawing:
     def _shrink(self, x: Tensor) -> Tensor:
         if not self.is_image:
             return x.float().unsqueeze(-1).flatten(1)
-        height, width = (min(side, SIDE) for side in x.shape[2:])
+        scale = min(1.0, SIDE / max(x.shape[2:]))
+        height, width = (max(1, round(scale * side)) for side in x.shape[2:])
         return functional.adaptive_avg_pool2d(x.float(), (height, width))
 
 

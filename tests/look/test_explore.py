@@ -314,3 +314,14 @@ def test_a_page_that_would_be_too_large_is_refused(monkeypatch):
     monkeypatch.setattr("pyro_vae.look.explore.LARGEST", 10_000)
     with pytest.raises(ValueError, match=r"the page would have .* MB.*fewer than these 1 pairs"):
         explore({"a": make()}, torch.zeros(5, *EVENT), torch.zeros(2, *EVENT))
+
+
+def test_large_images_are_shrunk_in_their_proportions():
+    event = (3, 40, 20)
+    page = explore(
+        {"a": make(likelihood=pv.Normal, event=event)}, torch.rand(5, *event), torch.rand(2, *event)
+    )
+    payload = read_payload(page)
+    assert payload["shape"] == [3, 16, 8]
+    shares = unpack(payload["images"][0])
+    assert len(shares) == 3 * 16 * 8 and 0 <= shares.min() and shares.max() <= 1

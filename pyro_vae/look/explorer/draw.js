@@ -163,7 +163,10 @@ function placeDatum(context, values, shape, left, top, width, height) {
     channels === 1
       ? (k) => Array(3).fill(255 * (1 - values[k]))
       : (k) => [0, 1, 2].map((c) => 255 * values[c * pixels + k]);
-  paste(context, columns, rows, width, height, false, colour, left, top);
+  const scale = Math.min(width / columns, height / rows);
+  const [broad, tall] = [columns * scale, rows * scale];
+  const [x, y] = [left + (width - broad) / 2, top + (height - tall) / 2];
+  paste(context, columns, rows, broad, tall, false, colour, x, y);
 }
 
 function placeLine(context, values, left, top, width, height) {
