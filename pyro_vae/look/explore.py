@@ -20,10 +20,12 @@ from pyro_vae.arguments import as_tensor, check_type
 from pyro_vae.diagnostics.estimate import Estimate
 from pyro_vae.look.planes import Bells, Plane, compute_plane, decode
 from pyro_vae.look.style import COLOURS
+from pyro_vae.progress import progress_bar
 
 IMAGES = 10  # that can be chosen on the page, at most
 MANY = 1000  # data that q(z) is the mean of, at most
-MEASURED = 300  # data of the means, at most
+MEASURED = (100, 300)  # data of the means, at least and at most if there are so many
+NUMBERS = 20_000  # of them together, between these
 SIDE = 16  # pixels of an image in each direction, at most
 DECODED = 250_000  # numbers of all decodings of a pair, at most
 SIZES = (17, 41)  # decodings in each direction, at least and at most
@@ -41,6 +43,7 @@ def explore(
     labels: Tensor | None = None,
     title: str = "A variational autoencoder in your hand",
     note: str = "",
+    progress: bool = True,
 ) -> str:
     """Write a page in which z, q(z | x) and the plane of z can be dragged. It loads nothing.
 
@@ -51,10 +54,12 @@ def explore(
         pairs: Trained pairs by name, each with one latent of two dimensions and a normal q(z | x).
         x: The data that q(z) is the mean of, `[n, *event]`. The first 1,000 are taken.
         images: Data that were not trained on. The first 10 can be chosen on the page, and the means
-            are over the first 300. What is no image is drawn as a line.
+            are over the first 300, or 100 where data are large. What is no image is drawn as a
+            line.
         labels: The labels of x, `[n]`, numbers that are drawn in the place of dots.
         title: The title.
         note: A sentence on the data and the pairs.
+        progress: Show a progress bar, in a terminal or notebook.
 
     Returns:
         HTML.
@@ -79,7 +84,7 @@ def explore(
     labels = None if labels is None else as_tensor("labels", labels)[:MANY]
     _check(pairs, x, images, labels)
     texts = {"title": title, "note": note}
-    page = fill(texts | _pack_all(pairs, x, images, labels))
+    page = fill(texts | _pack_all(pairs, x, images, labels, progress))
     size = len(page.encode())
     if size > LARGEST:
         raise ValueError(
@@ -106,11 +111,23 @@ def _check(
 
 
 def _pack_all(
-    pairs: Mapping[str, nn.Module], x: Tensor, images: Tensor, labels: Tensor | None
+    pairs: Mapping[str, nn.Module],
+    x: Tensor,
+    images: Tensor,
+    labels: Tensor | None,
+    progress: bool,
 ) -> Packed:
     """What the script of the page reads."""
     chosen = images[:IMAGES]
     drawing = _Drawing(x)
+    least, most = MEASURED
+    measured = images[: min(max(NUMBERS // images[0].numel(), least), most)]
+    total = len(pairs) * (len(chosen) + len(measured))
+    with progress_bar(total, "looking at the plane", show=progress, unit="image") as bar:
+        packed = [
+            _pack_pair(name, pair, compute_plane(pair, chosen, x, measured, bar), images, drawing)
+            for name, pair in pairs.items()
+        ]
 
     return {
         "shape": drawing.shape,
@@ -118,8 +135,8 @@ def _pack_all(
         "many": drawing.pack(x),
         "labels": None if labels is None else labels.tolist(),
         "colours": COLOURS,
-        "measured": len(images[:MEASURED]),
-        "pairs": [_pack_pair(name, pair, x, images, drawing) for name, pair in pairs.items()],
+        "measured": len(measured),
+        "pairs": packed,
     }
 
 
@@ -149,8 +166,9 @@ def _find_limits(x: Tensor) -> tuple[float, float]:
     return low, max(high, low + 1e-6)
 
 
-def _pack_pair(name: str, pair: nn.Module, x: Tensor, images: Tensor, drawing: _Drawing) -> Packed:
-    plane = compute_plane(pair, images[:IMAGES], x, images[:MEASURED])
+def _pack_pair(
+    name: str, pair: nn.Module, plane: Plane, images: Tensor, drawing: _Drawing
+) -> Packed:
     pixels = int(np.prod(drawing.shape))
     least, most = SIZES
     size = min(max(int((DECODED / pixels) ** 0.5), least), most)

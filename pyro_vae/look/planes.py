@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.distributions import LowRankMultivariateNormal, MultivariateNormal, Normal
+from tqdm.auto import tqdm
 
 from pyro_vae.diagnostics.elbo import elbo
 from pyro_vae.diagnostics.estimate import Estimate, average_data, subtract
@@ -22,6 +23,7 @@ SPREADS = 4.0  # standard deviations of q that the plane holds
 MARGIN = 0.1  # beyond that on each side, as a share
 PRIOR_DRAWS = 1000
 FINEST = 300  # points in each direction for log p(x), where that grid is too coarse
+BLOCK = 25  # data that are measured at a time
 NUM_SAMPLES = 500  # draws of q(z | x) for a mean ELBO
 
 
@@ -86,7 +88,9 @@ class Plane:
     is_round: bool
 
 
-def compute_plane(pair: nn.Module, images: Tensor, many: Tensor, measured: Tensor) -> Plane:
+def compute_plane(
+    pair: nn.Module, images: Tensor, many: Tensor, measured: Tensor, bar: tqdm
+) -> Plane:
     """Compute all of it.
 
     Arguments:
@@ -94,6 +98,7 @@ def compute_plane(pair: nn.Module, images: Tensor, many: Tensor, measured: Tenso
         images: The data that can be chosen on the page, `[n, *event]`.
         many: The data that q(z) is the mean of.
         measured: The data of the means.
+        bar: The progress bar, which counts images and what is measured.
 
     Raises:
         TypeError, ValueError: as `log_weights`; if the pair has another latent, or another q.
@@ -102,6 +107,7 @@ def compute_plane(pair: nn.Module, images: Tensor, many: Tensor, measured: Tenso
     bells, spread = read_bells(pair, images), read_bells(pair, many)
     low, high = _find_bounds(pair, images, bells)
     log_prior, log_likelihood = _score_grid(pair, images, low, high, 2 * SIZE - 1)
+    bar.update(len(images))
     coarse = log_prior[::2, ::2]
     is_fine = _is_fine(log_prior, log_likelihood, low, high)
 
@@ -112,7 +118,7 @@ def compute_plane(pair: nn.Module, images: Tensor, many: Tensor, measured: Tenso
         log_likelihood=log_likelihood[:, ::2, ::2],
         bells=bells,
         many=spread,
-        means=measure_means(pair, measured, size=SIZE if is_fine else FINEST),
+        means=measure_means(pair, measured, SIZE if is_fine else FINEST, bar),
         is_fine=is_fine,
         is_round=_is_round(coarse, low, high),
     )
@@ -148,10 +154,14 @@ def read_bells(pair: nn.Module, x: Tensor) -> Bells:
     return Bells(q.loc, scale, q.covariance_matrix[:, 0, 1] / scale.prod(-1))
 
 
-def measure_means(pair: nn.Module, x: Tensor, *, size: int) -> Means:
+def measure_means(pair: nn.Module, x: Tensor, size: int, bar: tqdm) -> Means:
     """Means over data: log p(x) by a grid of that size, the ELBO and its terms by draws."""
     bound = elbo(pair, x, num_samples=NUM_SAMPLES, progress=False)
-    exact = grid_posterior(pair, x, size=size).log_evidence
+    parts = []
+    for rows in x.split(BLOCK):
+        parts.append(grid_posterior(pair, rows, size=size).log_evidence)
+        bar.update(len(rows))
+    exact = torch.cat(parts)
     log_evidence = Estimate(exact, torch.zeros_like(exact))
 
     return Means(

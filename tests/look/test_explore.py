@@ -324,4 +324,4 @@ def test_large_images_are_shrunk_in_their_proportions():
     payload = read_payload(page)
     assert payload["shape"] == [3, 16, 8]
     shares = unpack(payload["images"][0])
-    assert len(shares) == 3 * 16 * 8 and 0 <= shares.min() and shares.max() <= 1
+    assert len(shares) == 3 * 16 * 8 and shares.min() >= 0 and shares.max() <= 1
