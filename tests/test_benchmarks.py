@@ -277,11 +277,12 @@ def here(monkeypatch):
 
 
 def test_evidence(load, alone, here, capsys):
-    found = here(load("evidence")).main(["--short"])
-    (rows, missing), (chained, _), (memory, _) = found.values()
+    tables = ["L_50", "AIS", "Latents", "memory"]
+    found = here(load("evidence")).main(["--short", "--tables", *tables])
+    (rows, missing), (chained, _), (latents, _), (memory, _) = found.values()
     assert set(missing) == {"Pythae, get_nll"} and "ours" in rows and "floor: torch.mm" in rows
-    assert "ours" in chained and len(memory) == 2
-    assert times(rows | chained | memory)
+    assert "ours, compiled" in chained and len(latents) == len(memory) == 2
+    assert times(rows | chained | latents | memory)
     assert "share of the floor" in capsys.readouterr().out
 
 

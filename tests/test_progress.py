@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from pyro_vae.progress import progress_bar
+from pyro_vae.progress import noted, progress_bar
 
 
 @pytest.mark.parametrize(("show", "in_terminal"), [(True, True), (True, False), (False, True)])
@@ -18,4 +18,20 @@ def test_a_bar_is_shown_in_a_terminal_if_asked_for(show, in_terminal, monkeypatc
 def test_it_is_silent_elsewhere(capsys):
     with progress_bar(3, "measuring") as bar:
         bar.update(3)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_bar_that_is_shown_says_what_takes_long_and_then_no_more(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with progress_bar(3, "measuring") as bar:
+        bar.set_postfix_str("loss 3")
+        with noted("compiling"):
+            assert bar.postfix == "compiling"
+        assert bar.postfix == "loss 3"
+    assert "compiling" in capsys.readouterr().err
+
+
+def test_where_no_bar_is_shown_nothing_is_said(capsys):
+    with progress_bar(3, "measuring", show=False), noted("compiling"):
+        pass
     assert capsys.readouterr() == ("", "")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pyro_vae.compiling.graph import Root, export
 from pyro_vae.compiling.joint import CompiledGraph, Joint, compile_graph
 from pyro_vae.pairs.parameters import OwnParameters
+from pyro_vae.progress import noted
 from pyro_vae.weights.traces import unvalidated
 
 MANY = 8  # kinds of calls, beyond which compiling anew is worth a warning
@@ -86,7 +87,7 @@ class CompiledLoss:
         if key not in self._compiled:
             self._warn_of_many()
             # the compiler switches torch's validation off for good, where it meets a distribution
-            with unvalidated():
+            with unvalidated(), noted("compiling"):
                 compiled = self._compile(args, kwargs, rows)
             # handlers and parts are kept, so that their ids stay theirs
             self._compiled[key] = (compiled, handlers, self.root.list_held())

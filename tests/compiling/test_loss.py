@@ -1,5 +1,7 @@
 """A compiled loss against the eager one, with the same random numbers."""
 
+import sys
+
 import pytest
 import torch
 from pyro import poutine
@@ -9,6 +11,7 @@ from torch import nn
 import pyro_vae as pv
 from pyro_vae.compiling.loss import CompiledLoss
 from pyro_vae.objectives.compiled import as_exportable
+from pyro_vae.progress import progress_bar
 from tests.compiling.pairs import PAIRS, exported, loss_and_gradients, same, vae
 
 
@@ -126,3 +129,11 @@ def test_the_validation_of_arguments_is_as_it_was(flag, x):
         assert torch.distributions.Distribution._validate_args is flag
     finally:
         torch.distributions.Distribution.set_default_validate_args(before)
+
+
+def test_a_bar_says_that_a_loss_is_being_compiled(x, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    loss = CompiledLoss(lambda x: x.sum(), [], backend="eager")
+    with progress_bar(1, "measuring"):
+        loss(x)
+    assert "compiling" in capsys.readouterr().err
