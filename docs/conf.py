@@ -57,6 +57,7 @@ docs/explorer
 :caption: Use
 docs/parts
 docs/pairs
+docs/tables
 docs/sharing
 docs/scale
 docs/reliability

@@ -11,6 +11,7 @@ SHORT = {
     "handwritten": {"epochs": 3, "num_samples": 20},
     "linear_gaussian": {"num_samples": 500},
     "table_data": {"epochs": 40, "masks": 2, "num_samples": 50},
+    "table_file": {"epochs": 60, "num_samples": 50},
     "counts": {"epochs": 1, "num_samples": 5},
     "cells": {"epochs": 25, "n": 600, "num_samples": 20},
     "sphere": {"epochs": 3, "num_samples": 20},
@@ -72,6 +73,16 @@ def test_table_data():
     ) and len(found) == 3
     means, _, ours, right = found["wine"].mean(0)
     assert ours < means and right > 0.5
+
+
+def test_table_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = run("table_file")
+    assert len(found) == 5
+    for name in ("wine", "iris", "wine with words"):
+        assert found[name]["VAE"]["numbers"] < found[name]["plain"]["numbers"], name
+    assert found["iris"]["VAE"]["words"] > found["iris"]["plain"]["words"] + 0.2
+    assert len(list((tmp_path / "runs" / "tables").glob("*-imputed.csv"))) == 5
 
 
 def test_counts():

@@ -25,6 +25,7 @@ from pyro_vae.cli.steps import Job, Measured
 from pyro_vae.cli.stories import PAIRS, choose_story
 from pyro_vae.cli.stories.story import Figures, Request
 from pyro_vae.cli.together import is_restarted, joined
+from pyro_vae.data.columns import KINDS
 from pyro_vae.files import replacing
 from pyro_vae.look.report import report
 from pyro_vae.objectives.objective import Loss
@@ -93,6 +94,11 @@ START_EPOCHS = (
     "Epochs of a plain VAE, a mixture of whose codes is where clusters start. 0 is a random start. "
     "By default 40."
 )
+COLUMNS = (
+    "What columns of a table are, where that is not found, such as age=real,id=leave out or "
+    f"size=small<large: {list_names(KINDS)}, leave out. "
+    "With --pair table, whose data are a CSV file."
+)
 CONDITION = "Make a vae conditional: labels gives the class of each datum to p(x|z,c) and q(z|x,c)."
 GIVEN = "Draw these classes alone, such as 3 or 3,5, from a pair that knows classes."
 COUNT = "Number of draws, for each class where there are classes. By default 100, or 10 a class."
@@ -138,6 +144,7 @@ def train(
     start_epochs: Annotated[int | None, typer.Option(help=START_EPOCHS)] = None,
     subsets: Annotated[bool | None, typer.Option(help=SUBSETS)] = None,
     condition: Annotated[str | None, typer.Option(help=CONDITION)] = None,
+    columns: Annotated[str | None, typer.Option(help=COLUMNS)] = None,
     components: Annotated[
         int, typer.Option(help="Number of components of a mixture or vamp prior.")
     ] = 50,
@@ -193,6 +200,7 @@ def _train(plan: settings.Plan, resume: bool) -> None:
     effort = steps.EFFORTS["quick"] | {"num_samples": config["num_samples"]}
     measured = steps.measure(job, steps.ROWS["quick"], effort)
     _write_figures(run, draw_figures(job.story, job.pair, job.data, history, measured.picture))
+    _complete(job)
 
 
 @app.command()
@@ -255,7 +263,7 @@ def sample(
     request = Request(count, None if given is None else _read_given(given))
 
     torch.manual_seed(seed)
-    values, figure = job.story.sample(job.pair, job.data, request)
+    values, figure, frame = job.story.sample(job.pair, job.data, request)
     arrays: dict[str, Any] = {name: value.cpu().numpy() for name, value in values.items()}
     with writing(path.parent):
         # numpy adds .npz to a name without it, but not to an open file
@@ -263,8 +271,12 @@ def sample(
             np.savez(file, **arrays)
         with replacing(image) as half:
             figure.savefig(half, dpi=150)
+        if frame is not None:
+            with replacing(path.with_suffix(".csv")) as half:
+                frame.to_csv(half, index=False)
     rows = len(next(iter(arrays.values())))
-    print(f"{rows} draws in {path}, and {image}")
+    more = "" if frame is None else f" and {path.with_suffix('.csv')}"
+    print(f"{rows} draws in {path}{more}, and {image}")
 
 
 @app.command()
@@ -369,13 +381,13 @@ def _describe_training(job: Job, objective: Loss) -> str:
     lines = [f"{data.dataset.description}; binarisation: {data.binarisation}"]
     if not objective.is_lower_bound:
         lines.append("what is trained is no bound on log p(x); the ELBO is measured beside it")
-    return "\n".join(lines)
+    return "\n".join([*filter(None, [job.story.describe(data)]), *lines])
 
 
 def _build(run: Run, config: Config) -> Job:
     """A run with its data, and its pair at its start."""
     story = choose_story(config)
-    data = load_data(config, story.arrange)
+    data = load_data(config, story.load, story.arrange)
     return Job(run, config, story, data, story.build(config, data))
 
 
@@ -409,6 +421,14 @@ def _write_figures(run: Run, figures: Figures) -> None:
     run.write_figures(figures)
     names = ", ".join(f"{name}.png" for name in figures)
     print(f"\nfigures in {run.figures}: {names}")
+
+
+def _complete(job: Job) -> None:
+    """Fill in the missing cells of a table, and say where the file is."""
+    frame = job.story.complete(job.pair, job.data)
+    if frame is not None:
+        job.run.write_imputed(frame)
+        print(f"the table with its missing cells filled in: {job.run.imputed}")
 
 
 def _report(job: Job, measured: Measured, figures: Figures) -> str:

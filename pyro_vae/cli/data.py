@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-import pyro_vae as pv
 from pyro_vae.cli.classes import NONE_KNOWN, Classes
 from pyro_vae.cli.parts import Config
 from pyro_vae.data import Dataset, binarise
@@ -49,20 +48,25 @@ class RunData(Arranged):
     binarisation: str
 
 
-def load_data(config: Config, arrange: Callable[[Config, Dataset], Arranged]) -> RunData:
+def load_data(
+    config: Config,
+    load: Callable[[Config], Dataset],
+    arrange: Callable[[Config, Dataset], Arranged],
+) -> RunData:
     """Load the data of a configuration. Grey ones are binarised for a Bernoulli likelihood.
 
     Validation and test are binarised here, once. Training draws anew in every epoch.
 
     Arguments:
         config: The configuration.
+        load: Loads the data set.
         arrange: Arranges a data set for the pair.
 
     Raises:
         ValueError: if the data cannot be loaded, or only some of their splits are grey. Also if the
             pair cannot take them.
     """
-    dataset = pv.data.load(config["data"])
+    dataset = load(config)
     binarisation = NONE
     if config["likelihood"] == "bernoulli" and _is_grey(dataset.train):
         dataset, binarisation = _binarise(dataset), DYNAMIC
@@ -73,7 +77,7 @@ def load_data(config: Config, arrange: Callable[[Config, Dataset], Arranged]) ->
 
 def sum_up_data(data: RunData) -> str:
     """A checksum of all splits, by which data are known wherever they lie."""
-    words = describe(data.dataset._replace(description=""))
+    words = describe(data.dataset._replace(description="", table=None))
     return f"{zlib.crc32(words.encode()):08x}"
 
 

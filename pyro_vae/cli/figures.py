@@ -18,6 +18,7 @@ CAPTIONS = {
     "clusters": "The test data that belong to each cluster most surely, a row for each.",
     "levels": "What the decoder expects where the upper levels stay and the lower are drawn anew.",
     "words": "The most probable words of each topic.",
+    "columns": "Each column of the table, and of rows that were drawn.",
     "cross": "Images that are drawn for a label alone, a row for each label.",
     "cluster_latents": "Where q(z|x) puts the test data, coloured by cluster.",
     "latents": "Where q(z|x) puts the test data.",

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 from torch import nn
@@ -16,6 +17,9 @@ from pyro_vae.files import locked, name_lock, remove_halves, replacing
 from pyro_vae.processes import by_first
 from pyro_vae.progress import progress_bar
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
 # options that runs of an earlier version do not have, as those runs were
 ADDED = {
     "objective": "elbo",
@@ -24,6 +28,7 @@ ADDED = {
     "precision": None,
     "pair": "vae",
     "condition": None,
+    "columns": None,
     "labels": None,
     "label_weight": None,
     "levels": None,
@@ -74,6 +79,11 @@ class Run:
     def report(self) -> Path:
         """The page that `measure` writes."""
         return self.folder / "report.html"
+
+    @property
+    def imputed(self) -> Path:
+        """The table whose missing cells are filled in, where there were any."""
+        return self.folder / "imputed.csv"
 
     @property
     def is_begun(self) -> bool:
@@ -203,6 +213,12 @@ class Run:
                 with replacing(self.figures / f"{name}.png") as half:
                     figure.savefig(half, dpi=130)
                 bar.update()
+
+    @by_first
+    def write_imputed(self, frame: "DataFrame") -> None:
+        """Write a table whose missing cells are filled in."""
+        with writing(self.folder), replacing(self.imputed) as half:
+            frame.to_csv(half, index=False)
 
     @by_first
     def write_report(self, page: str) -> None:

@@ -1,5 +1,6 @@
 """The columns of a table: what kind each is, and as which numbers it is modelled."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ import numpy as np
 from pyro_vae.conditionals.binary import Bernoulli
 from pyro_vae.conditionals.categories import Categorical
 from pyro_vae.conditionals.counts import NegativeBinomial
+from pyro_vae.conditionals.family import Family
 from pyro_vae.conditionals.levels import Ordinal
 from pyro_vae.conditionals.positive import Gamma
 from pyro_vae.conditionals.real import Normal
@@ -28,6 +30,7 @@ KINDS = {
 }
 LEVELS = ("binary", "category", "ordered")
 MANY = 20  # different texts from which a column may hold names rather than categories
+LARGE = 100  # the largest of whole numbers that are counts; larger ones are learned slowly as such
 SKEWED = 1.0  # the skewness from which numbers above 0 are modelled as such
 
 Values = np.ndarray[Any, np.dtype[np.float64]]
@@ -43,6 +46,7 @@ class Column:
         dtype: The type of pandas in which it comes back.
         levels: The values of a class, in the order of its numbers.
         shift, scale: A cell becomes (cell - shift) / scale.
+        is_whole: Whether its numbers were whole, and come back rounded.
     """
 
     name: str
@@ -51,20 +55,16 @@ class Column:
     levels: tuple = ()
     shift: float = 0.0
     scale: float = 1.0
+    is_whole: bool = False
 
     def __str__(self) -> str:
         shown = f" ({', '.join(map(str, self.levels))})" if self.levels else ""
         return f"{self.name}: {self.kind}{shown}"
 
     @property
-    def family(self) -> tuple:
-        """The family of its likelihood, as `Columns` takes it."""
-        if self.kind == "category":
-            return Categorical, {"classes": len(self.levels)}
-        if self.kind == "ordered":
-            return Ordinal, {"classes": len(self.levels)}
-        plain = {"positive": Gamma, "count": NegativeBinomial, "share": Beta, "binary": Bernoulli}
-        return (plain[self.kind],) if self.kind in plain else (Normal, {"scale": "free"})
+    def group(self) -> tuple[str, int]:
+        """Columns of one group have one family, with the same options."""
+        return self.kind, self.classes
 
     @property
     def classes(self) -> int:
@@ -93,7 +93,7 @@ class Column:
         values = numbers * self.scale + self.shift
         if self.kind == "share":
             values = np.clip(values, 0.0, 1.0)
-        return np.rint(values) if self.kind == "count" else values
+        return np.rint(values) if self.is_whole else values
 
     def _encode_levels(self, cells: "Series") -> Values:
         places = {level: float(place) for place, level in enumerate(self.levels)}
@@ -121,6 +121,16 @@ class Column:
                 f"{KINDS[self.kind].partition(',')[0]}; say what the column is, "
                 f"kinds={{{self.name!r}: 'real'}}"
             )
+
+
+def group_columns(columns: Sequence[Column]) -> dict[str, tuple]:
+    """The families of columns that are ordered by group, as `Columns` takes them."""
+    found: dict[str, tuple] = {}
+    for (kind, classes), members in itertools.groupby(columns, key=lambda column: column.group):
+        options = {"classes": classes} if classes else _OPTIONS.get(kind, {})
+        name = f"{kind} of {classes}" if classes else kind
+        found[name] = (_FAMILIES[kind], len(list(members)), options)
+    return found
 
 
 def make_column(name: str, cells: "Series", kind: str | Sequence | None) -> Column:
@@ -152,8 +162,16 @@ def make_column(name: str, cells: "Series", kind: str | Sequence | None) -> Colu
     numbers = read_numbers(cells)
     column = Column(name=name, kind=chosen, dtype=cells.dtype)
     column._check(numbers)
-    shift, scale = _SCALINGS[chosen](numbers[~np.isnan(numbers)])
-    return Column(name=name, kind=chosen, dtype=cells.dtype, shift=shift, scale=scale)
+    seen = numbers[~np.isnan(numbers)]
+    shift, scale = _SCALINGS[chosen](seen)
+    return Column(
+        name=name,
+        kind=chosen,
+        dtype=cells.dtype,
+        shift=shift,
+        scale=scale,
+        is_whole=bool((seen == np.rint(seen)).all()),
+    )
 
 
 def read_numbers(cells: "Series") -> Values:
@@ -206,8 +224,8 @@ def _find_kind_of_numbers(numbers: Values) -> str:
     seen = numbers[~np.isnan(numbers)]
     if set(np.unique(seen)) <= {0.0, 1.0}:
         return "binary"
-    if (seen == np.rint(seen)).all():
-        return "real" if seen.min() < 0 else "count"
+    if (seen == np.rint(seen)).all() and seen.min() >= 0 and seen.max() <= LARGE:
+        return "count"
     if seen.min() >= 0 and seen.max() <= 1:
         return "share"
     is_positive = seen.min() > 0 and _find_skewness(seen) > SKEWED
@@ -244,6 +262,16 @@ def _move_off_ends(seen: Values) -> tuple[float, float]:
     return -0.5 * scale / len(seen), scale
 
 
+_FAMILIES: dict[str, type[Family]] = {
+    "real": Normal,
+    "positive": Gamma,
+    "count": NegativeBinomial,
+    "share": Beta,
+    "binary": Bernoulli,
+    "category": Categorical,
+    "ordered": Ordinal,
+}
+_OPTIONS = {"real": {"scale": "free"}}
 _SCALINGS: dict[str, Callable[[Values], tuple[float, float]]] = {
     "real": _standardise,
     "positive": lambda seen: (0.0, float(seen.mean())),

@@ -1,6 +1,6 @@
 """A data set: three splits of x, their labels, and a description."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ class Dataset(NamedTuple):
         lengths: Of sequences `[n, T, *event]`, the steps of each in the three splits, `[n]` each,
             otherwise None. What lies beyond them is padding.
         covariates: A covariate of the three splits, `[n, *event]` each, or None.
+        table: Of a table of mixed columns, the `Table` that makes cells of x again, or None.
     """
 
     train: Tensor
@@ -30,6 +31,7 @@ class Dataset(NamedTuple):
     vocabulary: tuple[str, ...] | None = None
     lengths: tuple[Tensor, ...] | None = None
     covariates: tuple[Tensor, ...] | None = None
+    table: Any = None
 
     @property
     def splits(self) -> dict[str, Tensor]:

@@ -37,6 +37,8 @@ def read_file(path: Path) -> Dataset:
         contents = READERS[suffix](path)
     except Exception as error:
         reason = str(error).splitlines()[0]
+        if suffix == ".csv" and "could not convert string" in reason:
+            reason += "; columns of words are for pv.data.table, and for --pair table"
         raise ValueError(
             f"data: cannot read {path} ({type(error).__name__}: {reason}). "
             "Only plain arrays and tensors are read; "

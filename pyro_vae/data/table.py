@@ -16,7 +16,7 @@ from pyro_vae.arguments import check_type, check_whole
 from pyro_vae.conditionals.columns import Columns
 from pyro_vae.conditionals.missing import missing
 from pyro_vae.conditionals.real import Normal, StandardNormal
-from pyro_vae.data.columns import Column, make_column
+from pyro_vae.data.columns import Column, group_columns, make_column
 from pyro_vae.diagnostics.imputation import impute
 from pyro_vae.networks import masked, mlp, spread
 from pyro_vae.pairs.vae import VAE
@@ -37,19 +37,21 @@ class Table:
 
     Attributes:
         frame: The table as it came.
-        columns: The columns that are modelled, each a `Column`.
-        x: Their numbers, `[rows, columns]`, NaN where a cell is missing.
+        columns: The columns that are modelled, each a `Column`, those of one kind together.
+        x: Their numbers, `[rows, columns]` in that order, NaN where a cell is missing.
     """
 
     def __init__(self, frame: "DataFrame", columns: Sequence[Column]):
         self.frame = frame
-        self.columns = list(columns)
+        self.columns = sorted(columns, key=lambda column: column.group)
         self.x = self.encode(frame)
 
     def __repr__(self) -> str:
         gaps = self.x.isnan().float().mean().item()
         head = f"{len(self.x)} rows, {len(self.columns)} columns, {gaps:.1%} of the cells missing"
-        return "\n".join([head, *(f"  {column}" for column in self.columns)])
+        place = {name: i for i, name in enumerate(self.frame)}
+        columns = sorted(self.columns, key=lambda column: place[column.name])
+        return "\n".join([head, *(f"  {column}" for column in columns)])
 
     def encode(self, frame: "DataFrame") -> Tensor:
         """The numbers `[rows, columns]` of a frame with these columns, in any order.
@@ -80,7 +82,7 @@ class Table:
             for i, column in enumerate(self.columns)
         }
         if like is None:
-            return pd.DataFrame(cells)
+            return pd.DataFrame({name: cells[name] for name in self.frame if name in cells})
         return like.assign(**cells)[list(like.columns)]
 
     def make_pair(
@@ -95,7 +97,7 @@ class Table:
         """
         net = partial(mlp, hidden=tuple(hidden))
         latents = check_whole("latents", latents)
-        families = {column.name: column.family for column in self.columns}
+        families = group_columns(self.columns)
         classes = [column.classes for column in self.columns]
         return VAE(
             prior=StandardNormal(latents) if prior is None else prior,
@@ -132,8 +134,14 @@ class Table:
             pair, self.encode(frame), num_samples=num_samples, draws=draws, progress=progress
         )
         if draws:
-            return [self.decode(x, like=frame) for x in found.draws]
-        return self.decode(found.value, like=frame)
+            return [self._fill(frame, x) for x in found.draws]
+        return self._fill(frame, found.value)
+
+    def _fill(self, frame: "DataFrame", x: Tensor) -> "DataFrame":
+        """A frame with its missing cells from x, and all others as they were."""
+        cells = self.decode(x, like=frame)
+        filled = {c.name: frame[c.name].fillna(cells[c.name]) for c in self.columns}
+        return frame.assign(**filled)
 
 
 def table(
@@ -146,9 +154,9 @@ def table(
     kinds are `real`, `positive`, `count`, `share`, `binary`, `category` and `ordered`. Print the
     table to see what each column was taken for.
 
-    Whole numbers from 0 up are counts, and 0 and 1 alone are binary. Fractions within [0, 1] are
-    shares, and skewed numbers above 0 are positive. Texts are categories. A column of one value,
-    or of none, is left out with a warning.
+    Whole numbers from 0 to 100 are counts, and 0 and 1 alone are binary. Fractions within [0, 1]
+    are shares, and skewed numbers above 0 are positive. Texts are categories. A column of one
+    value, or of none, is left out with a warning.
 
     Arguments:
         source: A frame of pandas, the path of a CSV file, a matrix, or a list of rows.

@@ -11,4 +11,5 @@ from pyro_vae.look.latents import latents as latents
 from pyro_vae.look.posteriors import posterior as posterior
 from pyro_vae.look.posteriors import posterior_draws as posterior_draws
 from pyro_vae.look.sequences import sequences as sequences
+from pyro_vae.look.tables import columns as columns
 from pyro_vae.look.topics import top_words as top_words

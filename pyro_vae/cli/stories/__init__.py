@@ -8,6 +8,7 @@ from pyro_vae.cli.stories import (
     labelled,
     multimodal,
     sequence,
+    table,
     topics,
     vae,
 )
@@ -19,6 +20,7 @@ PAIRS: dict[str, Story] = {
     "labelled": labelled.STORY,
     "sequence": sequence.STORY,
     "multimodal": multimodal.STORY,
+    "table": table.STORY,
 }
 STORIES = [*PAIRS.values(), conditional.STORY, clusters.STORY, topics.STORY]
 # the options that not every pair has

@@ -43,10 +43,11 @@ class Shown(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """Draws of a pair: the values by site, and a figure of the means of x."""
+    """Draws of a pair: the values by site, a figure of them, and of tables a frame."""
 
     values: dict[str, Tensor]
     figure: Figure
+    frame: Any = None
 
 
 class Request(NamedTuple):
@@ -69,6 +70,20 @@ def find_nothing(pair: nn.Module, data: RunData, rows: Rows, picture: Picture) -
     return {}
 
 
+def load_dataset(config: Config) -> Dataset:
+    """The data set that a configuration names."""
+    return pv.data.load(config["data"])
+
+
+def describe_nothing(data: RunData) -> str:
+    """No more words on the data."""
+    return ""
+
+
+def complete_nothing(pair: Any, data: RunData) -> None:
+    """No missing cells to fill in."""
+
+
 def start_at_random(config: Config, data: RunData, pair: nn.Module, options: dict) -> None:
     """Leave the pair as it was built."""
 
@@ -85,10 +100,13 @@ class Story:
     Attributes:
         how: The options that ask for it.
         options: The options that not every pair has, with their defaults.
+        load: Loads the data set.
         arrange: Arranges a data set into what the pair is called with.
         build: Makes the pair of a configuration and of data that are arranged.
+        describe: Says more of the data before training.
         draw: Draws the figures that are its own, by name.
         sample: Draws from p.
+        complete: Fills in missing cells, as a frame, or None where there are none.
         measure: Measures what the picture does not hold, on the rows that it is of.
         start: Brings the pair to where training begins well, with options of `fit`.
         weigh: Adds the terms to an objective that are the pair's own.
@@ -102,6 +120,9 @@ class Story:
     build: Callable[[Config, RunData], nn.Module]
     draw: Callable[[Shown], Figures]
     sample: Callable[[Any, RunData, Request], Drawn]
+    load: Callable[[Config], Dataset] = load_dataset
+    describe: Callable[[RunData], str] = describe_nothing
+    complete: Callable[[Any, RunData], Any] = complete_nothing
     measure: Callable[[Any, RunData, Rows, Picture], Findings] = find_nothing
     start: Callable[[Config, RunData, Any, dict[str, Any]], None] = start_at_random
     weigh: Callable[[Config, pv.Objective], Loss] = add_nothing

@@ -1,6 +1,7 @@
 """Every pair of the command line goes through one contract: built, trained, drawn, measured."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from pyro_vae.cli.objectives import build_objective
 from pyro_vae.cli.stories import OWN_OPTIONS, PAIRS, choose_story
 from pyro_vae.cli.stories.story import Request, Shown
 from tests.commands import CONFIG, arrange, build
+from tests.data.test_table import make_frame
 
 ROWS = 24
 # what is said of each pair, the options that it is made with, and its figures
@@ -44,6 +46,7 @@ CASES = {
         {"pair": "multimodal", "labels": 12, "latent": 3},
         {"reconstructions", "cross", "latents"},
     ),
+    "table": ({"pair": "table", "latent": 2}, {"columns", "latents"}),
 }
 
 
@@ -63,7 +66,11 @@ def prepare(options):
         x = x.squeeze(1)
     if config["network"] == "topics":
         x = x.flatten(1)
+    table = pv.data.table(make_frame(ROWS)) if config["pair"] == "table" else None
+    if table is not None:
+        x = table.x
     data = arrange(config, x, labels=torch.arange(ROWS) % 3, lengths=lengths)
+    data = replace(data, dataset=data.dataset._replace(table=table))
     return config, data, build(config, data)
 
 
