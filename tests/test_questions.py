@@ -6,6 +6,7 @@ from pathlib import Path
 import matplotlib
 import matplotlib.image
 import pytest
+import torch
 
 ROOT = Path(__file__).parent.parent
 QUESTIONS = ROOT / "examples" / "questions"
@@ -16,9 +17,16 @@ SHORT = {
     "drawing": {"EPOCHS": 20, "ROWS": 20, "DRAWS": 1000},
     "mirror": {"EPOCHS": 10, "ROWS": 10, "SIZE": 100},
     "decoder": {"COUNTS": [30], "STEPS": 100, "ROWS": 20, "SIZE": 100},
-    "continuous": {"EPOCHS": 20, "DRAWS": 1000},
+    "continuous": {
+        "EPOCHS": 12,
+        "SHORT_EPOCHS": 4,
+        "WIDTHS": [0.01, 1.0],
+        "FIXED": [0.0, 0.3],
+        "SEEDS": [0, 1],
+        "SIZE": 60,
+    },
     "scramble": {"WIDTHS": [4.0, 1.0, 0.25], "BELLS": 3, "SIZE": 150, "STEPS": [150, 300]},
-    "other_factoring": {"EPOCHS": 100, "ROWS": 150, "SIZE": 60},
+    "other_factoring": {"EPOCHS": 60, "ROWS": 200, "SIZE": 80},
 }
 
 
@@ -160,24 +168,40 @@ def test_decoder(run):
 
 def test_continuous(run):
     left = run("continuous")
-    found, dips = left["found"], left["dips"]
-    assert found[0.0]["marginal"] > 2 * found[1.0]["marginal"]
-    assert found[0.0]["information"] > found[1.0]["information"]
-    assert found[0.0]["holes"] > found[1.0]["holes"]
-    assert dips[0.0] > dips[1.0]
+    (narrow, narrow_shuffled), (wide, wide_shuffled) = left["seats"].values()
+    assert (narrow - narrow_shuffled).mean() < 0.3
+    assert (wide - wide_shuffled).mean() > 5
+
+    none, little, all_of_it = (left["found"][beta] for beta in (0.0, 0.1, 1.0))
+    for name in ("information", "marginal", "holes"):
+        assert none[name] > little[name] > all_of_it[name]
+    assert none["gap"].mean() > 10 * all_of_it["gap"].mean()
+    for row in (none, little, all_of_it):
+        assert torch.allclose(
+            row["reconstruction"] - row["cost"] + row["gap"], row["log p(x)"], atol=1e-4
+        )
+
+    for name in ("stiff", "as above", "flexible"):
+        assert max(left["sharing"][name, 0.0]) < 1.1
+        assert min(left["sharing"][name, 0.3]) > 20
+    assert min(left["detours"]["flexible", 0.3]) > max(left["detours"]["stiff", 0.3])
 
 
 def test_other_factoring(run):
-    found = run("other_factoring")["found"]
-    both, second, moved = (
-        found[k] for k in ("both terms", "second term only", "both terms, prior moved")
-    )
-    for row in (both, second, moved):
-        assert abs(row["posterior"] + row["evidence"] - row["marginal"] - row["likelihood"]) < 1e-3
-    assert second["likelihood"] < both["likelihood"]
-    assert second["marginal"] > 2 * both["marginal"]
-    assert moved["likelihood"] == pytest.approx(both["likelihood"], abs=1e-6)
-    assert moved["marginal"] > both["marginal"] + 10
+    left = run("other_factoring")
+    assert left["weights"].sum().item() == pytest.approx(1, abs=1e-5)
+    for kl in left["found"].values():
+        assert kl.posterior.value + kl.evidence.value == pytest.approx(kl.total.value, abs=1e-3)
+        assert kl.marginal.value + kl.likelihood.value == pytest.approx(kl.total.value, abs=1e-3)
+        a, b, c, d, total = map(float, left["write_terms"](kl))
+        assert a + b == pytest.approx(total) and c + d == pytest.approx(total)
+
+    trained, both, alone, moved = left["found"].values()
+    assert alone.marginal.value > both.marginal.value + 5 * both.marginal.stderr
+    assert alone.likelihood.value < both.likelihood.value
+    assert moved.likelihood.value == pytest.approx(trained.likelihood.value, abs=1e-6)
+    assert moved.marginal.value > trained.marginal.value + 5
+    assert left["left"] == pytest.approx(trained.total.value, abs=0.1)
 
 
 def test_scramble(run):

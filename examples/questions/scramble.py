@@ -49,10 +49,8 @@ class Rings(Transform):
 
     def turn(self, z, sign):
         ring = (z.norm(dim=-1) / self.width).floor()
-        cos, sin = (sign * TURN * ring).cos(), (sign * TURN * ring).sin()
-        return torch.stack(
-            [cos * z[..., 0] - sin * z[..., 1], sin * z[..., 0] + cos * z[..., 1]], -1
-        )
+        turned = torch.view_as_complex(z.contiguous()) * (1j * sign * TURN * ring).exp()
+        return torch.view_as_real(turned)
 
     def _call(self, z):
         return self.turn(z, 1)
