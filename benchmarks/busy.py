@@ -1,6 +1,6 @@
 """`pyro-vae train` alone and beside busy processes: with one thread, as it chooses, and with all.
 
-    python benchmarks/busy.py [--rounds 3] [--busy 2] [--epochs 300] [--only "one thread" chooses]
+    python benchmarks/busy.py [--rounds 3] [--busy 0 2] [--epochs 300] [--only "one thread" chooses]
 
 Each turn is a process of its own. "As it chooses" is what a person gets who sets nothing.
 """
@@ -47,14 +47,20 @@ def beside(count: int) -> Iterator[None]:
 
 def main(argv: list[str] | None = None) -> dict[str, dict]:
     options = parser(__doc__, rounds=3)
-    options.add_argument("--busy", type=int, default=2, help="busy processes (default %(default)s)")
+    options.add_argument(
+        "--busy",
+        nargs="+",
+        type=int,
+        default=[0, 2],
+        help="how many others (default %(default)s)",
+    )
     options.add_argument("--epochs", type=int, default=300, help="default %(default)s")
     args = options.parse_args(argv)
     rounds, epochs = (1, 1) if args.short else (args.rounds, args.epochs)
 
     print(machine())
     tables = {}
-    for count in dict.fromkeys([0, args.busy]):
+    for count in args.busy:
         makers = {
             name: partial(partial, train, threads, epochs) for name, threads in THREADS.items()
         }

@@ -308,7 +308,7 @@ def test_busy(load, monkeypatch, capsys):
     busy = load("busy")
     said = "import os; assert os.environ.get('OMP_NUM_THREADS', '1') == '1'"
     monkeypatch.setattr(busy, "COMMAND", [sys.executable, "-c", said])
-    found = busy.main(["--short", "--busy", "1", "--only", "one", "chooses"])
+    found = busy.main(["--short", "--busy", "0", "1", "--only", "one", "chooses"])
     assert set(found) == {0, 1} and all(len(rows) == 2 and times(rows) for rows in found.values())
     assert "beside 1 busy" in capsys.readouterr().out
 
