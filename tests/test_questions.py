@@ -23,6 +23,7 @@ SHORT = {
         "WIDTHS": [0.01, 1.0],
         "FIXED": [0.0, 0.3],
         "SEEDS": [0, 1],
+        "DRAWS": 50,
         "SIZE": 60,
     },
     "scramble": {"WIDTHS": [4.0, 1.0, 0.25], "BELLS": 3, "SIZE": 150, "STEPS": [150, 300]},

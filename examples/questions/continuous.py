@@ -23,6 +23,7 @@ EPOCHS = 300  # of the pairs that differ in beta
 SHORT_EPOCHS = 80  # of the many pairs that differ in the width of q
 BETAS = [0.0, 0.1, 1.0]
 SEEDS = [0, 1, 2]
+DRAWS = 1000  # of q(z|x) for each image, for the ELBO
 SIZE = 220  # points in each dimension, for log p(x)
 OUT = Path("runs/questions")
 
@@ -139,7 +140,7 @@ def measure(vae):
     torch.manual_seed(1)
     bells = encode(vae, x_train)
     split = pv.diagnostics.latents(vae, x_train, num_samples=10, progress=False)
-    bound = pv.diagnostics.elbo(vae, x_test, num_samples=1000, progress=False)
+    bound = pv.diagnostics.elbo(vae, x_test, num_samples=DRAWS, progress=False)
     grid = pv.diagnostics.grid_posterior(vae, x_test, size=SIZE, bounds=(-6.0, 6.0))
     log_q = log_aggregate(bells, list_walks(bells).flatten(0, 1)).reshape(100, 201)
     fall = torch.minimum(log_q[:, 0], log_q[:, -1]) - log_q.min(1).values
@@ -147,7 +148,7 @@ def measure(vae):
         "information": split.information.value,
         "marginal": split.marginal.value,
         "sharing": N / math.exp(split.information.value),
-        "holes": measure_holes(bells, draws=10_000),
+        "holes": measure_holes(bells, draws=10 * DRAWS),
         "outside": (bells.sample((50,)).norm(dim=2) > 3).double().mean().item(),
         "fall": fall.median().item(),
         "detour": measure_detour(vae, bells),
