@@ -27,6 +27,7 @@ def opened(path: Path, width: int = 1200, height: int = 900):
     options.binary_location = shutil.which("chromium")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     browser = webdriver.Chrome(options=options, service=service.Service(driver))
+    browser.set_script_timeout(120)  # for machines that do much else
     try:
         resize(browser, width, height)
         browser.get(path.as_uri())
