@@ -220,7 +220,7 @@ def test_means_are_those_of_diagnostics(browser, pairs, data):
     text = browser.find_element("id", "means").text.replace("−", "-")
     shown = float(re.search(r"ELBO (\S+)", text)[1])
     assert abs(shown - bound.value.mean().item()) < 0.1
-    assert "trained full" in text
+    assert "trained full" in text and 0 < read_number(browser, "largest-error") < 0.1
 
 
 def test_it_fits_a_telephone_and_is_moved_by_touch(browser):

@@ -426,7 +426,9 @@ function startTable() {
       row.lastChild.title = `± ${stderr.toFixed(3)}`;
     }
   }
+  const errors = planes.flatMap(({ means }) => Object.values(means).map(({ stderr }) => stderr));
   write("measured", String(payload.measured));
+  write("largest-error", Math.max(...errors).toPrecision(1));
 }
 
 function makeCell(kind, text) {
