@@ -58,3 +58,17 @@ def test_objective_needs_neither_a_store_nor_a_name_of_its_own(pair):
 def test_bad_arguments(make, error, words, pair):
     with pytest.raises(error, match=words):
         make(pair)
+
+
+@pytest.mark.parametrize(
+    ("elbo", "draws"),
+    [
+        (None, 1),
+        (Trace_ELBO(num_particles=3), 3),
+        (pv.ImportanceWeighted(5), 5),
+        (pv.CompiledTrace_ELBO(num_particles=2), 2),
+    ],
+    ids=["default", "of Pyro", "a bound", "compiled"],
+)
+def test_draws_are_those_of_the_bound(pair, elbo, draws):
+    assert pv.Objective(pair, elbo).num_draws == draws
