@@ -1,11 +1,13 @@
 """The training of a pair: from what `fit` is asked for to a loop that runs."""
 
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from pyro.infer import ELBO
 from torch import Tensor, nn
@@ -204,7 +206,8 @@ def _fit(pair: nn.Module, data: tuple, settings: Settings) -> History:
     saved = ask_first(partial(_read_saved, settings))
     seed = _choose_seed(settings, saved)
 
-    with fork(device):
+    early = _count_early(pair, objective, data, settings)
+    with fork(device), spared_threads(early, STEP):
         seed_all(seed)
         generators = _find_generators(objective, data, settings)
         own = _rewind(generators, objective, saved, settings)
@@ -442,6 +445,13 @@ def _list_observers(
     # with patience the best weights are put back
     last = [] if settings.patience is not None else [Divergence(numbers)]
     return [bar, *called, keeper, *last, Interrupts(keeper)]
+
+
+def _count_early(pair: nn.Module, objective: nn.Module, data: tuple, settings: Settings) -> float:
+    """The products of a step before the data are looked at. Of a loader they are not known yet."""
+    if not data or not isinstance(data[0], Tensor | np.ndarray):
+        return STEP
+    return _count_work(pair, objective, settings.batch_size, math.prod(data[0].shape[1:]))
 
 
 def _count_work(pair: nn.Module, objective: nn.Module, rows: int, numbers: int) -> float:
