@@ -13,7 +13,7 @@ from pyro_vae.diagnostics.evidence import Evidence, estimate_evidence
 from pyro_vae.progress import progress_bar
 from pyro_vae.weights.blocks import DECODED, count_fitting, count_numbers, cut
 from pyro_vae.weights.intake import admit
-from pyro_vae.weights.threads import sparing_threads
+from pyro_vae.weights.threads import MEASUREMENT, spared_threads, sparing_threads
 from pyro_vae.weights.traces import is_marked, latent_sites, quietly, trace
 from pyro_vae.weights.weights import sum_observed
 
@@ -151,7 +151,9 @@ def look_again(
     few = tuple(d[:rows] for d in data)
     devices = [first.value.device] if first.value.is_cuda else []
     with torch.random.fork_rng(devices=devices):
-        if not _is_worth_it(pair, few):
+        with spared_threads(0.0, MEASUREMENT):  # a look at a few rows
+            is_worth_it = _is_worth_it(pair, few)
+        if not is_worth_it:
             return None
         draws = min(DRAWS, num_samples * n // rows)
         evidence = prior_evidence(pair, *few, num_samples=draws, progress=progress)
