@@ -19,7 +19,7 @@ _bars: WeakSet[tqdm] = WeakSet()
 def progress_bar(total: int, description: str, *, show: bool = True, unit: str = "step") -> tqdm:
     """A bar over `total` units of work, disabled where nobody would see it."""
     show = check_flag("progress", show)
-    seen = "ipykernel" in sys.modules or sys.stderr.isatty()
+    seen = is_notebook() or sys.stderr.isatty()
     bar = tqdm(
         total=total,
         desc=description,
@@ -30,6 +30,17 @@ def progress_bar(total: int, description: str, *, show: bool = True, unit: str =
     )
     _bars.add(bar)
     return bar
+
+
+def is_notebook() -> bool:
+    """Whether this process is the kernel of a notebook, and has not only imported one.
+
+    Example:
+        >>> is_notebook()
+        False
+    """
+    kernel = sys.modules.get("ipykernel.kernelapp")
+    return kernel is not None and kernel.IPKernelApp.initialized()
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Progress: a bar where somebody sees it, silence elsewhere."""
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,9 +11,16 @@ from pyro_vae.progress import noted, progress_bar
 @pytest.mark.parametrize(("show", "in_terminal"), [(True, True), (True, False), (False, True)])
 def test_a_bar_is_shown_in_a_terminal_if_asked_for(show, in_terminal, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: in_terminal, raising=False)
-    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
     with progress_bar(3, "measuring", show=show, unit="datum") as bar:
         assert bar.disable is not (show and in_terminal)
+
+
+@pytest.mark.parametrize("is_running", [True, False])
+def test_a_bar_is_shown_in_a_notebook_that_runs(is_running, monkeypatch):
+    app = SimpleNamespace(IPKernelApp=SimpleNamespace(initialized=lambda: is_running))
+    monkeypatch.setitem(sys.modules, "ipykernel.kernelapp", app)
+    with progress_bar(3, "measuring") as bar:
+        assert bar.disable is not is_running
 
 
 def test_it_is_silent_elsewhere(capsys):

@@ -87,6 +87,7 @@ write_table(
 # %% [markdown]
 # So the width of q makes the order. What makes q wide? The cost. Here it is weighted by beta.
 #
+# - Width: the scale of q(z|x), the median over images and both directions.
 # - Information: what z tells about which image it came from, at most log N. The cost is information
 #   plus KL(q(z) ‖ p(z)), where q(z) is the mean of q(z|x) over the images.
 # - Sharing: N / exp(information), how many images share a place.
@@ -150,6 +151,7 @@ def measure(vae):
         "sharing": N / math.exp(split.information.value),
         "holes": measure_holes(bells, draws=10 * DRAWS),
         "outside": (bells.sample((50,)).norm(dim=2) > 3).double().mean().item(),
+        "width": bells.scale.median().item(),
         "fall": fall.median().item(),
         "detour": measure_detour(vae, bells),
         "reconstruction": bound.reconstruction.value,
@@ -161,6 +163,7 @@ def measure(vae):
 
 found = {beta: measure(vae) for beta, vae in vaes.items()}
 ROWS = {
+    "width of a bell": ("width", "{:.2g}"),
     "information": ("information", "{:.2f}"),
     "+ KL(q(z) ‖ p(z))": ("marginal", "{:.2f}"),
     "images that share a place": ("sharing", "{:.1f}"),

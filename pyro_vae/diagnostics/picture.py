@@ -194,7 +194,8 @@ class Picture:
         if not warnings:
             return []
 
-        return ["", f"What to trust less, {len(warnings)} notes:", *map("- {}".format, warnings)]
+        count = f"{len(warnings)} notes" if len(warnings) > 1 else "1 note"
+        return ["", f"What to trust less, {count}:", *map("- {}".format, warnings)]
 
     def _write_active(self, latents: Latents) -> str:
         said = f"{int(latents.active.sum())} of {len(latents.active)} dimensions of z are active"

@@ -30,7 +30,7 @@ def use_house_style() -> Any:
         >>> from matplotlib.figure import Figure
         >>> with use_house_style():
         ...     figure = Figure()
-        >>> figure.get_figwidth()
+        >>> print(figure.get_figwidth())
         8.0
     """
     return style.context(STYLE)

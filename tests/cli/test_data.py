@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from pyro_vae.cli.data import DYNAMIC, NONE, load_data
-from pyro_vae.cli.stories.story import arrange_plainly
+from pyro_vae.cli.stories.story import arrange_plainly, load_dataset
 
 GREY = np.linspace(0.1, 0.9, 60, dtype=np.float32).reshape(20, 3)
 
@@ -11,7 +11,7 @@ GREY = np.linspace(0.1, 0.9, 60, dtype=np.float32).reshape(20, 3)
 def load(folder, likelihood="bernoulli", **arrays):
     np.savez(folder / "own.npz", **arrays)
     config = {"data": folder / "own.npz", "likelihood": likelihood}
-    return load_data(config, arrange_plainly)
+    return load_data(config, load_dataset, arrange_plainly)
 
 
 def test_grey_data_are_binarised_once_for_validation_and_test(tmp_path):

@@ -238,5 +238,5 @@ def test_the_figure(d):
     figure = plots.ranks(judge_ranks(ranks, 99))
     figure.savefig(io.BytesIO(), format="png")
     titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
-    assert len(titles) == d and titles[0].startswith("z[0]: biased, p = ")
+    assert len(titles) == d and titles[0].startswith("z[0]: biased\np = ")
     assert all("no fault found" in title for title in titles[1:])

@@ -10,6 +10,7 @@ FIGURES = [name for name, value in vars(plots).items() if inspect.isfunction(val
 def test_every_figure_is_listed_once():
     assert sorted(FIGURES) == [
         "classes",
+        "columns",
         "data",
         "decoded_grid",
         "history",
