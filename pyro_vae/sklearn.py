@@ -45,9 +45,9 @@ class VAETransformer(
     .. math:: z \sim p(z), \quad x \sim p(x|z), \quad z \sim q(z|x)
 
     Codes are the means of q(z|x). Densities are log p(x) by importance sampling from q(z|x), in
-    nats, and not a bound. The same random numbers serve all rows, so that a row has one log p(x)
-    whatever the rows beside it. Every measurement is made in float64. (Kingma & Welling, 2014;
-    Burda, Grosse & Salakhutdinov, 2016)
+    nats, in expectation a lower bound. The same random numbers serve all rows. So the log p(x) of a
+    row does not depend on the rows beside it. Every measurement is made in float64. (Kingma &
+    Welling, 2014; Burda, Grosse & Salakhutdinov, 2016)
 
     Arguments:
         n_components: The latents, d.

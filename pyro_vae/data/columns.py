@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -164,14 +164,8 @@ def make_column(name: str, cells: "Series", kind: str | Sequence | None) -> Colu
     column._check(numbers)
     seen = numbers[~np.isnan(numbers)]
     shift, scale = _SCALINGS[chosen](seen)
-    return Column(
-        name=name,
-        kind=chosen,
-        dtype=cells.dtype,
-        shift=shift,
-        scale=scale,
-        is_whole=bool((seen == np.rint(seen)).all()),
-    )
+    is_whole = bool((seen == np.rint(seen)).all())
+    return replace(column, shift=shift, scale=scale, is_whole=is_whole)
 
 
 def read_numbers(cells: "Series") -> Values:
